@@ -1,0 +1,129 @@
+//! What can go wrong, said once. Knows every other type of the crate only by name.
+
+use std::fmt;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+
+use crate::key::Key;
+
+/// Why a lock was not got, not kept, or not given back.
+///
+/// Contention is not an error: `try_acquire` answers `None` (or `false` in a transaction).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The lock was not got within its timeout. Worth a retry: somebody else held it.
+    #[error("lock `{key}` was not acquired within {waited:?}")]
+    Timeout {
+        /// The key that was asked for.
+        key: Key,
+        /// How long was waited, from the call to this answer.
+        waited: Duration,
+    },
+    /// The server ended a wait because it closed a circle of waiting transactions.
+    ///
+    /// Only [`xact`](crate::DLock::xact) locks can see it; the transaction is still usable, its other locks are held. Roll back and retry.
+    #[error("waiting for lock `{key}` would have closed a circle of waiting transactions")]
+    Deadlock {
+        /// The key whose wait was ended.
+        key: Key,
+    },
+    /// The session that held the lock is gone, and the lock with it: somebody else may hold it by now.
+    #[error("lock `{key}` was lost with its database session")]
+    Lost {
+        /// The key that is no longer held.
+        key: Key,
+    },
+    /// This backend cannot do what was asked; no weaker lock is taken instead.
+    #[error("{backend} has no support for {feature}: {hint}")]
+    Unsupported {
+        /// The database, or what stands in its place, as found.
+        backend: &'static str,
+        /// What was asked for.
+        feature: &'static str,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// The key cannot be turned into a lock of this backend.
+    #[error("invalid lock key {key:?}: {reason}")]
+    InvalidKey {
+        /// The key as it was given.
+        key: String,
+        /// What is wrong with it, and what to use instead.
+        reason: &'static str,
+    },
+    /// The lock pool was built with a setting that cannot work.
+    #[error("invalid lock pool setting {setting}: {reason}")]
+    InvalidSetting {
+        /// The method of [`LockPoolBuilder`](crate::LockPoolBuilder) and its argument.
+        setting: &'static str,
+        /// What is wrong with it, and what to use instead.
+        reason: &'static str,
+    },
+    /// The lock pool, or the connection that it belongs to, was closed.
+    #[error("the lock pool is closed")]
+    PoolClosed,
+    /// The database failed; the source tells how.
+    #[error("database error during {phase}")]
+    Database {
+        /// What was being done.
+        phase: Phase,
+        /// The error as SeaORM reports it.
+        source: DbErr,
+    },
+}
+
+/// What was being done when the database failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Opening a lock session.
+    Connect,
+    /// Asking for the lock.
+    Acquire,
+    /// Giving the lock back.
+    Release,
+    /// Beginning the transaction of [`transaction`](crate::DLock::transaction).
+    Begin,
+    /// Committing it.
+    Commit,
+    /// Rolling it back.
+    Rollback,
+    /// Listing the server's locks.
+    Inspect,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Acquire => "acquire",
+            Self::Release => "release",
+            Self::Begin => "begin",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+            Self::Inspect => "inspect",
+        })
+    }
+}
+
+impl Phase {
+    /// Wraps what the database said in this phase.
+    pub(crate) fn failed(self, source: DbErr) -> Error {
+        Error::Database {
+            phase: self,
+            source,
+        }
+    }
+}
+
+/// So that functions that return `DbErr` can use `?`: a database error stays itself, everything else becomes `DbErr::Custom`.
+impl From<Error> for DbErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database { source, .. } => source,
+            other => DbErr::Custom(other.to_string()),
+        }
+    }
+}

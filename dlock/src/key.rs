@@ -1,0 +1,131 @@
+//! What people call a lock, and what a server calls it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
+///
+/// The same key means the same lock in every process on the same database, and in Python's sqlalchemy-dlock 0.8.1.
+/// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL.
+///
+/// | database | text, bytes | integer | pair |
+/// |---|---|---|---|
+/// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
+///
+/// The empty text is [`Error::InvalidKey`](crate::Error::InvalidKey).
+///
+/// ```
+/// use dlock::Key;
+///
+/// assert_eq!(Key::from("invoice/42").to_string(), "invoice/42");
+/// assert_eq!(Key::from((7, 42)).to_string(), "(7, 42)");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(KeyRepr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum KeyRepr {
+    Text(Arc<str>),
+    Bytes(Arc<[u8]>),
+    Int(i64),
+    Pair(i32, i32),
+}
+
+impl Key {
+    pub(crate) fn repr(&self) -> &KeyRepr {
+        &self.0
+    }
+
+    /// The key inside a namespace: text `{namespace}:{key}`, an integer by its decimal text, a pair as `{a},{b}`.
+    pub(crate) fn within(&self, namespace: &str) -> Self {
+        match &self.0 {
+            KeyRepr::Text(text) => format!("{namespace}:{text}").into(),
+            KeyRepr::Bytes(bytes) => [namespace.as_bytes(), b":", bytes].concat().into(),
+            KeyRepr::Int(int) => format!("{namespace}:{int}").into(),
+            KeyRepr::Pair(a, b) => format!("{namespace}:{a},{b}").into(),
+        }
+    }
+}
+
+/// The key as a person would write it; bytes that are not UTF-8 in hexadecimal.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            KeyRepr::Text(text) => f.write_str(text),
+            KeyRepr::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => f.write_str(text),
+                Err(_) => {
+                    f.write_str("0x")?;
+                    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                }
+            },
+            KeyRepr::Int(int) => int.fmt(f),
+            KeyRepr::Pair(a, b) => write!(f, "({a}, {b})"),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self})")
+    }
+}
+
+macro_rules! key_from {
+    ($($from:ty => |$value:ident| $repr:expr;)*) => {
+        $(impl From<$from> for Key {
+            fn from($value: $from) -> Self {
+                Self($repr)
+            }
+        })*
+    };
+}
+
+key_from! {
+    &str => |text| KeyRepr::Text(text.into());
+    &String => |text| KeyRepr::Text(text.as_str().into());
+    String => |text| KeyRepr::Text(text.into());
+    Cow<'_, str> => |text| KeyRepr::Text(text.into());
+    &[u8] => |bytes| KeyRepr::Bytes(bytes.into());
+    Vec<u8> => |bytes| KeyRepr::Bytes(bytes.into());
+    i64 => |int| KeyRepr::Int(int);
+    i32 => |int| KeyRepr::Int(int.into());
+    u32 => |int| KeyRepr::Int(int.into());
+    (i32, i32) => |pair| KeyRepr::Pair(pair.0, pair.1);
+}
+
+impl From<&Key> for Key {
+    fn from(key: &Key) -> Self {
+        key.clone()
+    }
+}
+
+/// Its hyphenated lower-case text.
+#[cfg(feature = "with-uuid")]
+impl From<sea_orm::prelude::Uuid> for Key {
+    fn from(uuid: sea_orm::prelude::Uuid) -> Self {
+        uuid.hyphenated().to_string().into()
+    }
+}
+
+/// What the server knows a lock by: after hashing, where the backend hashes.
+///
+/// Two keys with one physical key are one lock. Its text is what an operator looks for on the server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum PhysicalKey {
+    /// A 64-bit number.
+    Int(i64),
+    /// Two 32-bit numbers, a key space of its own.
+    Pair(i32, i32),
+}
+
+impl fmt::Display for PhysicalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(int) => int.fmt(f),
+            Self::Pair(a, b) => write!(f, "({a}, {b})"),
+        }
+    }
+}
