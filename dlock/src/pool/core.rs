@@ -1,0 +1,159 @@
+//! The mutex around the state, and the way into the runtime.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::queue::SessionId;
+use super::state::State;
+use super::{keeper, worker};
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+use crate::session::Opener;
+
+/// Resolves when the application's own connection is closed.
+pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(crate) struct Core {
+    state: Mutex<State>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) opener: Opener,
+    pub(crate) application_closed: Option<tokio::sync::Mutex<Closed>>,
+    /// Turns true when the pool closes.
+    pub(crate) closing: watch::Sender<bool>,
+    /// A task of the pool has ended.
+    pub(crate) task_ended: Notify,
+    pub(crate) wake_keeper: Notify,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        opener: Opener,
+        config: Config,
+        runtime: Option<Handle>,
+        application_closed: Option<Closed>,
+    ) -> Arc<Self> {
+        let config = Arc::new(config);
+        Arc::new(Self {
+            state: Mutex::new(State::new(Arc::clone(&config), runtime)),
+            config,
+            opener,
+            application_closed: application_closed.map(tokio::sync::Mutex::new),
+            closing: watch::Sender::new(false),
+            task_ended: Notify::new(),
+            wake_keeper: Notify::new(),
+        })
+    }
+
+    /// What the server will know this key by.
+    pub(crate) fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+        // The key itself is checked, too: a namespace makes nothing valid.
+        let plain = self.opener.dialect.physical_key(key)?;
+        match &self.config.namespace {
+            Some(namespace) => self.opener.dialect.physical_key(&key.within(namespace)),
+            None => Ok(plain),
+        }
+    }
+
+    /// One change of the state, and afterwards, outside of the mutex, the tasks that it calls for.
+    pub(crate) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let (result, start) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = change(&mut state, Instant::now());
+            if std::mem::take(&mut state.wake_keeper) {
+                self.wake_keeper.notify_one();
+            }
+            (result, Start::needed(&mut state))
+        };
+        if let Some(start) = start {
+            self.start(start);
+        }
+        result
+    }
+
+    fn start(self: &Arc<Self>, needed: Start) {
+        let Start {
+            runtime,
+            keeper,
+            sessions,
+            epoch,
+        } = needed;
+        // A runtime that has ended drops a future before it starts, so what must hear of it is made here.
+        if keeper {
+            let life = keeper::Life::new(Arc::clone(self), epoch);
+            runtime.spawn(keeper::run(life));
+        }
+        for id in sessions {
+            let task = worker::Task::new(Arc::clone(self), id, epoch);
+            (self.opener.start)(&runtime, task);
+        }
+    }
+
+    pub(crate) fn begin_close(self: &Arc<Self>) {
+        self.closing.send_replace(true);
+        self.with(|state, _| state.begin_close());
+        self.task_ended.notify_waiters();
+    }
+
+    /// Waits until the last session has ended.
+    pub(crate) async fn drained(self: &Arc<Self>) {
+        loop {
+            let ended = self.task_ended.notified();
+            if self.with(|state, _| state.is_drained()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Tasks to start.
+struct Start {
+    runtime: Handle,
+    keeper: bool,
+    sessions: Vec<SessionId>,
+    epoch: u64,
+}
+
+impl Start {
+    fn needed(state: &mut State) -> Option<Self> {
+        if state.to_open.is_empty() {
+            return None;
+        }
+        let runtime = match &state.life.runtime {
+            Some(runtime) => runtime.clone(),
+            None => match Handle::try_current() {
+                Ok(current) => state.life.runtime.insert(current).clone(),
+                // Without a runtime nobody can wait either.
+                Err(_) => {
+                    state.tasks -= state.to_open.len();
+                    state.to_open.clear();
+                    state.sessions.retain(|_, session| session.ready);
+                    state.refuse_everybody(&Error::Unsupported {
+                        backend: "a thread outside of any tokio runtime",
+                        feature: "locks",
+                        hint: "call from a task, or give the pool a runtime with `.runtime(handle)`",
+                    });
+                    return None;
+                }
+            },
+        };
+        Some(Self {
+            runtime,
+            keeper: !std::mem::replace(&mut state.life.has_keeper, true),
+            sessions: std::mem::take(&mut state.to_open),
+            epoch: state.life.epoch,
+        })
+    }
+}

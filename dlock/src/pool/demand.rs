@@ -1,0 +1,284 @@
+//! What callers do to the pool's state: ask for a lock, give up, give it back. See `state`.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TicketId, Waiter};
+use super::sessions::{Confirm, Inspect};
+use super::state::State;
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::session::Request;
+use crate::wait::Wait;
+
+/// What a caller holds while it waits.
+pub(crate) type Reply = oneshot::Receiver<Result<Granted, Refusal>>;
+
+impl State {
+    /// Puts a caller at the end of the key's queue.
+    pub(crate) fn enqueue(
+        &mut self,
+        name: &Key,
+        key: &PhysicalKey,
+        mode: Mode,
+        wait: Wait,
+        now: Instant,
+    ) -> Result<(TicketId, Reply), Error> {
+        if self.closing {
+            return Err(Error::PoolClosed);
+        }
+        let id = self.next_id();
+        let (reply, receiver) = oneshot::channel();
+        let queue = self.keys.entry(key.clone()).or_default();
+        queue.name.get_or_insert_with(|| name.clone());
+        queue.one_tries += usize::from(wait.one_try);
+        queue.waiters.push_back(Waiter {
+            id,
+            mode,
+            wait,
+            reply,
+        });
+        self.settle(key, now);
+        Ok((id, receiver))
+    }
+
+    /// A caller stopped waiting.
+    pub(crate) fn cancel(&mut self, key: &PhysicalKey, id: TicketId, now: Instant) {
+        if let Some(queue) = self.keys.get_mut(key) {
+            queue.remove(id);
+            self.settle(key, now);
+        }
+    }
+
+    /// A guard is done. `confirm` hears `false` when the lock was not there any more.
+    pub(crate) fn release(
+        &mut self,
+        key: &PhysicalKey,
+        hold: HoldId,
+        confirm: Option<Confirm>,
+        now: Instant,
+    ) {
+        let answer = |confirm: Option<Confirm>, kept| {
+            confirm.map(|confirm| confirm.send(kept));
+        };
+        let Some(queue) = self.keys.get_mut(key) else {
+            return answer(confirm, false);
+        };
+        let Some(index) = queue.holds.iter().position(|held| held.id == hold) else {
+            return answer(confirm, false);
+        };
+        let held = &mut queue.holds[index];
+        held.guards -= 1;
+        if held.guards > 0 {
+            return answer(confirm, true);
+        }
+        let session = held.session;
+        if self.hand_over(key, index, now) {
+            self.counters.handoffs += 1;
+            return answer(confirm, true);
+        }
+        let queue = self.keys.get_mut(key).expect("BUG: the key is held");
+        let hold = queue.holds.swap_remove(index);
+        let request = Request {
+            key: key.clone(),
+            mode: hold.mode,
+        };
+        let Some(session) = self.sessions.get_mut(&session) else {
+            unreachable!("BUG: a hold outlived its session");
+        };
+        queue.releasing.push(hold.session);
+        session.held.remove(key);
+        session.releases.push((request, confirm));
+        session.inbox.notify_one();
+        self.settle(key, now);
+    }
+
+    /// From one local holder to the next without the server, while it is the pool's turn and the session is known to live.
+    fn hand_over(&mut self, key: &PhysicalKey, index: usize, now: Instant) -> bool {
+        let queue = &self.keys[key];
+        let hold = &queue.holds[index];
+        let in_turn = hold.handoffs < self.config.max_local_handoffs
+            && now.duration_since(hold.granted_at) < TENURE;
+        if hold.mode != Mode::Exclusive || !in_turn || !self.is_fresh(hold.session, now) {
+            return false;
+        }
+        let next = queue.waiters.front().map(|waiter| waiter.mode);
+        if next != Some(Mode::Exclusive) {
+            return false;
+        }
+        self.serve_front(key, index);
+        let hold = &mut self.keys.get_mut(key).expect("BUG: the key is held").holds[index];
+        hold.handoffs += 1;
+        hold.guards > 0
+    }
+
+    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer.
+    pub(crate) fn serve_front(&mut self, key: &PhysicalKey, index: usize) {
+        let queue = self.keys.get_mut(key).expect("BUG: the key is held");
+        let hold = &mut queue.holds[index];
+        let session = &self.sessions[&hold.session];
+        while let Some(waiter) = queue.waiters.front() {
+            let fits = match hold.mode {
+                Mode::Exclusive => hold.guards == 0 && waiter.mode == Mode::Exclusive,
+                Mode::Shared => waiter.mode == Mode::Shared,
+            };
+            if !fits {
+                return;
+            }
+            let waiter = queue.waiters.pop_front().expect("BUG: there is a front");
+            queue.one_tries -= usize::from(waiter.wait.one_try);
+            let granted = Granted {
+                hold: hold.id,
+                link: session.link.clone(),
+            };
+            // A receiver that is gone has not taken anything.
+            if waiter.reply.send(Ok(granted)).is_ok() {
+                hold.guards += 1;
+                self.counters.acquired += 1;
+            }
+        }
+    }
+
+    /// Brings a key to rest after anything happened to it: serves who can be served locally, asks the server for the next, forgets what nobody wants.
+    pub(crate) fn settle(&mut self, key: &PhysicalKey, now: Instant) {
+        let Some(queue) = self.keys.get_mut(key) else {
+            return;
+        };
+        let Some(mode) = queue.waiters.front().map(|waiter| waiter.mode) else {
+            return self.forget_unsent(key);
+        };
+        if queue.is_held_against(mode) {
+            return queue.refuse_one_tries(0);
+        }
+        if mode == Mode::Shared && self.join_readers(key, now) {
+            return self.settle(key, now);
+        }
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        match queue.ask {
+            None => self.ask_server(key, mode, now),
+            Some(Ask::Try(_) | Ask::Probe(_)) => {
+                let served = queue.served_by_next_grant();
+                queue.refuse_one_tries(served);
+            }
+            Some(Ask::Wait(_) | Ask::Backoff(_)) => queue.refuse_one_tries(0),
+        }
+    }
+
+    /// Readers join a shared hold while it is young and its session known to live. Later the server is asked on another session,
+    /// where a writer of another process that waits already goes first.
+    fn join_readers(&mut self, key: &PhysicalKey, now: Instant) -> bool {
+        let can_ask_elsewhere = self.can_ask_elsewhere(key, now);
+        let joinable = |hold: &Hold| {
+            (now.duration_since(hold.granted_at) < TENURE || !can_ask_elsewhere)
+                && self.is_fresh(hold.session, now)
+        };
+        let Some(index) = self.keys[key].holds.iter().position(joinable) else {
+            return false;
+        };
+        self.serve_front(key, index);
+        true
+    }
+
+    /// Whether a session that does not hold this key can be had.
+    fn can_ask_elsewhere(&self, key: &PhysicalKey, now: Instant) -> bool {
+        self.more_may_come(now)
+            || self
+                .session_for_try(|id| self.sessions[&id].held.contains(key), now)
+                .is_some()
+    }
+
+    /// Asks for the lock by a try.
+    pub(crate) fn ask_server(&mut self, key: &PhysicalKey, mode: Mode, now: Instant) {
+        let queue = &self.keys[key];
+        let served = queue.served_by_next_grant();
+        // What is being given back on a session can be taken again there, in the same round trip. On several, it has to arrive first.
+        let session = match queue.releasing.as_slice() {
+            [] => self.session_for_try(|id| self.sessions[&id].held.contains(key), now),
+            [session] if self.sessions[session].can_try() => Some(*session),
+            _ => return,
+        };
+        let holder = queue.holds.first().map(|hold| hold.session);
+        if let (None, Some(holder)) = (session, holder)
+            && !self.can_ask_elsewhere(key, now)
+        {
+            return self.probe(key, holder);
+        }
+        let request = Request {
+            key: key.clone(),
+            mode,
+        };
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        queue.refuse_one_tries(served);
+        queue.ask = Some(Ask::Try(session));
+        match session.and_then(|id| self.sessions.get_mut(&id)) {
+            Some(session) => {
+                session.tries.push(request);
+                session.inbox.notify_one();
+            }
+            None => {
+                self.unassigned.push_back(request);
+                self.open_for_demand(now);
+            }
+        }
+    }
+
+    /// Before a reader may join, the only session must show that it lives.
+    fn probe(&mut self, key: &PhysicalKey, session: u64) {
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        queue.ask = Some(Ask::Probe(session));
+        let session = self
+            .sessions
+            .get_mut(&session)
+            .expect("BUG: it holds the key");
+        session.probe = true;
+        session.inbox.notify_one();
+    }
+
+    /// Nobody waits for this key: takes back what has not been sent, and the key itself if nothing of it is left.
+    pub(crate) fn forget_unsent(&mut self, key: &PhysicalKey) {
+        let Some(queue) = self.keys.get_mut(key) else {
+            return;
+        };
+        match queue.ask {
+            Some(Ask::Backoff(until)) => {
+                self.retries.remove(&(until, key.clone()));
+                queue.ask = None;
+            }
+            Some(Ask::Try(None)) => {
+                self.unassigned.retain(|request| request.key != *key);
+                queue.ask = None;
+            }
+            Some(Ask::Try(Some(session))) => {
+                let session = self.sessions.get_mut(&session).expect("BUG: it was asked");
+                let queued = session.tries.len();
+                session.tries.retain(|request| request.key != *key);
+                if session.tries.len() < queued {
+                    queue.ask = None;
+                }
+            }
+            Some(Ask::Wait(_) | Ask::Probe(_)) | None => {}
+        }
+        if queue.is_unused() {
+            self.keys.remove(key);
+        }
+    }
+
+    /// Hands a question about the server's locks to a session.
+    pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
+        if self.closing {
+            return drop(inspect.send(Err(Error::PoolClosed)));
+        }
+        let session = self.session_for_try(|_| false, now);
+        match session.and_then(|id| self.sessions.get_mut(&id)) {
+            Some(session) => {
+                session.inspections.push(inspect);
+                session.inbox.notify_one();
+            }
+            None => {
+                self.inspections.push(inspect);
+                self.open_for_demand(now);
+            }
+        }
+    }
+}

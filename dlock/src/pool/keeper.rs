@@ -1,0 +1,61 @@
+//! The pool's own task: tries again what was put off, and closes the pool when the application closes its connection.
+
+use std::sync::Arc;
+
+use tokio::time::sleep_until;
+
+use super::core::Core;
+
+pub(crate) async fn run(life: Life) {
+    let core = &life.core;
+    let mut closing = core.closing.subscribe();
+    tokio::select! {
+        () = application_closed(core) => core.begin_close(),
+        _ = closing.wait_for(|closing| *closing) => {}
+        () = retry(core) => {}
+    }
+    core.drained().await;
+}
+
+async fn application_closed(core: &Core) {
+    match &core.application_closed {
+        Some(closed) => closed.lock().await.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn retry(core: &Arc<Core>) {
+    loop {
+        let next = core.with(|state, _| state.next_look());
+        let due = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => core.with(|state, now| state.retry(now)),
+            () = core.wake_keeper.notified() => {}
+        }
+    }
+}
+
+/// Dropped with the runtime, or when the pool is done.
+pub(crate) struct Life {
+    core: Arc<Core>,
+    epoch: u64,
+}
+
+impl Life {
+    pub(crate) fn new(core: Arc<Core>, epoch: u64) -> Self {
+        Self { core, epoch }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let epoch = self.epoch;
+        self.core.with(|state, _| state.runtime_ended(epoch));
+        self.core.task_ended.notify_waiters();
+    }
+}

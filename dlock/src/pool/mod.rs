@@ -1,0 +1,161 @@
+//! The pool of lock sessions behind a connection: one local queue per key, many locks on few sessions. Knows no backend.
+
+mod builder;
+mod config;
+mod core;
+mod demand;
+mod keeper;
+mod queue;
+mod registry;
+mod sessions;
+mod state;
+mod status;
+mod supply;
+#[cfg(test)]
+mod tests;
+mod ticket;
+pub(crate) mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub use self::builder::LockPoolBuilder;
+pub(crate) use self::core::Closed;
+use self::registry::Handle;
+pub use self::status::{Counters, Holder, ServerLock, Status};
+pub(crate) use self::ticket::Grant;
+pub(crate) use self::worker::Task;
+use crate::error::Error;
+use crate::ext::Connection;
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::wait::Wait;
+
+/// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.
+///
+/// `db.dlock(key)` finds the pool of its connection, whichever clone of it. It opens no session before its first use and never uses the application's
+/// own connections; its sessions connect as those do: same hooks, same TLS, same password, read anew each time.
+/// Closing the connection (`db.close()`), or dropping its last clone, closes the pool.
+///
+/// A handle is cheap to clone.
+///
+/// ```no_run
+/// # async fn example(db: sea_orm::DatabaseConnection) {
+/// use std::time::Duration;
+/// use dlock::prelude::*;
+///
+/// LockPool::builder(&db).namespace("billing").default_timeout(Duration::from_secs(30)).install();
+/// println!("{}", LockPool::of(&db).status());
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct LockPool(Result<Arc<Handle>, Error>);
+
+impl LockPool {
+    /// The pool of this connection.
+    ///
+    /// A connection that cannot lock has one, too: each of its requests says why.
+    pub fn of(db: &impl Connection) -> Self {
+        match db.application() {
+            Ok(application) => registry::find(application, || LockPoolBuilder::new(db).build()),
+            Err(error) => Self(Err(error)),
+        }
+    }
+
+    /// Shapes a pool for this connection.
+    pub fn builder(db: &impl Connection) -> LockPoolBuilder<'_> {
+        LockPoolBuilder::new(db)
+    }
+
+    /// What the pool is doing, and what it has done since it was built. Its `Display` is for people.
+    ///
+    /// All zero for a connection that cannot lock.
+    pub fn status(&self) -> Status {
+        match &self.0 {
+            Ok(handle) => handle.core.with(|state, _| state.status()),
+            Err(_) => Status::default(),
+        }
+    }
+
+    /// Every lock on the server that this library could have taken, whoever holds it or waits for it, as the server lists them:
+    /// on PostgreSQL, all advisory locks of the current database.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] when the server cannot be asked, [`Error::PoolClosed`], and whatever [`acquire`](crate::DLock::acquire) says to this connection.
+    pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
+        let core = &self.handle()?.core;
+        let (answer, locks) = oneshot::channel();
+        core.with(|state, now| state.inspect(answer, now));
+        let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
+        core.with(|state, _| {
+            for lock in &mut locks {
+                let queue = state.keys.get(&lock.key);
+                lock.name = queue.and_then(|queue| queue.name.clone());
+            }
+        });
+        Ok(locks)
+    }
+
+    /// Closes the pool: requests that wait and new ones get [`Error::PoolClosed`] at once, guards that are held are waited for, then the sessions close.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once called and polled, the pool takes no more requests; dropping the future only stops the waiting.
+    pub async fn close(&self) {
+        if let Ok(handle) = &self.0 {
+            handle.core.begin_close();
+            handle.core.drained().await;
+        }
+    }
+
+    /// Like [`close`](Self::close), but waits at most `limit` for the guards. Those that are left then report their loss, which drops the bodies of
+    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction); the sessions close when the last guard is gone, after one second at the latest.
+    pub async fn close_timeout(&self, limit: Duration) {
+        if let Ok(handle) = &self.0
+            && timeout(limit, self.close()).await.is_err()
+        {
+            handle.core.with(|state, _| state.abandon());
+            handle.core.drained().await;
+        }
+    }
+
+    fn handle(&self) -> Result<&Handle, Error> {
+        match &self.0 {
+            Ok(handle) => Ok(handle),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// `None`: somebody else has it, and one try was all that was asked for.
+    pub(crate) async fn acquire(
+        &self,
+        key: &Key,
+        mode: Mode,
+        timeout: Option<Duration>,
+        one_try: bool,
+    ) -> Result<Option<Grant>, Error> {
+        let handle = self.handle()?;
+        let core = Arc::clone(&handle.core);
+        let physical = core.physical_key(key)?;
+        let wait = match one_try {
+            true => Wait::once(timeout),
+            false => Wait::start(timeout.or(core.config.default_timeout)),
+        };
+        let grant = ticket::acquire(core, key, physical, mode, wait).await;
+        match &grant {
+            Ok(Some(grant)) => {
+                let waited = wait.since.elapsed();
+                tracing::debug!(%key, %mode, session = grant.session(), ?waited, "dlock: acquired");
+            }
+            Err(Error::Timeout { waited, .. }) => {
+                tracing::debug!(%key, %mode, ?waited, "dlock: timeout");
+            }
+            Ok(None) | Err(_) => {}
+        }
+        grant
+    }
+}

@@ -1,0 +1,171 @@
+//! One key: who waits for it in this process, what the server granted, what is being asked. Data and small questions; the decisions are in `state`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::wait::Wait;
+
+pub(crate) type SessionId = u64;
+pub(crate) type HoldId = u64;
+pub(crate) type TicketId = u64;
+
+/// For this long after a grant a lock may go from one local holder to the next, and for this long an answer proves that its session lives.
+pub(crate) const TENURE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+pub(crate) struct KeyQueue {
+    /// The key as the first of its requesters called it.
+    pub(crate) name: Option<Key>,
+    /// First in, first out.
+    pub(crate) waiters: VecDeque<Waiter>,
+    /// How many of them take no for an answer.
+    pub(crate) one_tries: usize,
+    /// What the server granted to this pool: one exclusive, or any number of shared on different sessions.
+    pub(crate) holds: Vec<Hold>,
+    /// Sessions that are giving this key back.
+    pub(crate) releasing: Vec<SessionId>,
+    pub(crate) ask: Option<Ask>,
+    /// Retries since the last grant.
+    pub(crate) attempt: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) id: TicketId,
+    pub(crate) mode: Mode,
+    pub(crate) wait: Wait,
+    pub(crate) reply: oneshot::Sender<Result<Granted, Refusal>>,
+}
+
+/// What a waiter gets. Whoever receives it must give it back.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) hold: HoldId,
+    pub(crate) link: Arc<Link>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Busy,
+    Failed(Error),
+}
+
+/// What the guards know of their session.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) session: SessionId,
+    /// The sender lives as long as the session is good; it says `true` shortly before the session is closed by force.
+    pub(crate) lost: watch::Receiver<bool>,
+}
+
+impl Link {
+    pub(crate) fn is_lost(&self) -> bool {
+        *self.lost.borrow() || self.lost.has_changed().is_err()
+    }
+
+    pub(crate) async fn lost(&self) {
+        // An error means that the sender is gone, which is the same news.
+        drop(self.lost.clone().wait_for(|lost| *lost).await);
+    }
+}
+
+/// One grant of the server.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) id: HoldId,
+    pub(crate) session: SessionId,
+    pub(crate) mode: Mode,
+    pub(crate) guards: usize,
+    pub(crate) granted_at: Instant,
+    pub(crate) handoffs: u32,
+}
+
+/// The one question about a key that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A try: queued for a session, on its way, or (`None`) waiting for a session.
+    Try(Option<SessionId>),
+    /// A session waits on the server.
+    Wait(SessionId),
+    /// Nothing until then.
+    Backoff(Instant),
+    /// Is the session that holds it still there?
+    Probe(SessionId),
+}
+
+impl KeyQueue {
+    pub(crate) fn is_unused(&self) -> bool {
+        self.waiters.is_empty()
+            && self.holds.is_empty()
+            && self.releasing.is_empty()
+            && self.ask.is_none()
+    }
+
+    /// Whether a lock of this mode has to wait for a local holder.
+    pub(crate) fn is_held_against(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Exclusive => !self.holds.is_empty(),
+            Mode::Shared => self.holds.iter().any(|hold| hold.mode == Mode::Exclusive),
+        }
+    }
+
+    /// How many waiters a grant of the front's mode serves: one writer, or all readers up to the next writer.
+    pub(crate) fn served_by_next_grant(&self) -> usize {
+        match self.waiters.front().map(|waiter| waiter.mode) {
+            None => 0,
+            Some(Mode::Exclusive) => 1,
+            Some(Mode::Shared) => {
+                let readers = self.waiters.iter();
+                readers
+                    .take_while(|waiter| waiter.mode == Mode::Shared)
+                    .count()
+            }
+        }
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Waiter> {
+        let waiter = self.waiters.pop_front()?;
+        self.one_tries -= usize::from(waiter.wait.one_try);
+        Some(waiter)
+    }
+
+    /// Takes a waiter out that does not wait any more.
+    pub(crate) fn remove(&mut self, id: TicketId) {
+        if let Ok(index) = self.waiters.binary_search_by_key(&id, |waiter| waiter.id)
+            && let Some(waiter) = self.waiters.remove(index)
+        {
+            self.one_tries -= usize::from(waiter.wait.one_try);
+        }
+    }
+
+    /// Says no to everybody behind the first `served` who takes no for an answer.
+    pub(crate) fn refuse_one_tries(&mut self, served: usize) {
+        if self.one_tries == 0 {
+            return;
+        }
+        let served = served.min(self.waiters.len());
+        let behind = self.waiters.split_off(served);
+        for waiter in behind {
+            if waiter.wait.one_try {
+                self.one_tries -= 1;
+                // A receiver that is gone needs no answer.
+                drop(waiter.reply.send(Err(Refusal::Busy)));
+            } else {
+                self.waiters.push_back(waiter);
+            }
+        }
+    }
+
+    /// When the last of the waiters gives up; `None` when one of them never does.
+    pub(crate) fn patience(&self) -> Option<Instant> {
+        let deadlines = self.waiters.iter().map(|waiter| waiter.wait.deadline);
+        deadlines.reduce(|a, b| Some(a?.max(b?))).flatten()
+    }
+}

@@ -1,0 +1,97 @@
+//! What the pool knows of one session: its inbox, what is on its way, what it holds. Data and small questions; the decisions are in `state`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::ServerLock;
+use super::queue::{Link, SessionId};
+use crate::error::Error;
+use crate::key::PhysicalKey;
+use crate::session::Request;
+
+/// Where the result of a release goes, if anybody waits for it. `false`: lost.
+pub(crate) type Confirm = oneshot::Sender<bool>;
+
+/// Where a listing of the server's locks goes.
+pub(crate) type Inspect = oneshot::Sender<Result<Vec<ServerLock>, Error>>;
+
+#[derive(Debug)]
+pub(crate) struct SessionEntry {
+    pub(crate) link: Arc<Link>,
+    /// Dropped with this entry: the entry is the session's life as far as guards are concerned.
+    pub(crate) lost: watch::Sender<bool>,
+    pub(crate) inbox: Arc<Notify>,
+    pub(crate) ready: bool,
+    pub(crate) can_wait: bool,
+    pub(crate) has_answered: bool,
+    pub(crate) last_reply: Instant,
+    pub(crate) idle_since: Instant,
+    pub(crate) releases: Vec<(Request, Option<Confirm>)>,
+    pub(crate) tries: Vec<Request>,
+    pub(crate) probe: bool,
+    pub(crate) wait: Option<WaitOrder>,
+    pub(crate) inspections: Vec<Inspect>,
+    /// What the current statement releases and tries.
+    pub(crate) in_flight: InFlight,
+    pub(crate) held: HashSet<PhysicalKey>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    pub(crate) confirms: Vec<Option<Confirm>>,
+    pub(crate) releases: Vec<Request>,
+    pub(crate) tries: Vec<Request>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct WaitOrder {
+    pub(crate) request: Request,
+    /// How many slices of this wait have ended.
+    pub(crate) slices: u32,
+}
+
+impl SessionEntry {
+    pub(crate) fn opening(id: SessionId, now: Instant) -> Self {
+        let (lost, receiver) = watch::channel(false);
+        Self {
+            link: Arc::new(Link {
+                session: id,
+                lost: receiver,
+            }),
+            lost,
+            inbox: Arc::new(Notify::new()),
+            ready: false,
+            can_wait: false,
+            has_answered: false,
+            last_reply: now,
+            idle_since: now,
+            releases: Vec::new(),
+            tries: Vec::new(),
+            probe: false,
+            wait: None,
+            inspections: Vec::new(),
+            in_flight: InFlight::default(),
+            held: HashSet::new(),
+        }
+    }
+
+    /// Locks that it holds or may soon hold.
+    pub(crate) fn load(&self) -> usize {
+        self.held.len() + self.tries.len() + self.in_flight.tries.len()
+    }
+
+    pub(crate) fn can_try(&self) -> bool {
+        self.ready && self.wait.is_none()
+    }
+
+    /// Holds nothing and has nothing to do.
+    pub(crate) fn is_free(&self) -> bool {
+        self.can_try()
+            && self.load() == 0
+            && self.releases.is_empty()
+            && self.in_flight.releases.is_empty()
+    }
+}

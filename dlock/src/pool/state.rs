@@ -1,0 +1,234 @@
+//! All that the pool knows, behind one mutex. Every change is a method here, in `demand` (what callers do) or in `supply` (what sessions do):
+//! no await, no I/O, no clock of its own. So nothing can be dropped half-way, and tests can play any order of events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::queue::{KeyQueue, SessionId};
+use super::sessions::{Inspect, SessionEntry};
+use super::status::Counters;
+use crate::error::Error;
+use crate::key::PhysicalKey;
+use crate::session::Request;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Arc<Config>,
+    pub(crate) keys: HashMap<PhysicalKey, KeyQueue>,
+    pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
+    /// Tries that no session has taken yet.
+    pub(crate) unassigned: VecDeque<Request>,
+    /// Inspections that no session has taken yet.
+    pub(crate) inspections: Vec<Inspect>,
+    /// Keys in back-off by the time of their next try.
+    pub(crate) retries: BTreeSet<(Instant, PhysicalKey)>,
+    /// The server refused a further session: none is asked for before this.
+    pub(crate) refused_until: Option<Instant>,
+    pub(crate) closing: bool,
+    /// Sessions that were taken away from their guards: they close when the guards are gone.
+    pub(crate) abandoned: HashMap<SessionId, watch::Sender<bool>>,
+    /// Tasks that own a session, or are opening one.
+    pub(crate) tasks: usize,
+    pub(crate) counters: Counters,
+    pub(crate) life: Life,
+    pub(crate) last_id: u64,
+    /// Sessions that `Core` must start as soon as it has left the mutex: a runtime that ends drops their tasks at once, and these lock it again.
+    pub(crate) to_open: Vec<SessionId>,
+    /// A retry is due before the keeper's next look.
+    pub(crate) wake_keeper: bool,
+}
+
+/// The runtime on which the pool's tasks live.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) has_keeper: bool,
+    /// Counts the runtimes that the pool has outlived.
+    pub(crate) epoch: u64,
+}
+
+impl State {
+    pub(crate) fn new(config: Arc<Config>, runtime: Option<Handle>) -> Self {
+        Self {
+            config,
+            keys: HashMap::new(),
+            sessions: BTreeMap::new(),
+            unassigned: VecDeque::new(),
+            inspections: Vec::new(),
+            retries: BTreeSet::new(),
+            refused_until: None,
+            closing: false,
+            abandoned: HashMap::new(),
+            tasks: 0,
+            counters: Counters::default(),
+            life: Life {
+                runtime,
+                ..Life::default()
+            },
+            last_id: 0,
+            to_open: Vec::new(),
+            wake_keeper: false,
+        }
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// No session is left and none is coming.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.closing && self.tasks == 0
+    }
+
+    /// Nobody new gets in; who waits is sent away; sessions end with their last lock.
+    pub(crate) fn begin_close(&mut self) {
+        self.closing = true;
+        self.refuse_everybody(&Error::PoolClosed);
+        for session in self.sessions.values() {
+            session.inbox.notify_one();
+        }
+    }
+
+    /// Everybody who waits gets this error; what was asked for them is forgotten as far as it has not been sent.
+    pub(crate) fn refuse_everybody(&mut self, error: &Error) {
+        for inspection in self.inspections.drain(..) {
+            drop(inspection.send(Err(error.clone())));
+        }
+        let keys: Vec<PhysicalKey> = self.keys.keys().cloned().collect();
+        for key in keys {
+            let Some(queue) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            while let Some(waiter) = queue.pop_front() {
+                drop(
+                    waiter
+                        .reply
+                        .send(Err(super::queue::Refusal::Failed(error.clone()))),
+                );
+            }
+            self.forget_unsent(&key);
+        }
+    }
+
+    pub(crate) fn inbox(&self, id: SessionId) -> Option<Arc<Notify>> {
+        let session = self.sessions.get(&id)?;
+        Some(Arc::clone(&session.inbox))
+    }
+
+    pub(crate) fn task_finished(&mut self, epoch: u64) {
+        if self.life.epoch == epoch {
+            self.tasks -= 1;
+        }
+    }
+
+    /// The runtime has ended and with it the tasks of all sessions. Waiters notice that their channel is gone and start anew on their own runtime.
+    pub(crate) fn runtime_ended(&mut self, epoch: u64) {
+        if self.life.epoch != epoch {
+            return;
+        }
+        self.life = Life {
+            epoch: epoch + 1,
+            ..Life::default()
+        };
+        let held = self.sessions.values().map(|session| session.held.len());
+        self.counters.lost += held.sum::<usize>() as u64;
+        self.sessions.clear();
+        self.abandoned.clear();
+        self.tasks = 0;
+        self.keys.clear();
+        self.unassigned.clear();
+        self.inspections.clear();
+        self.retries.clear();
+        self.to_open.clear();
+    }
+
+    /// Opens as many sessions as the demand wants and the settings allow.
+    pub(crate) fn open_for_demand(&mut self, now: Instant) {
+        let opening = self
+            .sessions
+            .values()
+            .filter(|session| !session.ready)
+            .count();
+        let tries = self.unassigned.len() + self.inspections.len();
+        let wanted = tries.div_ceil(self.config.max_locks_per_session)
+            + self.retries.len().min(self.config.max_sessions);
+        let room = self.config.max_sessions.saturating_sub(self.sessions.len());
+        // Without any session there is nothing to carry on with, so the server is asked again at once.
+        if self.refused_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
+            return;
+        }
+        for _ in 0..room.min(wanted.saturating_sub(opening)) {
+            let id = self.next_id();
+            self.sessions.insert(id, SessionEntry::opening(id, now));
+            self.tasks += 1;
+            self.to_open.push(id);
+        }
+    }
+
+    /// Where the next try goes: the first session with room, so that the others stay free to wait; when all are full and no more can be had, the emptiest.
+    pub(crate) fn session_for_try(
+        &self,
+        avoid: impl Fn(SessionId) -> bool,
+        now: Instant,
+    ) -> Option<SessionId> {
+        let usable = || {
+            let sessions = self.sessions.iter();
+            sessions.filter(|(id, session)| session.can_try() && !avoid(**id))
+        };
+        let max = self.config.max_locks_per_session;
+        if let Some((id, _)) = usable().find(|(_, session)| session.load() < max) {
+            return Some(*id);
+        }
+        if self.more_may_come(now) {
+            return None;
+        }
+        let emptiest = usable().min_by_key(|(_, session)| session.load());
+        emptiest.map(|(id, _)| *id)
+    }
+
+    /// Whether a further session can be had, or is on its way.
+    pub(crate) fn more_may_come(&self, now: Instant) -> bool {
+        let room = self.sessions.len() < self.config.max_sessions;
+        room && self.refused_until.is_none_or(|until| now >= until)
+            || self.sessions.values().any(|session| !session.ready)
+    }
+
+    /// When the keeper has something to do next.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        let retry = self.retries.first().map(|(until, _)| *until);
+        let reopen = self.refused_until.filter(|_| !self.unassigned.is_empty());
+        retry.into_iter().chain(reopen).min()
+    }
+
+    /// A session that holds nothing and may block on the server; one is always left for tries.
+    pub(crate) fn session_for_wait(&self) -> Option<SessionId> {
+        let mut able = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.can_try());
+        let _left_for_tries = able.next()?;
+        let mut free = able
+            .rev()
+            .filter(|(_, session)| session.can_wait && session.is_free());
+        free.next().map(|(id, _)| *id)
+    }
+
+    pub(crate) fn is_fresh(&self, session: SessionId, now: Instant) -> bool {
+        let session = self.sessions.get(&session);
+        session
+            .is_some_and(|session| now.duration_since(session.last_reply) <= super::queue::TENURE)
+    }
+
+    /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half and the whole of it.
+    pub(crate) fn backoff(attempt: u32) -> Duration {
+        let ceiling = Duration::from_millis(5 << attempt.min(6)).min(Duration::from_millis(250));
+        ceiling.mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}

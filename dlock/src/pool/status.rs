@@ -1,0 +1,127 @@
+//! What a pool shows of itself.
+
+use std::fmt;
+
+use super::state::State;
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+
+/// What a pool is doing, and what it has done since it was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// Of these, sessions that wait on the server for a lock that somebody else holds.
+    pub waiting_sessions: usize,
+    /// Locks that the server has granted to this pool.
+    pub held: usize,
+    /// Callers that wait.
+    pub waiters: usize,
+    /// Keys that somebody holds or waits for.
+    pub keys: usize,
+    /// What has happened so far.
+    pub counters: Counters,
+}
+
+/// What has happened since the pool was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Locks that callers have got.
+    pub acquired: u64,
+    /// Of these, locks that went from one local holder to the next without the server.
+    pub handoffs: u64,
+    /// Tries that found the lock held by somebody else.
+    pub contended: u64,
+    /// Callers whose timeout passed.
+    pub timeouts: u64,
+    /// Guards whose lock was lost.
+    pub lost: u64,
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Sessions closed because they had nothing to do.
+    pub sessions_closed: u64,
+    /// Sessions lost.
+    pub sessions_lost: u64,
+    /// Sessions that the server, or dlock itself, refused.
+    pub sessions_refused: u64,
+}
+
+impl State {
+    pub(crate) fn status(&self) -> Status {
+        let sessions = || self.sessions.values().filter(|session| session.ready);
+        Status {
+            sessions: sessions().count(),
+            waiting_sessions: sessions().filter(|session| session.wait.is_some()).count(),
+            held: sessions().map(|session| session.held.len()).sum(),
+            waiters: self.keys.values().map(|queue| queue.waiters.len()).sum(),
+            keys: self.keys.len(),
+            counters: self.counters,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sessions,
+            waiting_sessions,
+            held,
+            waiters,
+            keys,
+            counters,
+        } = self;
+        let Counters {
+            acquired,
+            handoffs,
+            contended,
+            timeouts,
+            lost,
+            sessions_opened,
+            sessions_closed,
+            sessions_lost,
+            sessions_refused,
+        } = counters;
+        writeln!(
+            f,
+            "now: {held} held, {waiters} waiting, {keys} keys, {sessions} sessions ({waiting_sessions} waiting)"
+        )?;
+        writeln!(
+            f,
+            "locks: {acquired} acquired ({handoffs} handed over), {contended} contended, {timeouts} timeouts, {lost} lost"
+        )?;
+        write!(
+            f,
+            "sessions: {sessions_opened} opened, {sessions_closed} closed, {sessions_lost} lost, {sessions_refused} refused"
+        )
+    }
+}
+
+/// A lock as the server sees it, whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerLock {
+    /// What this process calls it, when it holds or wants it too: a server that hashes keys cannot tell.
+    pub name: Option<Key>,
+    /// What the server calls it.
+    pub key: PhysicalKey,
+    /// How it is held or wanted.
+    pub mode: Mode,
+    /// Whether it is held; otherwise it is waited for.
+    pub granted: bool,
+    /// By whom.
+    pub holder: Holder,
+}
+
+/// A session on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Whether it is the very session that answered.
+    pub(crate) this_session: bool,
+    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`.
+    pub session: i64,
+    /// What its application calls itself; ends in `dlock` for a lock session of this library.
+    pub application: String,
+}

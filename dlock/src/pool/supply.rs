@@ -1,0 +1,445 @@
+//! What sessions do to the pool's state: come up, take work, answer, end. See `state`.
+
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::queue::{Ask, Hold, Refusal, SessionId};
+use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
+use super::state::State;
+use crate::error::{Error, Phase};
+use crate::key::PhysicalKey;
+use crate::session::{Answer, Answers, Batch, Request};
+
+/// A statement carries this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
+const MAX_BATCH: usize = 256;
+
+/// The first slice of a wait; each next is twice as long, up to the last.
+const FIRST_SLICE: Duration = Duration::from_millis(500);
+const LAST_SLICE: Duration = Duration::from_secs(2);
+
+/// After a refused connection the sessions that exist carry on for this long before another is tried.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// What a session does next.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Exchange(Batch),
+    Wait(Request, Duration),
+    Ping,
+    Inspect(Vec<Inspect>),
+    /// Look at the socket until something comes in, at most until then.
+    Idle(Instant),
+    /// End the session, once the guards that were told of their loss are gone.
+    Close(Option<watch::Sender<bool>>),
+}
+
+impl State {
+    pub(crate) fn session_ready(&mut self, id: SessionId, can_wait: bool, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.ready = true;
+        session.can_wait = can_wait;
+        session.last_reply = now;
+        session.idle_since = now;
+        session.inspections.append(&mut self.inspections);
+        self.counters.sessions_opened += 1;
+        self.refused_until = None;
+        self.assign(now);
+        self.put_to_wait(now);
+    }
+
+    /// Hands tries that wait for a session to those that have room.
+    fn assign(&mut self, now: Instant) {
+        for request in std::mem::take(&mut self.unassigned) {
+            let queue = self
+                .keys
+                .get_mut(&request.key)
+                .expect("BUG: it was asked for");
+            queue.ask = None;
+            self.settle(&request.key, now);
+        }
+    }
+
+    /// Lets keys in back-off wait on sessions that have become free.
+    fn put_to_wait(&mut self, now: Instant) {
+        while let Some(session) = self.session_for_wait() {
+            let Some((_, key)) = self.retries.pop_first() else {
+                return;
+            };
+            self.wait_on(session, &key, now);
+        }
+    }
+
+    fn wait_on(&mut self, session: SessionId, key: &PhysicalKey, now: Instant) {
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        let Some(front) = queue.waiters.front() else {
+            queue.ask = None;
+            return self.settle(key, now);
+        };
+        let request = Request {
+            key: key.clone(),
+            mode: front.mode,
+        };
+        queue.ask = Some(Ask::Wait(session));
+        let session = self.sessions.get_mut(&session).expect("BUG: it is free");
+        session.wait = Some(WaitOrder { request, slices: 0 });
+        session.inbox.notify_one();
+    }
+
+    /// A session could not be opened. The others carry on; without any, everybody hears why.
+    pub(crate) fn open_failed(&mut self, id: SessionId, error: &Error, now: Instant) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.inspections.extend(session.inspections);
+        self.counters.sessions_refused += 1;
+        if self.sessions.is_empty() {
+            return self.refuse_everybody(error);
+        }
+        self.refused_until = Some(now + REFUSED);
+        self.assign(now);
+        if let Some(session) = self.sessions.values_mut().find(|session| session.ready) {
+            session.inspections.append(&mut self.inspections);
+            session.inbox.notify_one();
+        }
+    }
+
+    /// What this session does next; `None` when it is not one of the pool's any more.
+    pub(crate) fn next_job(&mut self, id: SessionId, now: Instant) -> Job {
+        let patience = self.config.patience();
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Job::Close(self.abandoned.remove(&id));
+        };
+        if !session.releases.is_empty() || !session.tries.is_empty() {
+            return Job::Exchange(session.take_batch());
+        }
+        if !session.inspections.is_empty() {
+            return Job::Inspect(std::mem::take(&mut session.inspections));
+        }
+        if let Some(order) = session.wait.take() {
+            let key = &order.request.key;
+            let queue = self.keys.get_mut(key).expect("BUG: it is waited for");
+            if queue.waiters.is_empty() {
+                queue.ask = None;
+                self.forget_unsent(key);
+                return self.next_job(id, now);
+            }
+            let slice = LAST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
+            let left = queue
+                .patience()
+                .map(|last| last.saturating_duration_since(now));
+            let job = Job::Wait(order.request.clone(), slice.min(left.unwrap_or(slice)));
+            session.wait = Some(order);
+            return job;
+        }
+        let idle_until = session.idle_since + self.config.idle_timeout;
+        let ping_at = session.last_reply + patience;
+        if session.held.is_empty() && (self.closing || idle_until <= now) {
+            self.counters.sessions_closed += 1;
+            self.sessions.remove(&id);
+            return Job::Close(None);
+        }
+        if session.probe || ping_at <= now {
+            return Job::Ping;
+        }
+        match session.held.is_empty() {
+            true => Job::Idle(ping_at.min(idle_until)),
+            false => Job::Idle(ping_at),
+        }
+    }
+
+    /// Any proof of life.
+    fn replied(&mut self, id: SessionId, now: Instant) -> Option<&mut SessionEntry> {
+        let session = self.sessions.get_mut(&id)?;
+        session.has_answered = true;
+        session.last_reply = now;
+        Some(session)
+    }
+
+    pub(crate) fn pinged(&mut self, id: SessionId, now: Instant) {
+        let Some(session) = self.replied(id, now) else {
+            return;
+        };
+        if !std::mem::take(&mut session.probe) {
+            return;
+        }
+        let held: Vec<PhysicalKey> = session.held.iter().cloned().collect();
+        for key in held {
+            let queue = self.keys.get_mut(&key).expect("BUG: it is held");
+            if queue.ask == Some(Ask::Probe(id)) {
+                queue.ask = None;
+                self.settle(&key, now);
+            }
+        }
+    }
+
+    /// The server answered a batch. An error means that the session cannot be trusted any more.
+    pub(crate) fn exchanged(
+        &mut self,
+        id: SessionId,
+        answers: Answers,
+        now: Instant,
+    ) -> Result<(), DbErr> {
+        let Some(session) = self.replied(id, now) else {
+            return Ok(());
+        };
+        session.idle_since = now;
+        let InFlight {
+            confirms,
+            releases,
+            tries,
+        } = std::mem::take(&mut session.in_flight);
+        let mut doubt = None;
+        for ((request, confirm), answer) in releases.iter().zip(confirms).zip(answers.releases) {
+            let kept = matches!(answer, Answer::Yes);
+            if !kept {
+                doubt = Some(match answer {
+                    Answer::Failed(error) => error,
+                    _ => DbErr::Custom(format!(
+                        "lock {} was not held where it was released",
+                        request.key
+                    )),
+                });
+            }
+            confirm.map(|confirm| confirm.send(kept));
+            if let Some(queue) = self.keys.get_mut(&request.key) {
+                queue.releasing.retain(|session| *session != id);
+            }
+        }
+        for (request, answer) in tries.iter().zip(answers.tries) {
+            let queue = self
+                .keys
+                .get_mut(&request.key)
+                .expect("BUG: it was asked for");
+            queue.ask = None;
+            match answer {
+                Answer::Yes => self.granted(id, request, now),
+                Answer::No => self.busy(&request.key, now),
+                Answer::Failed(error) => {
+                    self.failed(&request.key, &Phase::Acquire.failed(error), now)
+                }
+            }
+        }
+        for request in &releases {
+            self.settle(&request.key, now);
+        }
+        self.put_to_wait(now);
+        doubt.map_or(Ok(()), Err)
+    }
+
+    fn granted(&mut self, session: SessionId, request: &Request, now: Instant) {
+        let id = self.next_id();
+        let entry = self.sessions.get_mut(&session).expect("BUG: it answered");
+        entry.held.insert(request.key.clone());
+        let queue = self
+            .keys
+            .get_mut(&request.key)
+            .expect("BUG: it was asked for");
+        queue.attempt = 0;
+        queue.holds.push(Hold {
+            id,
+            session,
+            mode: request.mode,
+            // Ours until it is served: nobody may have wanted it any more.
+            guards: 0,
+            granted_at: now,
+            handoffs: 0,
+        });
+        let index = queue.holds.len() - 1;
+        self.serve_front(&request.key, index);
+        let hold = &mut self
+            .keys
+            .get_mut(&request.key)
+            .expect("BUG: it is held")
+            .holds[index];
+        if hold.guards == 0 {
+            hold.guards = 1;
+            return self.release(&request.key, id, None, now);
+        }
+        self.settle(&request.key, now);
+    }
+
+    /// Somebody else has it: wait on the server, or else try again later.
+    fn busy(&mut self, key: &PhysicalKey, now: Instant) {
+        let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
+        queue.refuse_one_tries(0);
+        if queue.waiters.is_empty() {
+            return self.settle(key, now);
+        }
+        self.counters.contended += 1;
+        if let Some(session) = self.session_for_wait() {
+            return self.wait_on(session, key, now);
+        }
+        let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
+        let until = now + Self::backoff(queue.attempt);
+        queue.attempt += 1;
+        queue.ask = Some(Ask::Backoff(until));
+        self.wake_keeper |= self.retries.first().is_none_or(|(first, _)| until < *first);
+        self.retries.insert((until, key.clone()));
+        self.open_for_demand(now);
+    }
+
+    /// The server refused this key: those whom the answer was for hear why.
+    fn failed(&mut self, key: &PhysicalKey, error: &Error, now: Instant) {
+        let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
+        for _ in 0..queue.served_by_next_grant() {
+            if let Some(waiter) = queue.pop_front() {
+                drop(waiter.reply.send(Err(Refusal::Failed(error.clone()))));
+            }
+        }
+        self.settle(key, now);
+    }
+
+    /// A slice of a wait has ended.
+    pub(crate) fn waited(&mut self, id: SessionId, granted: bool, now: Instant) {
+        let Some(session) = self.replied(id, now) else {
+            return;
+        };
+        session.idle_since = now;
+        let Some(order) = session.wait.take() else {
+            return;
+        };
+        let WaitOrder { request, slices } = order;
+        let queue = self
+            .keys
+            .get_mut(&request.key)
+            .expect("BUG: it was waited for");
+        let still_wanted = queue
+            .waiters
+            .front()
+            .is_some_and(|waiter| waiter.mode == request.mode);
+        if still_wanted && !granted {
+            let session = self.sessions.get_mut(&id).expect("BUG: it answered");
+            session.wait = Some(WaitOrder {
+                request,
+                slices: slices + 1,
+            });
+            return;
+        }
+        queue.ask = None;
+        match granted {
+            true => self.granted(id, &request, now),
+            false => self.settle(&request.key, now),
+        }
+        self.assign(now);
+        self.put_to_wait(now);
+    }
+
+    /// The pool closes: this session ends instead of waiting on.
+    pub(crate) fn wait_abandoned(&mut self, id: SessionId, now: Instant) {
+        self.counters.sessions_closed += 1;
+        let order = self.sessions.remove(&id).and_then(|session| session.wait);
+        let Some(WaitOrder { request, .. }) = order else {
+            return;
+        };
+        if let Some(queue) = self.keys.get_mut(&request.key) {
+            queue.ask = None;
+            self.settle(&request.key, now);
+        }
+    }
+
+    /// A session has ended, and its locks with it. One that never answered counts as one that could not be opened, so that this does not go round in circles.
+    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) {
+        let has_answered = self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.has_answered);
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.counters.sessions_lost += 1;
+        let mut keys: Vec<PhysicalKey> = session.held.drain().collect();
+        for key in &keys {
+            let queue = self.keys.get_mut(key).expect("BUG: it is held");
+            let lost = queue.holds.extract_if(.., |hold| hold.session == id);
+            self.counters.lost += lost.map(|hold| hold.guards as u64).sum::<u64>();
+        }
+        let unanswered = session.releases.into_iter();
+        let in_flight = session
+            .in_flight
+            .releases
+            .into_iter()
+            .zip(session.in_flight.confirms);
+        for (request, confirm) in unanswered.chain(in_flight) {
+            confirm.map(|confirm| confirm.send(false));
+            if let Some(queue) = self.keys.get_mut(&request.key) {
+                queue.releasing.retain(|session| *session != id);
+            }
+            keys.push(request.key);
+        }
+        let asked = session.tries.into_iter().chain(session.in_flight.tries);
+        let asked = asked.chain(session.wait.map(|order| order.request));
+        keys.extend(asked.map(|request| request.key));
+        let mine = [Ask::Try(Some(id)), Ask::Wait(id), Ask::Probe(id)];
+        for key in &keys {
+            if let Some(queue) = self.keys.get_mut(key)
+                && queue.ask.is_some_and(|ask| mine.contains(&ask))
+            {
+                queue.ask = None;
+            }
+        }
+        for inspection in session.inspections {
+            drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
+        }
+        if !has_answered {
+            self.counters.sessions_refused += 1;
+            self.refused_until = Some(now + REFUSED);
+            if self.sessions.is_empty() {
+                return self.refuse_everybody(&Phase::Connect.failed(error));
+            }
+        }
+        for key in keys {
+            self.settle(&key, now);
+        }
+    }
+
+    /// Tries again what was put off until now.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        while let Some((until, _)) = self.retries.first()
+            && *until <= now
+        {
+            let (_, key) = self.retries.pop_first().expect("BUG: there is a first");
+            let queue = self.keys.get_mut(&key).expect("BUG: somebody waits");
+            queue.ask = None;
+            self.settle(&key, now);
+        }
+        self.assign(now);
+        self.open_for_demand(now);
+    }
+
+    /// Every guard is told that its lock is lost; the sessions themselves end when the guards are gone.
+    pub(crate) fn abandon(&mut self) {
+        self.begin_close();
+        self.keys.clear();
+        for (id, session) in std::mem::take(&mut self.sessions) {
+            self.counters.lost += session.held.len() as u64;
+            session.lost.send_replace(true);
+            session.inbox.notify_one();
+            self.abandoned.insert(id, session.lost);
+        }
+    }
+}
+
+impl SessionEntry {
+    fn take_batch(&mut self) -> Batch {
+        let releases = self.releases.len().min(MAX_BATCH);
+        // A try may rely on a release of the same batch, never on one of the next.
+        let tries = match releases == self.releases.len() {
+            true => self.tries.len().min(MAX_BATCH),
+            false => 0,
+        };
+        let (releases, confirms) = self.releases.drain(..releases).unzip();
+        let tries: Vec<Request> = self.tries.drain(..tries).collect();
+        let batch = Batch { releases, tries };
+        self.in_flight = InFlight {
+            confirms,
+            releases: batch.releases.clone(),
+            tries: batch.tries.clone(),
+        };
+        batch
+    }
+}

@@ -1,0 +1,162 @@
+//! The task that owns one session: takes work from the state, talks to the server, reports. It alone touches the socket, and it always finishes its statement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::core::Core;
+use super::queue::SessionId;
+use super::supply::Job;
+use crate::error::Phase;
+use crate::session::{Connector, Session};
+
+/// How long a session that was taken away from its guards stays open for them to notice.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run<C: Connector>(task: Task, connector: Arc<C>) {
+    let (core, id) = (&task.core, task.session);
+    match connector.connect().await {
+        Ok(session) => serve(core, id, session).await,
+        Err(error) => {
+            tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
+            core.with(|state, now| state.open_failed(id, &error, now));
+        }
+    }
+    task.finish();
+}
+
+fn cause(error: &dyn std::error::Error) -> Option<String> {
+    error.source().map(ToString::to_string)
+}
+
+async fn serve<S: Session>(core: &Arc<Core>, id: SessionId, mut session: S) {
+    let can_wait = session.can_wait();
+    tracing::debug!(session = id, "dlock: session opened");
+    core.with(|state, now| state.session_ready(id, can_wait, now));
+    match work(core, id, &mut session).await {
+        Ok(farewell) => {
+            if let Some(guards) = farewell {
+                drop(timeout(FAREWELL, guards.closed()).await);
+            }
+            tracing::debug!(session = id, "dlock: session closed");
+        }
+        Err(error) => {
+            tracing::warn!(session = id, %error, "dlock: session lost");
+            core.with(|state, now| state.session_lost(id, error, now));
+        }
+    }
+    session.close().await;
+}
+
+/// Until the session is to be closed, or is lost.
+async fn work<S: Session>(
+    core: &Arc<Core>,
+    id: SessionId,
+    session: &mut S,
+) -> Result<Option<tokio::sync::watch::Sender<bool>>, DbErr> {
+    let patience = core.config.patience();
+    let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
+        return Ok(None);
+    };
+    let mut closing = core.closing.subscribe();
+    loop {
+        match core.with(|state, now| state.next_job(id, now)) {
+            Job::Exchange(batch) => {
+                let answers = within(patience, session.exchange(&batch)).await?;
+                let answered = batch.tries.len() + batch.releases.len();
+                core.with(|state, now| state.exchanged(id, answers, now))?;
+                if answered > 1 {
+                    // Those who were answered run first, so that their next requests travel together.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Job::Wait(request, slice) => {
+                tokio::select! {
+                    biased;
+                    granted = within(slice + patience, session.wait(&request, slice)) => {
+                        let granted = granted?;
+                        core.with(|state, now| state.waited(id, granted, now));
+                    }
+                    _ = closing.wait_for(|closing| *closing) => {
+                        core.with(|state, now| state.wait_abandoned(id, now));
+                        return Ok(None);
+                    }
+                }
+            }
+            Job::Ping => {
+                within(patience, session.ping()).await?;
+                core.with(|state, now| state.pinged(id, now));
+            }
+            Job::Inspect(inspections) => {
+                let locks = within(patience, session.locks()).await;
+                for inspection in inspections {
+                    let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
+                    drop(inspection.send(locks));
+                }
+                locks?;
+            }
+            Job::Idle(until) => {
+                tokio::select! {
+                    biased;
+                    () = inbox.notified() => {}
+                    error = session.gone() => return Err(error),
+                    () = sleep_until(until) => {}
+                }
+            }
+            Job::Close(farewell) => return Ok(farewell),
+        }
+    }
+}
+
+/// A server that does not answer in time may be cut off: the session is given up.
+async fn within<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let started = Instant::now();
+    match timeout(limit, statement).await {
+        Ok(result) => result,
+        Err(_) => Err(DbErr::Conn(RuntimeErr::Internal(format!(
+            "no answer from the server within {:?}",
+            started.elapsed()
+        )))),
+    }
+}
+
+/// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.
+pub(crate) struct Task {
+    core: Arc<Core>,
+    session: SessionId,
+    epoch: u64,
+    finished: bool,
+}
+
+impl Task {
+    pub(crate) fn new(core: Arc<Core>, session: SessionId, epoch: u64) -> Self {
+        Self {
+            core,
+            session,
+            epoch,
+            finished: false,
+        }
+    }
+
+    fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Self {
+            epoch, finished, ..
+        } = *self;
+        self.core.with(|state, _| match finished {
+            true => state.task_finished(epoch),
+            false => state.runtime_ended(epoch),
+        });
+        self.core.task_ended.notify_waiters();
+    }
+}
