@@ -1,0 +1,72 @@
+//! A lock that is held.
+
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::pool::Grant;
+
+/// A lock that is held, until [`release`](Self::release) or drop.
+///
+/// Dropping it releases the lock: on any thread, with or without a runtime, also while panicking. It never blocks on the database; the release is carried out
+/// by the lock pool's own task. A guard that is not bound to a name is dropped at once: `let _ = db.dlock(key).await?` holds nothing.
+///
+/// It is `Send + Sync + 'static` and needs neither the connection nor the builder to live.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped releases its lock at once"]
+pub struct DLockGuard {
+    key: Key,
+    mode: Mode,
+    grant: Grant,
+}
+
+impl DLockGuard {
+    pub(crate) fn new(key: Key, mode: Mode, grant: Grant) -> Self {
+        Self { key, mode, grant }
+    }
+
+    /// The key as it was asked for.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What the server knows the lock by; its text is what to look for on the server.
+    pub fn physical_key(&self) -> &PhysicalKey {
+        self.grant.key()
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
+    pub fn is_held(&self) -> bool {
+        self.grant.is_held()
+    }
+
+    /// Resolves when the lock is lost with its session, and never before: within a second when the server or a proxy closes the connection, within the pool's
+    /// [`keepalive`](crate::LockPoolBuilder::keepalive) when the network goes silent.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again; it changes nothing.
+    pub async fn lost(&self) {
+        self.grant.lost().await;
+    }
+
+    /// Gives the lock back and waits until the server has confirmed it, or a task of this process has taken it over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when the session was lost before the server confirmed: from some moment on the lock was not held any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release is on its way before the first await; dropping the future only drops the answer.
+    pub async fn release(self) -> Result<(), Error> {
+        match self.grant.release().await {
+            true => Ok(()),
+            false => Err(Error::Lost { key: self.key }),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `db.dlock(key)`: a lock that lives apart from any transaction.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sea_orm::DatabaseTransaction;
+
+use super::{DLockGuard, TransactionLock};
+use crate::error::Error;
+use crate::ext::Lockable;
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::pool::LockPool;
+
+type Acquire = Pin<Box<dyn Future<Output = Result<DLockGuard, Error>> + Send>>;
+
+/// A lock that is asked for: options first, then one of the ways to hold it.
+///
+/// | on a connection or a [`LockPool`] | |
+/// |---|---|
+/// | `.await`, [`acquire`](Self::acquire) | waits, gives a [`DLockGuard`] |
+/// | [`try_acquire`](Self::try_acquire) | one try, `None` when somebody else holds it |
+/// | [`run`](Self::run) | holds it around a closure |
+/// | [`transaction`](Self::transaction) | holds it around a closure and its transaction |
+///
+/// | on a [`DatabaseTransaction`] | |
+/// |---|---|
+/// | [`xact`](Self::xact) | holds it until the transaction ends |
+///
+/// Locks are not re-entrant: asking for a key that the same task already holds waits like for any other holder.
+#[must_use = "a lock does nothing unless it is awaited"]
+pub struct DLock<'a, C> {
+    pub(super) on: &'a C,
+    pub(super) key: Key,
+    pub(super) mode: Mode,
+    pub(super) timeout: Option<Duration>,
+    acquire: Option<Acquire>,
+}
+
+impl<C> fmt::Debug for DLock<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DLock")
+            .field("key", &self.key)
+            .field("mode", &self.mode)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, C> DLock<'a, C> {
+    pub(crate) fn new(on: &'a C, key: Key) -> Self {
+        Self {
+            on,
+            key,
+            mode: Mode::Exclusive,
+            timeout: None,
+            acquire: None,
+        }
+    }
+
+    /// Many holders at once, as long as nobody holds it exclusively.
+    pub fn shared(mut self) -> Self {
+        self.mode = Mode::Shared;
+        self
+    }
+
+    /// Gives up after this long, end to end: queueing, connecting, the server's wait and the network. Zero means one try.
+    ///
+    /// Without it the pool's [`default_timeout`](crate::LockPoolBuilder::default_timeout) counts, or the wait has no end.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for the lock; the same as `.await`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] when it was not got in time. [`Error::InvalidKey`], [`Error::Unsupported`] and [`Error::InvalidSetting`] when this can never work.
+    /// [`Error::PoolClosed`] when the connection or its pool was closed, [`Error::Database`] when the database fails. Nothing is held after an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaves nothing held.
+    pub async fn acquire(self) -> Result<DLockGuard, Error>
+    where
+        C: Lockable,
+    {
+        self.await
+    }
+
+    /// One try: `None` when somebody else holds the lock. A [`timeout`](Self::timeout) bounds the try itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point leaves nothing held.
+    pub async fn try_acquire(self) -> Result<Option<DLockGuard>, Error>
+    where
+        C: Lockable,
+    {
+        let Self {
+            on,
+            key,
+            mode,
+            timeout,
+            ..
+        } = self;
+        let grant = on.lock_pool().acquire(&key, mode, timeout, true).await?;
+        Ok(grant.map(|grant| DLockGuard::new(key, mode, grant)))
+    }
+
+    fn start(&self) -> Acquire
+    where
+        C: Lockable,
+    {
+        let (pool, key) = (self.on.lock_pool(), self.key.clone());
+        Box::pin(wait(pool, key, self.mode, self.timeout))
+    }
+}
+
+async fn wait(
+    pool: LockPool,
+    key: Key,
+    mode: Mode,
+    timeout: Option<Duration>,
+) -> Result<DLockGuard, Error> {
+    let started = tokio::time::Instant::now();
+    match pool.acquire(&key, mode, timeout, false).await? {
+        Some(grant) => Ok(DLockGuard::new(key, mode, grant)),
+        // A timeout of zero.
+        None => Err(Error::Timeout {
+            key,
+            waited: started.elapsed(),
+        }),
+    }
+}
+
+/// Waits for the lock. It is a future itself, and not only `IntoFuture`, so that rustc can say what is wrong when a transaction's lock is awaited.
+impl<C: Lockable> Future for DLock<'_, C> {
+    type Output = Result<DLockGuard, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.acquire.is_none() {
+            self.acquire = Some(self.start());
+        }
+        let acquire = self.acquire.as_mut().expect("BUG: it was just made");
+        acquire.as_mut().poll(context)
+    }
+}
+
+impl<'a> DLock<'a, DatabaseTransaction> {
+    /// A lock that this transaction holds until it commits or rolls back.
+    ///
+    /// PostgreSQL only; elsewhere [`Error::Unsupported`], and `db.dlock(key).transaction(..)` is the way.
+    pub fn xact(self) -> TransactionLock<'a> {
+        TransactionLock::new(self)
+    }
+}

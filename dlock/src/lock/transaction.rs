@@ -1,0 +1,163 @@
+//! `txn.dlock(key).xact()`: a lock that ends with the caller's transaction. It needs no session of ours.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+use tokio::time::{Instant, sleep};
+
+use super::DLock;
+use crate::dialect::{self, TransactionLocks, WaitOutcome};
+use crate::error::{Error, Phase};
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::wait::Wait;
+
+/// A cancelled wait stalls the transaction for this long at most; the server looks for deadlocks after one second by default.
+const SLICE: Duration = Duration::from_secs(2);
+
+/// Where the server cannot wait without an error.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A lock that its transaction holds until it commits or rolls back. There is no guard, and no way to release it earlier.
+///
+/// A transaction that already holds the lock gets it again. `ROLLBACK TO` a savepoint from before the lock releases it.
+///
+/// On REPEATABLE READ and above the lock's own statement fixes the snapshot, before it waits: what the previous holder committed meanwhile is not seen.
+/// Use READ COMMITTED, or `db.dlock(key).transaction(..)`, which locks first and begins then.
+#[derive(Debug)]
+#[must_use = "a lock does nothing unless it is awaited"]
+pub struct TransactionLock<'a> {
+    txn: &'a DatabaseTransaction,
+    key: Key,
+    mode: Mode,
+    timeout: Option<Duration>,
+}
+
+impl<'a> TransactionLock<'a> {
+    pub(super) fn new(lock: DLock<'a, DatabaseTransaction>) -> Self {
+        Self {
+            txn: lock.on,
+            key: lock.key,
+            mode: lock.mode,
+            timeout: lock.timeout,
+        }
+    }
+
+    /// Many transactions at once, as long as none holds it exclusively.
+    pub fn shared(mut self) -> Self {
+        self.mode = Mode::Shared;
+        self
+    }
+
+    /// Gives up after this long. Zero means one try. Without it the wait has no end, but for the server's deadlock detection.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for the lock; the same as `.await`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] and [`Error::Deadlock`] leave the transaction usable, with all that it held before. [`Error::Unsupported`] where the database has no
+    /// such locks, [`Error::InvalidKey`], and [`Error::Database`] when a statement fails, after which PostgreSQL accepts only a rollback.
+    ///
+    /// # Cancel safety
+    ///
+    /// The transaction stays usable; it may hold the lock or not, and its next statement may wait up to two seconds for the end of the current one.
+    pub async fn acquire(self) -> Result<(), Error> {
+        let wait = Wait::start(self.timeout);
+        if self.wait(wait).await? {
+            return Ok(());
+        }
+        Err(Error::Timeout {
+            waited: wait.since.elapsed(),
+            key: self.key,
+        })
+    }
+
+    /// One try: `false` when another transaction or session holds the lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](Self::acquire) but for `Timeout` and `Deadlock`.
+    ///
+    /// # Cancel safety
+    ///
+    /// The transaction stays usable; it may hold the lock or not.
+    pub async fn try_acquire(self) -> Result<bool, Error> {
+        self.wait(Wait::once(None)).await
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<bool, Error> {
+        let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
+        let key = locks.physical_key(&self.key)?;
+        let try_lock = || self.answer::<bool>(locks.try_lock(&key, self.mode));
+        if try_lock().await? {
+            return Ok(true);
+        }
+        if wait.one_try {
+            return Ok(false);
+        }
+        let can_wait: bool = self.answer(locks.can_wait()).await?;
+        while wait
+            .deadline
+            .is_none_or(|deadline| Instant::now() < deadline)
+        {
+            let left = wait.remaining().unwrap_or(Duration::MAX);
+            if can_wait {
+                match self.wait_on_server(locks, &key, left.min(SLICE)).await? {
+                    WaitOutcome::Granted => return Ok(true),
+                    WaitOutcome::TimedOut => {}
+                    WaitOutcome::Deadlock => {
+                        let key = self.key.clone();
+                        return Err(Error::Deadlock { key });
+                    }
+                }
+            } else {
+                sleep(left.min(POLL)).await;
+                if try_lock().await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn wait_on_server(
+        &self,
+        locks: &dyn TransactionLocks,
+        key: &PhysicalKey,
+        slice: Duration,
+    ) -> Result<WaitOutcome, Error> {
+        let wait = locks.wait(key, self.mode, slice);
+        let waited = self.txn.execute_unprepared(&wait).await;
+        waited.map_err(|error| Phase::Acquire.failed(error))?;
+        let outcome: String = self.answer(locks.outcome()).await?;
+        WaitOutcome::parse(&outcome).ok_or_else(|| unexpected(&outcome))
+    }
+
+    /// The first column of the only row.
+    async fn answer<T: sea_orm::TryGetable>(&self, question: Statement) -> Result<T, Error> {
+        let row = self.txn.query_one_raw(question).await;
+        let row = row.and_then(|row| row.ok_or_else(|| DbErr::RecordNotFound("no row".into())));
+        row.and_then(|row| row.try_get_by_index(0))
+            .map_err(|error| Phase::Acquire.failed(error))
+    }
+}
+
+fn unexpected(outcome: &str) -> Error {
+    Phase::Acquire.failed(DbErr::Custom(format!(
+        "unexpected outcome of a wait: {outcome:?}"
+    )))
+}
+
+impl<'a> IntoFuture for TransactionLock<'a> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.acquire())
+    }
+}

@@ -1,0 +1,3 @@
+//! `use dlock::prelude::*;`
+
+pub use crate::{DLockExt, DLockGuard, Key, LockPool};
