@@ -1,0 +1,4 @@
+//! Every test that needs a server, one module per backend: `cargo test postgres::`.
+
+mod postgres;
+mod suite;

@@ -1,0 +1,1 @@
+//! The contract, mounted for PostgreSQL.

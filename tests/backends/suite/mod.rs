@@ -1,0 +1,1 @@
+//! The contract: what every backend promises, written once.

@@ -1,0 +1,3 @@
+//! Another process.
+
+fn main() {}

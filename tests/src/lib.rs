@@ -1,0 +1,27 @@
+//! What the tests and their helper process share: where the servers are, and how to reach them.
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+/// The value of an environment variable that `tests/run` sets.
+///
+/// # Panics
+///
+/// When it is missing: a test that cannot reach its server fails, it does not skip.
+pub fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run tests/run, or start the servers and set it")
+    })
+}
+
+/// A connection like an application's, with at most this many connections of its own.
+///
+/// # Panics
+///
+/// When the server cannot be reached.
+pub async fn connect(url: &str, connections: u32) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).sqlx_logging(false);
+    Database::connect(options)
+        .await
+        .unwrap_or_else(|error| panic!("{url}: {error}"))
+}
