@@ -1,4 +1,64 @@
 //! A distributed lock for Rust services that already have a database.
+//!
+//! ```no_run
+//! # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), dlock::Error> {
+//! use dlock::prelude::*;
+//!
+//! let guard = db.dlock("invoice/42").await?; // waits; nobody else has it now, in any process
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Start at [`DLockExt::dlock`] and [`DLock`]; [`LockPool`] is what stands behind. The repository's README says what it is for, what it is not, and what
+//! each database does.
+//!
+//! # For who works on it
+//!
+//! ```text
+//! prelude.rs            what users import
+//! ext.rs                DLockExt: .dlock(key)
+//!   │
+//! lock/                 what people build, await and hold
+//!   session.rs          DLock: a lock apart from any transaction
+//!   transaction.rs      TransactionLock: .xact()
+//!   run.rs              .run(..), .transaction(..)
+//!   guard.rs            DLockGuard
+//!   │
+//! pool/                 one local queue per key, locks multiplexed onto few sessions; knows no backend
+//!   mod.rs              LockPool, its handle
+//!   builder.rs          LockPoolBuilder
+//!   registry.rs         which pool belongs to which connection
+//!   lockable.rs         what a session lock can be taken on
+//!   ticket.rs           a caller's wait and its grant: RAII, no socket
+//!   core.rs             the mutex around the state, the way into the runtime
+//!   worker.rs           the task that owns one session
+//!   keeper.rs           the task that retries, and closes with the application
+//!   state.rs            the state: all changes are synchronous methods,
+//!     demand.rs           what callers do to it,
+//!     supply.rs           what sessions do to it,
+//!     loss.rs             how sessions end
+//!   queue.rs, sessions.rs   its data: one key, one session
+//!   status.rs, config.rs    what it shows, how it was built
+//!   │
+//! session/              one session on one server
+//!   mod.rs              the seam: trait Session, trait Connector
+//!   application.rs      the application's connection, which sessions imitate
+//!   postgres.rs         PostgreSQL by sqlx; postgres/connect.rs opens and refuses
+//!   │
+//! dialect/              pure functions: request → statement
+//!   mod.rs              what the layers above ask
+//!   postgres.rs         advisory locks
+//!   │
+//! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
+//! ```
+//!
+//! Imports point down only. A database is one file in `dialect/` and one in `session/`, with a line in `session/application.rs` for what it looks like in SeaORM.
+
+#![cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "without a database there is nothing to lock on")
+)]
 
 mod dialect;
 mod error;
@@ -8,12 +68,15 @@ mod lock;
 mod mode;
 mod pool;
 pub mod prelude;
+mod server_lock;
 mod session;
 mod wait;
 
 pub use self::error::{Error, Phase};
-pub use self::ext::{Connection, DLockExt, Lockable};
+pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
 pub use self::lock::{DLock, DLockGuard, TransactionLock};
 pub use self::mode::Mode;
-pub use self::pool::{Counters, Holder, LockPool, LockPoolBuilder, ServerLock, Status};
+pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
+pub use self::server_lock::{Holder, ServerLock};
+pub use self::session::Connection;

@@ -6,7 +6,8 @@ use sea_orm::{DatabaseTransaction, DbErr, TransactionOptions, TransactionTrait};
 
 use super::{DLock, DLockGuard};
 use crate::error::{Error, Phase};
-use crate::ext::{Connection, Lockable};
+use crate::pool::Lockable;
+use crate::session::Connection;
 
 impl<C> DLock<'_, C> {
     /// Holds the lock around `body`, and releases it whatever the body does: return, fail, panic, or be dropped.

@@ -9,10 +9,9 @@ use sea_orm::DatabaseTransaction;
 
 use super::{DLockGuard, TransactionLock};
 use crate::error::Error;
-use crate::ext::Lockable;
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::LockPool;
+use crate::pool::{LockPool, Lockable};
 
 type Acquire = Pin<Box<dyn Future<Output = Result<DLockGuard, Error>> + Send>>;
 

@@ -11,8 +11,7 @@ use super::config::Config;
 use super::core::Core;
 use super::registry::{self, Handle};
 use crate::error::Error;
-use crate::ext::Connection;
-use crate::session::{Application, ConnectSettings};
+use crate::session::{Application, ConnectSettings, Connection};
 
 /// Shapes a [`LockPool`]; made by [`LockPool::builder`].
 ///
@@ -146,9 +145,9 @@ impl<'a> LockPoolBuilder<'a> {
             trust_session_pooling: self.trust_session_pooling,
         };
         let connect_like = self.sessions_from.unwrap_or(Ok(application))?;
-        let opener = connect_like.opener(settings);
+        let connector = connect_like.connector(settings);
         let closed = application.closed();
-        let core = Core::new(opener, self.config, self.runtime, Some(closed));
+        let core = Core::new(connector, self.config, self.runtime, Some(closed));
         if application.is_closed() {
             core.begin_close();
         }

@@ -1,7 +1,6 @@
 //! The mutex around the state, and the way into the runtime.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -14,15 +13,12 @@ use super::state::State;
 use super::{keeper, worker};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
-use crate::session::Opener;
-
-/// Resolves when the application's own connection is closed.
-pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+use crate::session::{Closed, Connector};
 
 pub(crate) struct Core {
     state: Mutex<State>,
     pub(crate) config: Arc<Config>,
-    pub(crate) opener: Opener,
+    pub(crate) connector: Arc<dyn Connector>,
     pub(crate) application_closed: Option<tokio::sync::Mutex<Closed>>,
     /// Turns true when the pool closes.
     pub(crate) closing: watch::Sender<bool>,
@@ -39,7 +35,7 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(crate) fn new(
-        opener: Opener,
+        connector: Arc<dyn Connector>,
         config: Config,
         runtime: Option<Handle>,
         application_closed: Option<Closed>,
@@ -48,7 +44,7 @@ impl Core {
         Arc::new(Self {
             state: Mutex::new(State::new(Arc::clone(&config), runtime)),
             config,
-            opener,
+            connector,
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
             task_ended: Notify::new(),
@@ -59,9 +55,10 @@ impl Core {
     /// What the server will know this key by.
     pub(crate) fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
         // The key itself is checked, too: a namespace makes nothing valid.
-        let plain = self.opener.dialect.physical_key(key)?;
+        let dialect = self.connector.dialect();
+        let plain = dialect.physical_key(key)?;
         match &self.config.namespace {
-            Some(namespace) => self.opener.dialect.physical_key(&key.within(namespace)),
+            Some(namespace) => dialect.physical_key(&key.within(namespace)),
             None => Ok(plain),
         }
     }
@@ -96,12 +93,14 @@ impl Core {
         }
         for id in sessions {
             let task = worker::Task::new(Arc::clone(self), id, epoch);
-            (self.opener.start)(&runtime, task);
+            runtime.spawn(worker::run(task));
         }
     }
 
     pub(crate) fn begin_close(self: &Arc<Self>) {
-        self.closing.send_replace(true);
+        if self.closing.send_replace(true) {
+            return;
+        }
         self.with(|state, _| state.begin_close());
         self.task_ended.notify_waiters();
     }

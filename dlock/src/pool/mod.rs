@@ -5,6 +5,8 @@ mod config;
 mod core;
 mod demand;
 mod keeper;
+mod lockable;
+mod loss;
 mod queue;
 mod registry;
 mod sessions;
@@ -14,7 +16,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 mod ticket;
-pub(crate) mod worker;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +25,15 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::builder::LockPoolBuilder;
-pub(crate) use self::core::Closed;
+pub use self::lockable::Lockable;
 use self::registry::Handle;
-pub use self::status::{Counters, Holder, ServerLock, Status};
+pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
-pub(crate) use self::worker::Task;
 use crate::error::Error;
-use crate::ext::Connection;
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::server_lock::ServerLock;
+use crate::session::Connection;
 use crate::wait::Wait;
 
 /// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.

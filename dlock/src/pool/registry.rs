@@ -5,8 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use super::LockPool;
-use super::core::Closed;
-use crate::session::Application;
+use crate::session::{Application, Closed};
 
 /// By [`Application::identity`].
 static POOLS: LazyLock<Mutex<HashMap<usize, Entry>>> = LazyLock::new(Default::default);
@@ -33,10 +32,12 @@ pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPo
     if let Some(entry) = pools.get_mut(&identity)
         && (application.is_closed() || !entry.is_stale())
     {
-        if entry.follows
-            && let Ok(handle) = &entry.pool.0
-        {
-            application.refresh(&*handle.core.opener.connector);
+        if let Ok(handle) = &entry.pool.0 {
+            if application.is_closed() {
+                handle.core.begin_close();
+            } else if entry.follows {
+                application.refresh(&*handle.core.connector);
+            }
         }
         return entry.pool.clone();
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::ServerLock;
 use super::queue::{Link, SessionId};
 use crate::error::Error;
 use crate::key::PhysicalKey;
+use crate::server_lock::ServerLock;
 use crate::session::Request;
 
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.

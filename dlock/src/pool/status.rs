@@ -3,8 +3,6 @@
 use std::fmt;
 
 use super::state::State;
-use crate::key::{Key, PhysicalKey};
-use crate::mode::Mode;
 
 /// What a pool is doing, and what it has done since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,32 +94,4 @@ impl fmt::Display for Status {
             "sessions: {sessions_opened} opened, {sessions_closed} closed, {sessions_lost} lost, {sessions_refused} refused"
         )
     }
-}
-
-/// A lock as the server sees it, whoever holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerLock {
-    /// What this process calls it, when it holds or wants it too: a server that hashes keys cannot tell.
-    pub name: Option<Key>,
-    /// What the server calls it.
-    pub key: PhysicalKey,
-    /// How it is held or wanted.
-    pub mode: Mode,
-    /// Whether it is held; otherwise it is waited for.
-    pub granted: bool,
-    /// By whom.
-    pub holder: Holder,
-}
-
-/// A session on the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// Whether it is the very session that answered.
-    pub(crate) this_session: bool,
-    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`.
-    pub session: i64,
-    /// What its application calls itself; ends in `dlock` for a lock session of this library.
-    pub application: String,
 }

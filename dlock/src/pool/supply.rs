@@ -20,9 +20,6 @@ const MAX_BATCH: usize = 256;
 const FIRST_SLICE: Duration = Duration::from_millis(500);
 const LAST_SLICE: Duration = Duration::from_secs(2);
 
-/// After a refused connection the sessions that exist carry on for this long before another is tried.
-const REFUSED: Duration = Duration::from_secs(1);
-
 /// What a session does next.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -53,7 +50,7 @@ impl State {
     }
 
     /// Hands tries that wait for a session to those that have room.
-    fn assign(&mut self, now: Instant) {
+    pub(crate) fn assign(&mut self, now: Instant) {
         for request in std::mem::take(&mut self.unassigned) {
             let queue = self
                 .keys
@@ -90,24 +87,6 @@ impl State {
         session.inbox.notify_one();
     }
 
-    /// A session could not be opened. The others carry on; without any, everybody hears why.
-    pub(crate) fn open_failed(&mut self, id: SessionId, error: &Error, now: Instant) {
-        let Some(session) = self.sessions.remove(&id) else {
-            return;
-        };
-        self.inspections.extend(session.inspections);
-        self.counters.sessions_refused += 1;
-        if self.sessions.is_empty() {
-            return self.refuse_everybody(error);
-        }
-        self.refused_until = Some(now + REFUSED);
-        self.assign(now);
-        if let Some(session) = self.sessions.values_mut().find(|session| session.ready) {
-            session.inspections.append(&mut self.inspections);
-            session.inbox.notify_one();
-        }
-    }
-
     /// What this session does next; `None` when it is not one of the pool's any more.
     pub(crate) fn next_job(&mut self, id: SessionId, now: Instant) -> Job {
         let patience = self.config.patience();
@@ -136,8 +115,8 @@ impl State {
             session.wait = Some(order);
             return job;
         }
-        let idle_until = session.idle_since + self.config.idle_timeout;
-        let ping_at = session.last_reply + patience;
+        let idle_until = after(session.idle_since, self.config.idle_timeout);
+        let ping_at = after(session.last_reply, patience);
         if session.held.is_empty() && (self.closing || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
@@ -329,74 +308,6 @@ impl State {
         self.put_to_wait(now);
     }
 
-    /// The pool closes: this session ends instead of waiting on.
-    pub(crate) fn wait_abandoned(&mut self, id: SessionId, now: Instant) {
-        self.counters.sessions_closed += 1;
-        let order = self.sessions.remove(&id).and_then(|session| session.wait);
-        let Some(WaitOrder { request, .. }) = order else {
-            return;
-        };
-        if let Some(queue) = self.keys.get_mut(&request.key) {
-            queue.ask = None;
-            self.settle(&request.key, now);
-        }
-    }
-
-    /// A session has ended, and its locks with it. One that never answered counts as one that could not be opened, so that this does not go round in circles.
-    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) {
-        let has_answered = self
-            .sessions
-            .get(&id)
-            .is_some_and(|session| session.has_answered);
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        self.counters.sessions_lost += 1;
-        let mut keys: Vec<PhysicalKey> = session.held.drain().collect();
-        for key in &keys {
-            let queue = self.keys.get_mut(key).expect("BUG: it is held");
-            let lost = queue.holds.extract_if(.., |hold| hold.session == id);
-            self.counters.lost += lost.map(|hold| hold.guards as u64).sum::<u64>();
-        }
-        let unanswered = session.releases.into_iter();
-        let in_flight = session
-            .in_flight
-            .releases
-            .into_iter()
-            .zip(session.in_flight.confirms);
-        for (request, confirm) in unanswered.chain(in_flight) {
-            confirm.map(|confirm| confirm.send(false));
-            if let Some(queue) = self.keys.get_mut(&request.key) {
-                queue.releasing.retain(|session| *session != id);
-            }
-            keys.push(request.key);
-        }
-        let asked = session.tries.into_iter().chain(session.in_flight.tries);
-        let asked = asked.chain(session.wait.map(|order| order.request));
-        keys.extend(asked.map(|request| request.key));
-        let mine = [Ask::Try(Some(id)), Ask::Wait(id), Ask::Probe(id)];
-        for key in &keys {
-            if let Some(queue) = self.keys.get_mut(key)
-                && queue.ask.is_some_and(|ask| mine.contains(&ask))
-            {
-                queue.ask = None;
-            }
-        }
-        for inspection in session.inspections {
-            drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
-        }
-        if !has_answered {
-            self.counters.sessions_refused += 1;
-            self.refused_until = Some(now + REFUSED);
-            if self.sessions.is_empty() {
-                return self.refuse_everybody(&Phase::Connect.failed(error));
-            }
-        }
-        for key in keys {
-            self.settle(&key, now);
-        }
-    }
-
     /// Tries again what was put off until now.
     pub(crate) fn retry(&mut self, now: Instant) {
         while let Some((until, _)) = self.retries.first()
@@ -410,18 +321,12 @@ impl State {
         self.assign(now);
         self.open_for_demand(now);
     }
+}
 
-    /// Every guard is told that its lock is lost; the sessions themselves end when the guards are gone.
-    pub(crate) fn abandon(&mut self) {
-        self.begin_close();
-        self.keys.clear();
-        for (id, session) in std::mem::take(&mut self.sessions) {
-            self.counters.lost += session.held.len() as u64;
-            session.lost.send_replace(true);
-            session.inbox.notify_one();
-            self.abandoned.insert(id, session.lost);
-        }
-    }
+/// A clock cannot hold every duration that a setting can.
+fn after(instant: Instant, duration: Duration) -> Instant {
+    const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    instant + duration.min(A_YEAR)
 }
 
 impl SessionEntry {

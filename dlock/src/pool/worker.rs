@@ -4,23 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::core::Core;
 use super::queue::SessionId;
 use super::supply::Job;
-use crate::error::Phase;
-use crate::session::{Connector, Session};
+use crate::error::{Error, Phase};
+use crate::session::Session;
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run<C: Connector>(task: Task, connector: Arc<C>) {
+pub(crate) async fn run(task: Task) {
     let (core, id) = (&task.core, task.session);
-    match connector.connect().await {
+    let mut closing = core.closing.subscribe();
+    let connected = tokio::select! {
+        connected = core.connector.connect() => connected,
+        _ = closing.wait_for(|closing| *closing) => Err(Error::PoolClosed),
+    };
+    match connected {
         Ok(session) => serve(core, id, session).await,
         Err(error) => {
-            tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
+            if !matches!(error, Error::PoolClosed) {
+                tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
+            }
             core.with(|state, now| state.open_failed(id, &error, now));
         }
     }
@@ -31,11 +39,11 @@ fn cause(error: &dyn std::error::Error) -> Option<String> {
     error.source().map(ToString::to_string)
 }
 
-async fn serve<S: Session>(core: &Arc<Core>, id: SessionId, mut session: S) {
+async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
     let can_wait = session.can_wait();
     tracing::debug!(session = id, "dlock: session opened");
     core.with(|state, now| state.session_ready(id, can_wait, now));
-    match work(core, id, &mut session).await {
+    match work(core, id, &mut *session).await {
         Ok(farewell) => {
             if let Some(guards) = farewell {
                 drop(timeout(FAREWELL, guards.closed()).await);
@@ -51,11 +59,11 @@ async fn serve<S: Session>(core: &Arc<Core>, id: SessionId, mut session: S) {
 }
 
 /// Until the session is to be closed, or is lost.
-async fn work<S: Session>(
+async fn work(
     core: &Arc<Core>,
     id: SessionId,
-    session: &mut S,
-) -> Result<Option<tokio::sync::watch::Sender<bool>>, DbErr> {
+    session: &mut dyn Session,
+) -> Result<Option<watch::Sender<bool>>, DbErr> {
     let patience = core.config.patience();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
         return Ok(None);
@@ -75,13 +83,12 @@ async fn work<S: Session>(
             Job::Wait(request, slice) => {
                 tokio::select! {
                     biased;
-                    granted = within(slice + patience, session.wait(&request, slice)) => {
+                    granted = within(slice.saturating_add(patience), session.wait(&request, slice)) => {
                         let granted = granted?;
                         core.with(|state, now| state.waited(id, granted, now));
                     }
                     _ = closing.wait_for(|closing| *closing) => {
-                        core.with(|state, now| state.wait_abandoned(id, now));
-                        return Ok(None);
+                        return Ok(core.with(|state, now| state.wait_abandoned(id, now)));
                     }
                 }
             }

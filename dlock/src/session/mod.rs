@@ -1,21 +1,23 @@
 //! One session on one server: what the pool asks of it, one file per driver. Whoever owns a session owns its socket.
 
+mod application;
 #[cfg(feature = "postgres")]
-pub(crate) mod postgres;
+mod postgres;
+
+pub use self::application::Connection;
+pub(crate) use self::application::{Application, Closed, ConnectSettings};
 
 use std::any::Any;
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DatabaseConnectionType, DbErr};
-use tokio::runtime::Handle;
+use async_trait::async_trait;
+use sea_orm::DbErr;
 
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
-use crate::pool::{Closed, ServerLock, Task, worker};
+use crate::server_lock::ServerLock;
 
 /// A lock, as a session asks for it or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,109 +58,35 @@ impl From<bool> for Answer {
 }
 
 /// One session on the server. Only a task of the pool owns one. An error of any method means that its state is unknown: it is dropped, and its locks with it.
-pub(crate) trait Session: Send + 'static {
+#[async_trait]
+pub(crate) trait Session: Send {
     /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
     fn can_wait(&self) -> bool;
 
     /// One round trip, unless the server refuses something.
-    fn exchange(&mut self, batch: &Batch) -> impl Future<Output = Result<Answers, DbErr>> + Send;
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
 
     /// Waits on the server for about `slice`. The session holds nothing before, and nothing but this lock afterwards, if the answer is `true`.
-    fn wait(
-        &mut self,
-        request: &Request,
-        slice: Duration,
-    ) -> impl Future<Output = Result<bool, DbErr>> + Send;
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<bool, DbErr>;
 
     /// A round trip that proves that the session lives.
-    fn ping(&mut self) -> impl Future<Output = Result<(), DbErr>> + Send;
+    async fn ping(&mut self) -> Result<(), DbErr>;
 
     /// Every lock that the server knows of.
-    fn locks(&mut self) -> impl Future<Output = Result<Vec<ServerLock>, DbErr>> + Send;
+    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr>;
 
     /// Resolves when the idle session turns out to be gone; never resolves where that cannot be seen. Cancel safe.
-    fn gone(&mut self) -> impl Future<Output = DbErr> + Send;
+    async fn gone(&mut self) -> DbErr;
 
     /// Ends the session, and with it whatever it holds.
-    fn close(self) -> impl Future<Output = ()> + Send;
+    async fn close(self: Box<Self>);
 }
 
 /// Opens sessions.
-pub(crate) trait Connector: Send + Sync + 'static {
-    type Session: Session;
-
+#[async_trait]
+pub(crate) trait Connector: Any + Send + Sync {
     fn dialect(&self) -> &'static dyn Dialect;
 
     /// Opens a session and makes sure that locks on it mean something.
-    fn connect(&self) -> impl Future<Output = Result<Self::Session, Error>> + Send;
-}
-
-/// A [`Connector`] without its type, as the pool keeps it.
-pub(crate) struct Opener {
-    pub(crate) dialect: &'static dyn Dialect,
-    /// Starts the task of a session.
-    pub(crate) start: Box<dyn Fn(&Handle, Task) + Send + Sync>,
-    /// The connector itself, for [`Application::refresh`].
-    pub(crate) connector: Arc<dyn Any + Send + Sync>,
-}
-
-impl Opener {
-    pub(crate) fn new<C: Connector>(connector: C) -> Self {
-        let connector = Arc::new(connector);
-        Self {
-            dialect: connector.dialect(),
-            connector: Arc::clone(&connector) as _,
-            start: Box::new(move |handle, task| {
-                handle.spawn(worker::run(task, Arc::clone(&connector)));
-            }),
-        }
-    }
-}
-
-/// How sessions are opened: settings of the pool that its connector must know.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ConnectSettings {
-    pub(crate) keepalive: Duration,
-    pub(crate) trust_session_pooling: bool,
-}
-
-/// The application's own connection pool. Nothing here keeps it alive.
-pub(crate) trait Application {
-    /// Differs between any two pools that are alive.
-    fn identity(&self) -> usize;
-
-    fn is_closed(&self) -> bool;
-
-    /// Resolves when the pool is closed, or the last handle to it dropped.
-    fn closed(&self) -> Closed;
-
-    /// Opens sessions with the options of this pool.
-    fn opener(&self, settings: ConnectSettings) -> Opener;
-
-    /// Makes the connector of an earlier [`opener`](Self::opener) use what the application connects with now.
-    fn refresh(&self, connector: &dyn Any);
-}
-
-/// What stands behind a SeaORM connection.
-pub(crate) fn application(db: &DatabaseConnection) -> Result<&dyn Application, Error> {
-    match &db.inner {
-        #[cfg(feature = "postgres")]
-        DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-            Ok(db.get_postgres_connection_pool())
-        }
-        DatabaseConnectionType::Disconnected => Err(Error::Unsupported {
-            backend: "a disconnected `DatabaseConnection`",
-            feature: "locks",
-            hint: "connect with `Database::connect` first",
-        }),
-        #[allow(
-            unreachable_patterns,
-            reason = "which variants exist depends on the features of sea-orm"
-        )]
-        _ => Err(Error::Unsupported {
-            backend: "this kind of `DatabaseConnection`",
-            feature: "locks",
-            hint: "this version of dlock locks on PostgreSQL by sqlx (feature `postgres`)",
-        }),
-    }
+    async fn connect(&self) -> Result<Box<dyn Session>, Error>;
 }

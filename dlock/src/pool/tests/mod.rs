@@ -1,1 +1,47 @@
-//! x
+//! The pool alone, on a server in memory: paused time, any fault, any order.
+
+mod chaos;
+mod fake;
+mod faults;
+mod queueing;
+mod sessions;
+
+use std::time::Duration;
+
+use super::config::Config;
+use super::{Grant, LockPool};
+use crate::error::Error;
+use crate::key::Key;
+use crate::mode::Mode;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn config() -> Config {
+    Config::default()
+}
+
+async fn exclusive(pool: &LockPool, key: i64) -> Grant {
+    acquire(pool, key, Mode::Exclusive, None).await.unwrap()
+}
+
+async fn shared(pool: &LockPool, key: i64) -> Grant {
+    acquire(pool, key, Mode::Shared, None).await.unwrap()
+}
+
+/// `timeout` of `None` waits forever.
+async fn acquire(
+    pool: &LockPool,
+    key: i64,
+    mode: Mode,
+    timeout: Option<Duration>,
+) -> Result<Grant, Error> {
+    let grant = pool.acquire(&Key::from(key), mode, timeout, false).await?;
+    Ok(grant.expect("no timeout of zero in these tests"))
+}
+
+async fn try_exclusive(pool: &LockPool, key: i64) -> Option<Grant> {
+    let key = Key::from(key);
+    pool.acquire(&key, Mode::Exclusive, None, true)
+        .await
+        .unwrap()
+}

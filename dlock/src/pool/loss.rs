@@ -1,0 +1,121 @@
+//! How sessions fail and end, and what becomes of those who relied on them. See `state`.
+
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::queue::{Ask, SessionId};
+use super::sessions::WaitOrder;
+use super::state::State;
+use crate::error::{Error, Phase};
+use crate::key::PhysicalKey;
+
+/// After a refused connection the sessions that exist carry on for this long before another is tried.
+const REFUSED: Duration = Duration::from_secs(1);
+
+impl State {
+    /// A session could not be opened. The others carry on; without any, everybody hears why.
+    pub(crate) fn open_failed(&mut self, id: SessionId, error: &Error, now: Instant) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.inspections.extend(session.inspections);
+        self.counters.sessions_refused += 1;
+        if self.sessions.is_empty() {
+            return self.refuse_everybody(error);
+        }
+        self.refused_until = Some(now + REFUSED);
+        self.assign(now);
+        if let Some(session) = self.sessions.values_mut().find(|session| session.ready) {
+            session.inspections.append(&mut self.inspections);
+            session.inbox.notify_one();
+        }
+    }
+
+    /// A session has ended, and its locks with it. One that never answered counts as one that could not be opened, so that this does not go round in circles.
+    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) {
+        let has_answered = self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.has_answered);
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.counters.sessions_lost += 1;
+        let mut keys: Vec<PhysicalKey> = session.held.drain().collect();
+        for key in &keys {
+            let queue = self.keys.get_mut(key).expect("BUG: it is held");
+            let lost = queue.holds.extract_if(.., |hold| hold.session == id);
+            self.counters.lost += lost.map(|hold| hold.guards as u64).sum::<u64>();
+        }
+        let unanswered = session.releases.into_iter();
+        let in_flight = session
+            .in_flight
+            .releases
+            .into_iter()
+            .zip(session.in_flight.confirms);
+        for (request, confirm) in unanswered.chain(in_flight) {
+            confirm.map(|confirm| confirm.send(false));
+            if let Some(queue) = self.keys.get_mut(&request.key) {
+                queue.releasing.retain(|session| *session != id);
+            }
+            keys.push(request.key);
+        }
+        let asked = session.tries.into_iter().chain(session.in_flight.tries);
+        let asked = asked.chain(session.wait.map(|order| order.request));
+        keys.extend(asked.map(|request| request.key));
+        let mine = [Ask::Try(Some(id)), Ask::Wait(id), Ask::Probe(id)];
+        for key in &keys {
+            if let Some(queue) = self.keys.get_mut(key)
+                && queue.ask.is_some_and(|ask| mine.contains(&ask))
+            {
+                queue.ask = None;
+            }
+        }
+        for inspection in session.inspections {
+            drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
+        }
+        if !has_answered {
+            self.counters.sessions_refused += 1;
+            self.refused_until = Some(now + REFUSED);
+            if self.sessions.is_empty() {
+                return self.refuse_everybody(&Phase::Connect.failed(error));
+            }
+        }
+        for key in keys {
+            self.settle(&key, now);
+        }
+    }
+
+    /// The pool closes: this session ends instead of waiting on.
+    pub(crate) fn wait_abandoned(
+        &mut self,
+        id: SessionId,
+        now: Instant,
+    ) -> Option<watch::Sender<bool>> {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.counters.sessions_closed += 1;
+            if let Some(WaitOrder { request, .. }) = session.wait
+                && let Some(queue) = self.keys.get_mut(&request.key)
+            {
+                queue.ask = None;
+                self.settle(&request.key, now);
+            }
+        }
+        self.abandoned.remove(&id)
+    }
+
+    /// Every guard is told that its lock is lost; the sessions themselves end when the guards are gone.
+    pub(crate) fn abandon(&mut self) {
+        self.begin_close();
+        self.keys.clear();
+        for (id, session) in std::mem::take(&mut self.sessions) {
+            self.counters.lost += session.held.len() as u64;
+            session.lost.send_replace(true);
+            session.inbox.notify_one();
+            self.abandoned.insert(id, session.lost);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! When things go wrong.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::fake::{Fault, Server};
+use super::{MS, acquire, config, exclusive};
+use crate::error::{Error, Phase};
+use crate::mode::Mode;
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_session_is_noticed_and_a_stale_guard_harms_nobody() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let stale = exclusive(&pool, 1).await;
+    let next = tokio::spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    sleep(MS).await;
+    server.kill_holder(1);
+    stale.lost().await;
+    let next = next.await.unwrap();
+    assert!(next.is_held());
+    drop(stale);
+    sleep(10 * MS).await;
+    assert_eq!(server.held(), 1);
+    assert!(next.release().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn release_says_so_when_the_lock_was_lost() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    server.inject([Fault::DieBefore]);
+    assert!(!guard.release().await);
+    assert_eq!(server.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_dies_with_a_request_is_replaced() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 1).await);
+    sleep(MS).await;
+    for fault in [Fault::DieBefore, Fault::DieAfter] {
+        server.inject([fault]);
+        let guard = exclusive(&pool, 1).await;
+        assert!(guard.release().await);
+    }
+    assert_eq!(pool.status().counters.sessions_lost, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_never_answer_anything_end_in_an_error() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    server.inject([Fault::DieBefore]);
+    let error = acquire(&pool, 1, Mode::Exclusive, None).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Database {
+                phase: Phase::Connect,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    drop(exclusive(&pool, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_fails_alone() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let held = exclusive(&pool, 1).await;
+    server.inject([Fault::Fail]);
+    let error = acquire(&pool, 2, Mode::Exclusive, None).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Database {
+                phase: Phase::Acquire,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(held.is_held());
+    drop(exclusive(&pool, 2).await);
+    assert!(held.release().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up_within_the_keepalive() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    server.inject([Fault::Slow(Duration::from_secs(3600))]);
+    let started = Instant::now();
+    guard.lost().await;
+    assert!(
+        started.elapsed() <= Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_connection_is_an_error_for_all_who_wait_when_there_is_no_other() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    server.inject([Fault::Refuse]);
+    let tasks: Vec<_> = (0..5)
+        .map(|key| {
+            let pool = pool.clone();
+            tokio::spawn(async move { acquire(&pool, key, Mode::Exclusive, None).await })
+        })
+        .collect();
+    for task in tasks {
+        let error = task.await.unwrap().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Database {
+                    phase: Phase::Connect,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+    assert_eq!(pool.status().keys, 0);
+    drop(exclusive(&pool, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_further_connection_leaves_the_others_at_work() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    drop(exclusive(&here, 0).await);
+    let theirs = exclusive(&there, 1).await;
+    server.inject([Fault::Refuse]);
+    let waiter = tokio::spawn({
+        let here = here.clone();
+        async move { exclusive(&here, 1).await }
+    });
+    sleep(500 * MS).await;
+    assert_eq!(
+        (
+            here.status().sessions,
+            here.status().counters.sessions_refused
+        ),
+        (1, 1)
+    );
+    drop(exclusive(&here, 2).await);
+    drop(theirs);
+    drop(waiter.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_wants_any_more_is_given_back() {
+    let server = Server::with_latency(20 * MS);
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 0).await);
+    sleep(100 * MS).await;
+    let error = acquire(&pool, 1, Mode::Exclusive, Some(5 * MS))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }));
+    sleep(100 * MS).await;
+    assert_eq!(
+        server.grants().len(),
+        2,
+        "the server has granted it all the same"
+    );
+    assert_eq!((server.held(), pool.status().keys), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_session_that_dies_is_replaced() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let theirs = exclusive(&there, 1).await;
+    let waiter = tokio::spawn({
+        let here = here.clone();
+        async move { exclusive(&here, 1).await }
+    });
+    sleep(100 * MS).await;
+    assert_eq!(here.status().waiting_sessions, 1);
+    server.inject([Fault::DieBefore]);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(here.status().counters.sessions_lost, 1);
+    drop(theirs);
+    drop(waiter.await.unwrap());
+}
+
+#[test]
+fn when_a_runtime_ends_guards_hear_of_it_and_waiters_go_on_with_their_own() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let build = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (build(), build());
+    let guard = first.block_on(exclusive(&pool, 1));
+    let waiter = second.spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    while pool.status().waiters == 0 {
+        std::thread::yield_now();
+    }
+    drop(first);
+    assert!(!guard.is_held());
+    let next = second.block_on(waiter).unwrap();
+    assert!(next.is_held());
+    drop(guard);
+    assert!(second.block_on(next.release()));
+    assert_eq!(server.held(), 0);
+}

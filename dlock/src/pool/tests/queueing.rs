@@ -1,0 +1,245 @@
+//! Order and fairness.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fake::Server;
+use super::{MS, acquire, config, exclusive, shared, try_exclusive};
+use crate::mode::Mode;
+use crate::pool::config::Config;
+
+#[tokio::test(start_paused = true)]
+async fn local_waiters_are_served_in_order() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let first = exclusive(&pool, 1).await;
+    let (order, mut served) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..5 {
+        let (pool, order) = (pool.clone(), order.clone());
+        tokio::spawn(async move {
+            let _guard = exclusive(&pool, 1).await;
+            order.send(number).unwrap();
+        });
+        tokio::task::yield_now().await;
+    }
+    drop((first, order));
+    let mut numbers = Vec::new();
+    while let Some(number) = served.recv().await {
+        numbers.push(number);
+    }
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_goes_from_hand_to_hand_without_the_server() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let first = exclusive(&pool, 1).await;
+    let second = tokio::spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    tokio::task::yield_now().await;
+    let before = server.statements();
+    assert!(first.release().await);
+    let second = second.await.unwrap();
+    assert_eq!(server.statements(), before);
+    assert!(second.release().await);
+    assert_eq!(server.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_handoffs_every_lock_comes_from_the_server() {
+    let server = Server::new();
+    let config = Config {
+        max_local_handoffs: 0,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let tasks = (0..10).map(|_| {
+        let pool = pool.clone();
+        tokio::spawn(async move { drop(exclusive(&pool, 1).await) })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(server.grants().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_needs_a_fresh_answer_of_the_server() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let first = exclusive(&pool, 1).await;
+    let second = tokio::spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    sleep(150 * MS).await;
+    let grants = server.grants().len();
+    assert!(first.release().await);
+    drop(second.await.unwrap());
+    assert_eq!(server.grants().len(), grants + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_gets_its_share_under_constant_local_contention() {
+    let server = Server::new();
+    let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+    for (client, tasks, count) in [("a", 64, &counts[0]), ("b", 1, &counts[1])] {
+        let pool = server.pool(client, config());
+        for _ in 0..tasks {
+            let (pool, count) = (pool.clone(), Arc::clone(count));
+            tokio::spawn(async move {
+                loop {
+                    let guard = exclusive(&pool, 1).await;
+                    sleep(MS).await;
+                    count.fetch_add(1, Ordering::Relaxed);
+                    drop(guard);
+                }
+            });
+        }
+    }
+    sleep(Duration::from_secs(30)).await;
+    let grants = server.grants();
+    let share = grants.iter().filter(|client| **client == "b").count();
+    assert!(grants.len() > 500, "{} grants", grants.len());
+    assert!(
+        share * 100 >= grants.len() * 40,
+        "{share} of {} grants; cycles {counts:?}",
+        grants.len()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_try_says_no_at_once() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let guard = exclusive(&here, 1).await;
+    let started = Instant::now();
+    assert!(try_exclusive(&here, 1).await.is_none());
+    assert!(try_exclusive(&there, 1).await.is_none());
+    assert!(started.elapsed() < 10 * MS);
+    drop(guard);
+    // Given back and taken in one round trip: a local try after a local release cannot fail.
+    assert!(try_exclusive(&here, 1).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_try_behind_a_waiter_says_no() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let guard = exclusive(&there, 1).await;
+    let waiter = tokio::spawn({
+        let here = here.clone();
+        async move { exclusive(&here, 1).await }
+    });
+    sleep(50 * MS).await;
+    assert!(try_exclusive(&here, 1).await.is_none());
+    drop(guard);
+    drop(waiter.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_is_exact_and_leaves_nothing() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let guard = exclusive(&there, 1).await;
+    let started = Instant::now();
+    let error = acquire(&here, 1, Mode::Exclusive, Some(700 * MS)).await;
+    assert!(matches!(error, Err(crate::Error::Timeout { .. })));
+    let waited = started.elapsed();
+    assert!(waited >= 700 * MS && waited < 702 * MS, "{waited:?}");
+    drop(guard);
+    server.until(|server| server.held() == 0).await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!((server.held(), here.status().keys), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_share_and_a_writer_waits_for_them_all() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let readers = [shared(&pool, 1).await, shared(&pool, 1).await];
+    assert_eq!(server.held(), 1, "the second reader joins the first");
+    let writer = tokio::spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    sleep(10 * MS).await;
+    let [first, second] = readers;
+    drop(first);
+    sleep(10 * MS).await;
+    assert!(!writer.is_finished());
+    drop(second);
+    drop(writer.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_does_not_overtake_a_waiting_writer() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let reader = shared(&pool, 1).await;
+    let writer = tokio::spawn({
+        let pool = pool.clone();
+        async move { exclusive(&pool, 1).await }
+    });
+    sleep(10 * MS).await;
+    assert!(timeout(50 * MS, shared(&pool, 1)).await.is_err());
+    drop(reader);
+    drop(writer.await.unwrap());
+    drop(shared(&pool, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reader_asks_the_server_on_another_session() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let early = shared(&pool, 1).await;
+    sleep(200 * MS).await;
+    let late = shared(&pool, 1).await;
+    assert_eq!(server.held(), 2);
+    assert_ne!(early.session(), late.session());
+    drop((early, late));
+    server.until(|server| server.held() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reader_waits_for_a_writer_of_another_process() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let early = shared(&here, 1).await;
+    let writer = tokio::spawn(async move { exclusive(&there, 1).await });
+    sleep(200 * MS).await;
+    let late = tokio::spawn({
+        let here = here.clone();
+        async move { shared(&here, 1).await }
+    });
+    sleep(200 * MS).await;
+    assert!(!late.is_finished());
+    drop(early);
+    let writer = writer.await.unwrap();
+    assert!(!late.is_finished());
+    drop(writer);
+    drop(late.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_one_session_a_late_reader_joins_after_a_sign_of_life() {
+    let server = Server::new();
+    let config = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let early = shared(&pool, 1).await;
+    sleep(200 * MS).await;
+    let before = server.statements();
+    let late = shared(&pool, 1).await;
+    assert_eq!((server.statements(), server.held()), (before + 1, 1));
+    drop((early, late));
+    server.until(|server| server.held() == 0).await;
+}

@@ -1,0 +1,183 @@
+//! How many sessions there are, and how long.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::fake::Server;
+use super::{MS, config, exclusive, shared};
+use crate::error::Error;
+use crate::pool::config::Config;
+
+#[tokio::test(start_paused = true)]
+async fn none_before_first_use_and_one_is_enough() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    assert_eq!(server.sessions(), 0);
+    let guards = [
+        exclusive(&pool, 1).await,
+        exclusive(&pool, 2).await,
+        shared(&pool, 3).await,
+    ];
+    assert_eq!((server.sessions(), server.held()), (1, 3));
+    drop(guards);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_pending_travel_together() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 0).await);
+    sleep(MS).await;
+    let before = server.statements();
+    let tasks: Vec<_> = (1..=100)
+        .map(|key| {
+            let pool = pool.clone();
+            tokio::spawn(async move { exclusive(&pool, key).await })
+        })
+        .collect();
+    let mut guards = Vec::new();
+    for task in tasks {
+        guards.push(task.await.unwrap());
+    }
+    assert!(
+        server.statements() - before <= 3,
+        "{} statements",
+        server.statements() - before
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_session_is_spared() {
+    let server = Server::new();
+    let config = Config {
+        max_locks_per_session: 10,
+        max_sessions: 4,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let mut guards = Vec::new();
+    for key in 0..60 {
+        guards.push(exclusive(&pool, key).await);
+    }
+    assert_eq!((server.sessions(), server.held()), (4, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_beyond_the_sessions_wait_by_retry() {
+    let server = Server::new();
+    let config = Config {
+        max_sessions: 2,
+        ..config()
+    };
+    let (here, there) = (server.pool("a", config), server.pool("b", super::config()));
+    let mut theirs = Vec::new();
+    for key in 0..10 {
+        theirs.push(exclusive(&there, key).await);
+    }
+    let waiters: Vec<_> = (0..10)
+        .map(|key| {
+            let here = here.clone();
+            tokio::spawn(async move { exclusive(&here, key).await })
+        })
+        .collect();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        (here.status().sessions, here.status().waiting_sessions),
+        (2, 1)
+    );
+    let released = Instant::now();
+    drop(theirs);
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    assert!(released.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_is_closed_and_a_holding_one_is_kept_alive() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    let before = server.statements();
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(server.sessions(), 1);
+    assert!(server.statements() - before >= 10, "keepalive");
+    drop(guard);
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(server.sessions(), 0);
+    drop(exclusive(&pool, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_for_guards_and_refuses_everybody_else() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    let queued = tokio::spawn({
+        let pool = pool.clone();
+        async move { super::acquire(&pool, 1, crate::Mode::Exclusive, None).await }
+    });
+    sleep(MS).await;
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close().await }
+    });
+    assert!(matches!(queued.await.unwrap(), Err(Error::PoolClosed)));
+    let refused = super::acquire(&pool, 2, crate::Mode::Exclusive, None).await;
+    assert!(matches!(refused, Err(Error::PoolClosed)));
+    sleep(10 * MS).await;
+    assert!(!closing.is_finished() && guard.is_held());
+    drop(guard);
+    closing.await.unwrap();
+    assert_eq!(server.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_timeout_tells_the_guards_before_anything_is_unlocked() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close_timeout(50 * MS).await }
+    });
+    guard.lost().await;
+    assert!(!guard.is_held());
+    assert_eq!(
+        server.held(),
+        1,
+        "the server still has it when the guard hears"
+    );
+    assert!(!guard.release().await);
+    closing.await.unwrap();
+    assert_eq!(server.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_ends_a_wait_on_the_server() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _theirs = exclusive(&there, 1).await;
+    let waiter = tokio::spawn({
+        let here = here.clone();
+        async move { super::acquire(&here, 1, crate::Mode::Exclusive, None).await }
+    });
+    sleep(Duration::from_secs(5)).await;
+    let started = Instant::now();
+    here.close().await;
+    assert!(started.elapsed() < 10 * MS);
+    assert!(matches!(waiter.await.unwrap(), Err(Error::PoolClosed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_closes_the_pool_after_the_last_guard() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    drop(pool);
+    sleep(10 * MS).await;
+    assert!(guard.is_held() && server.sessions() == 1);
+    drop(guard);
+    server.until(|server| server.sessions() == 0).await;
+}

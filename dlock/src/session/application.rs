@@ -1,0 +1,102 @@
+//! What locks belong to: the application's own connection.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DatabaseConnectionType};
+
+use super::Connector;
+use crate::error::Error;
+
+/// Resolves when the application's own connection is closed.
+pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How sessions are opened: settings of the pool that its connector must know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectSettings {
+    pub(crate) keepalive: Duration,
+    pub(crate) trust_session_pooling: bool,
+}
+
+/// The application's own connection pool. Nothing here keeps it alive.
+pub(crate) trait Application {
+    /// Differs between any two pools that are alive.
+    fn identity(&self) -> usize;
+
+    fn is_closed(&self) -> bool;
+
+    /// Resolves when the pool is closed, or the last handle to it dropped.
+    fn closed(&self) -> Closed;
+
+    /// Opens sessions with the options of this pool.
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector>;
+
+    /// Makes an earlier [`connector`](Self::connector) use what the application connects with now.
+    fn refresh(&self, connector: &dyn Any);
+}
+
+/// A connection of the application: SeaORM's, or a pool of sqlx. It has a [`LockPool`](crate::LockPool), and it begins transactions.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no connection of its own",
+    note = "use the `DatabaseConnection`, or sqlx's pool"
+)]
+pub trait Connection: sealed::Connection {}
+
+impl<C: sealed::Connection> Connection for C {}
+
+pub(crate) mod sealed {
+    use super::{Application, Error};
+    use sea_orm::DatabaseConnection;
+
+    #[allow(private_interfaces, reason = "nobody outside can name this trait")]
+    pub trait Connection {
+        fn application(&self) -> Result<&dyn Application, Error>;
+
+        /// The connection as SeaORM sees it.
+        fn orm(&self) -> DatabaseConnection;
+    }
+}
+
+#[allow(private_interfaces, reason = "nobody outside can name this trait")]
+impl sealed::Connection for DatabaseConnection {
+    fn application(&self) -> Result<&dyn Application, Error> {
+        match &self.inner {
+            #[cfg(feature = "postgres")]
+            DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
+                Ok(self.get_postgres_connection_pool())
+            }
+            DatabaseConnectionType::Disconnected => Err(Error::Unsupported {
+                backend: "a disconnected `DatabaseConnection`",
+                feature: "locks",
+                hint: "connect with `Database::connect` first",
+            }),
+            #[allow(
+                unreachable_patterns,
+                reason = "which variants exist depends on the features of sea-orm"
+            )]
+            _ => Err(Error::Unsupported {
+                backend: "this kind of `DatabaseConnection`",
+                feature: "locks",
+                hint: "this version of dlock locks on PostgreSQL by sqlx (feature `postgres`)",
+            }),
+        }
+    }
+
+    fn orm(&self) -> DatabaseConnection {
+        self.clone()
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[allow(private_interfaces, reason = "nobody outside can name this trait")]
+impl sealed::Connection for sea_orm::sqlx::PgPool {
+    fn application(&self) -> Result<&dyn Application, Error> {
+        Ok(self)
+    }
+
+    fn orm(&self) -> DatabaseConnection {
+        self.clone().into()
+    }
+}

@@ -1,0 +1,241 @@
+//! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::time::{Instant, sleep};
+
+use super::{PgSession, code, db};
+use crate::dialect::Dialect;
+use crate::dialect::postgres::{self as dialect, Postgres};
+use crate::error::{Error, Phase};
+use crate::session::{Application, Closed, ConnectSettings, Connector, Session};
+
+/// How long a server that refuses connections may take to come (back) up.
+const STARTUP: Duration = Duration::from_secs(5);
+
+/// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
+pub(crate) struct PgConnector {
+    pool: PgPoolOptions,
+    connect: Mutex<Arc<PgConnectOptions>>,
+    trust_session_pooling: bool,
+    /// The settings of a lock session, for the whole of its life.
+    settings: [(&'static str, String); 9],
+}
+
+impl PgConnector {
+    fn new(pool: &PgPool, settings: ConnectSettings) -> Self {
+        let ConnectSettings {
+            keepalive,
+            trust_session_pooling,
+        } = settings;
+        // A session of the application's may be recycled, counted and cleaned (`DISCARD ALL` frees the locks); a lock session may not.
+        let options = (pool.options().clone())
+            .max_connections(1)
+            .min_connections(0)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .after_release(|_, _| Box::pin(async { Ok(true) }));
+        let seconds = keepalive.as_secs().clamp(1, 3600);
+        let probe = (seconds / 3).max(1);
+        let settings = [
+            // What ends a statement or a session from outside must not end a lock.
+            ("statement_timeout", "0".into()),
+            ("lock_timeout", "0".into()),
+            ("idle_session_timeout", "0".into()),
+            ("idle_in_transaction_session_timeout", "0".into()),
+            // What tells the server that this process is gone: killed while it waits, or its host cut off.
+            ("client_connection_check_interval", "500ms".into()),
+            ("tcp_keepalives_idle", seconds.to_string()),
+            ("tcp_keepalives_interval", probe.to_string()),
+            ("tcp_keepalives_count", "3".into()),
+            ("tcp_user_timeout", (2000 * seconds).to_string()),
+        ];
+        Self {
+            pool: options,
+            connect: Mutex::new(pool.connect_options()),
+            trust_session_pooling,
+            settings,
+        }
+    }
+
+    fn options(&self, token: &str) -> PgConnectOptions {
+        let connect = self.connect.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = PgConnectOptions::clone(&connect).disable_statement_logging();
+        match self.trust_session_pooling {
+            true => options,
+            false => options.options([(dialect::SESSION_TOKEN, token)]),
+        }
+    }
+}
+
+impl Application for PgPool {
+    /// The address of the options inside the pool stays what it is as long as the pool lives.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self.options()).addr()
+    }
+
+    fn is_closed(&self) -> bool {
+        PgPool::is_closed(self)
+    }
+
+    fn closed(&self) -> Closed {
+        Box::pin(self.close_event())
+    }
+
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        Arc::new(PgConnector::new(self, settings))
+    }
+
+    fn refresh(&self, connector: &dyn Any) {
+        if let Some(connector) = connector.downcast_ref::<PgConnector>() {
+            let mut connect = connector
+                .connect
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *connect = self.connect_options();
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for PgConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Postgres
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        let token = format!("{:032x}", fastrand::u128(..));
+        let options = self.options(&token);
+        let opened = tokio::select! {
+            opened = PgSession::open(self.pool.clone(), options.clone()) => opened,
+            error = cannot_connect(&options) => Err(error),
+        };
+        let mut session = opened.map_err(refused)?;
+        let checked = session.check(&token, self).await;
+        match checked {
+            Ok(()) => Ok(Box::new(session)),
+            Err(error) => {
+                Box::new(session).close().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses, and then hides why. Resolves with the reason, if there is one.
+async fn cannot_connect(options: &PgConnectOptions) -> sqlx::Error {
+    let patience = Instant::now() + STARTUP;
+    loop {
+        sleep(STARTUP / 20).await;
+        match options.connect().await {
+            Ok(probe) => {
+                drop(probe.close().await);
+                return std::future::pending().await;
+            }
+            Err(error) if is_starting(&error) && Instant::now() < patience => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Refused by the operating system, or by a server that starts or stops (57P03).
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(io) => io.kind() == std::io::ErrorKind::ConnectionRefused,
+        other => code(other) == Some("57P03"),
+    }
+}
+
+/// A proxy that knows no start-up option of ours says so in words.
+fn refused(error: sqlx::Error) -> Error {
+    let pooler = error.as_database_error().is_some_and(|error| {
+        let message = error.message();
+        message.contains("startup parameter") || message.contains(dialect::SESSION_TOKEN)
+    });
+    match pooler {
+        true => POOLER,
+        false => Phase::Connect.failed(db(error)),
+    }
+}
+
+const POOLER: Error = Error::Unsupported {
+    backend: "a connection pooler in front of PostgreSQL",
+    feature: "session locks",
+    hint: "a pooler that shares server sessions orphans them: name a direct connection with `LockPool::builder(&db).sessions_from(&direct)`, \
+           use `txn.dlock(key).xact()`, or, if it pools whole sessions, `.trust_session_pooling()`",
+};
+
+const STANDBY: Error = Error::Unsupported {
+    backend: "a PostgreSQL hot standby",
+    feature: "locks",
+    hint: "its locks exclude nobody on the primary: connect to the primary",
+};
+
+const COCKROACH: Error = Error::Unsupported {
+    backend: "CockroachDB",
+    feature: "advisory locks",
+    hint: "it accepts the calls and locks nothing: use a PostgreSQL server for locks",
+};
+
+impl PgSession {
+    async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> Result<Self, sqlx::Error> {
+        let pool = pool.connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.ignore_pool_close_event(true);
+        drop(pool.close());
+        Ok(Self {
+            listener,
+            pool,
+            can_wait: false,
+        })
+    }
+
+    /// Is this a session of our own, on a server whose locks count? Then it gets its settings.
+    async fn check(&mut self, token: &str, connector: &PgConnector) -> Result<(), Error> {
+        let failed = |error| Phase::Connect.failed(db(error));
+        let row = self.row(dialect::version()).await.map_err(failed)?;
+        if row.get::<String, _>(0).contains("CockroachDB") {
+            return Err(COCKROACH);
+        }
+        let row = self.row(dialect::server()).await.map_err(failed)?;
+        let found: Option<String> = row.get(0);
+        if found.as_deref() != Some(token) && !connector.trust_session_pooling {
+            return Err(POOLER);
+        }
+        if row.get(1) {
+            return Err(STANDBY);
+        }
+        self.can_wait = row.get(2);
+        let application: Option<String> = row.get(3);
+        let name = match application.as_deref() {
+            None | Some("") => "dlock".to_owned(),
+            Some(application) => format!("{application} dlock"),
+        };
+        self.set("application_name", &name).await;
+        for (setting, value) in &connector.settings {
+            self.set(setting, value).await;
+        }
+        Ok(())
+    }
+
+    /// An older server lacks some settings, another platform refuses some: the lock is sound without them.
+    async fn set(&mut self, setting: &str, value: &str) {
+        let query = sqlx::query(AssertSqlSafe(dialect::set_session()))
+            .bind(setting)
+            .bind(value);
+        let result = match self.connection().await {
+            Ok(connection) => query.execute(connection).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::debug!(setting, value, %error, "dlock: setting refused by the server");
+        }
+    }
+}
