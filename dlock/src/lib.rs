@@ -80,3 +80,8 @@ pub use self::mode::Mode;
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};
 pub use self::session::Connection;
+
+/// The README's examples are compiled.
+#[cfg(all(doctest, feature = "postgres"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

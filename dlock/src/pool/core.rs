@@ -15,6 +15,12 @@ use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::session::{Closed, Connector};
 
+pub(crate) const NO_RUNTIME: Error = Error::Unsupported {
+    backend: "a thread outside of any tokio runtime",
+    feature: "locks",
+    hint: "call from a task of a tokio runtime",
+};
+
 pub(crate) struct Core {
     state: Mutex<State>,
     pub(crate) config: Arc<Config>,
@@ -134,16 +140,11 @@ impl Start {
             Some(runtime) => runtime.clone(),
             None => match Handle::try_current() {
                 Ok(current) => state.life.runtime.insert(current).clone(),
-                // Without a runtime nobody can wait either.
                 Err(_) => {
                     state.tasks -= state.to_open.len();
                     state.to_open.clear();
                     state.sessions.retain(|_, session| session.ready);
-                    state.refuse_everybody(&Error::Unsupported {
-                        backend: "a thread outside of any tokio runtime",
-                        feature: "locks",
-                        hint: "call from a task, or give the pool a runtime with `.runtime(handle)`",
-                    });
+                    state.refuse_everybody(&NO_RUNTIME);
                     return None;
                 }
             },

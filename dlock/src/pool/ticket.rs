@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{timeout, timeout_at};
 
-use super::core::Core;
+use super::core::{Core, NO_RUNTIME};
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use crate::error::Error;
@@ -76,6 +77,8 @@ pub(crate) async fn acquire(
     mode: Mode,
     wait: Wait,
 ) -> Result<Option<Grant>, Error> {
+    // Without a runtime there is no clock to wait by.
+    Handle::try_current().map_err(|_| NO_RUNTIME)?;
     loop {
         let (id, reply) = core.with(|state, now| state.enqueue(name, &key, mode, wait, now))?;
         let mut ticket = Ticket {

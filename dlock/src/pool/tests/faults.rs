@@ -36,7 +36,7 @@ async fn release_says_so_when_the_lock_was_lost() {
     let guard = exclusive(&pool, 1).await;
     server.inject([Fault::DieBefore]);
     assert!(!guard.release().await);
-    assert_eq!(server.held(), 0);
+    server.until(|server| server.held() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,4 +225,18 @@ fn when_a_runtime_ends_guards_hear_of_it_and_waiters_go_on_with_their_own() {
     drop(guard);
     assert!(second.block_on(next.release()));
     assert_eq!(server.held(), 0);
+}
+
+#[test]
+fn outside_of_a_runtime_the_error_says_so() {
+    let pool = Server::new().pool("a", config());
+    let key = crate::Key::from(1);
+    let mut acquire = std::pin::pin!(pool.acquire(&key, Mode::Exclusive, None, false));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match acquire.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(Err(Error::Unsupported { hint, .. })) => {
+            assert!(hint.contains("tokio"))
+        }
+        other => panic!("{other:?}"),
+    }
 }
