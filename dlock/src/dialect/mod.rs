@@ -3,7 +3,7 @@
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 
-use sea_orm::{DatabaseBackend, Statement};
+use sea_orm::DatabaseBackend;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -16,44 +16,37 @@ pub(crate) trait Dialect: Send + Sync {
     fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error>;
 }
 
-/// Locks that end with the caller's transaction.
+/// Locks that end with the caller's transaction. The statements take no parameters, since behind a transaction pooler a statement that SeaORM prepares can meet
+/// one of the same name on a server session that others have used; so the answer is a number of rows.
 pub(crate) trait TransactionLocks: Dialect {
-    /// One row, one boolean: whether the lock is held now.
-    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Statement;
+    /// One row when the lock is held now, none when somebody else has it.
+    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String;
 
-    /// One row, one boolean: whether [`wait`](Self::wait) works here.
-    fn can_wait(&self) -> Statement;
+    /// One row where [`wait`](Self::wait) works.
+    fn can_wait(&self) -> String;
 
-    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as they were. Takes no parameters.
+    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as they were. As many rows as [`WaitOutcome::rows`] says.
     fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String;
-
-    /// One row, one text: how the last [`wait`](Self::wait) ended, as [`WaitOutcome::parse`] reads it.
-    fn outcome(&self) -> Statement;
 }
 
 /// How a wait inside a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitOutcome {
-    Granted,
     TimedOut,
+    Granted,
     Deadlock,
 }
 
 impl WaitOutcome {
-    const ALL: [Self; 3] = [Self::Granted, Self::TimedOut, Self::Deadlock];
+    const ALL: [Self; 3] = [Self::TimedOut, Self::Granted, Self::Deadlock];
 
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::TimedOut => "timed out",
-            Self::Deadlock => "deadlock",
-        }
+    /// As [`TransactionLocks::wait`] answers.
+    pub(crate) fn rows(self) -> u64 {
+        self as u64
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|outcome| outcome.as_str() == text)
+    pub(crate) fn from_rows(rows: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.rows() == rows)
     }
 }
 

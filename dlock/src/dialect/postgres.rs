@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest};
-use sea_orm::{DatabaseBackend, Statement};
 use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query, SelectStatement, UnionType,
 };
@@ -192,6 +191,12 @@ fn has_plpgsql() -> Expr {
         .expr(Expr::val(1))
         .from("pg_language")
         .and_where(Expr::col("lanname").eq("plpgsql"))
+        .and_where(
+            Func::cust("has_language_privilege")
+                .arg(Expr::col("oid"))
+                .arg("USAGE")
+                .into(),
+        )
         .to_owned();
     Expr::exists(installed)
 }
@@ -293,17 +298,13 @@ fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
 const WAIT_OUTCOME: &str = "dlock.outcome";
 
 impl TransactionLocks for Postgres {
-    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Statement {
-        let lock = Func::cust(function(Call::TryInTransaction, mode));
-        let lock = match *key {
-            PhysicalKey::Int(int) => lock.arg(int),
-            PhysicalKey::Pair(a, b) => lock.arg(a).arg(b),
-        };
-        statement(Query::select().expr(lock))
+    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String {
+        let lock = Expr::cust(call(Call::TryInTransaction, key, mode));
+        text(Query::select().expr(Expr::val(1)).and_where(lock))
     }
 
-    fn can_wait(&self) -> Statement {
-        statement(Query::select().expr(has_plpgsql()))
+    fn can_wait(&self) -> String {
+        text(Query::select().expr(Expr::val(1)).and_where(has_plpgsql()))
     }
 
     /// Never a savepoint of the client's: a cancelled `SAVEPOINT` makes sqlx roll back the whole transaction. The block's own subtransaction undoes
@@ -311,12 +312,12 @@ impl TransactionLocks for Postgres {
     fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
         let lock = call(Call::WaitInTransaction, key, mode);
         let slice = milliseconds(slice);
-        let [granted, timed_out, deadlock] = WaitOutcome::ALL.map(WaitOutcome::as_str);
+        let [timed_out, granted, deadlock] = WaitOutcome::ALL.map(WaitOutcome::rows);
         format!(
             "DO $dlock$ DECLARE \
                before text := current_setting('lock_timeout'); \
                statement_ms bigint := extract(epoch FROM current_setting('statement_timeout')::interval) * 1000; \
-               slice_ms bigint := least({slice}, greatest(nullif(statement_ms, 0) / 2, 1)); \
+               slice_ms bigint := least({slice}, CASE WHEN statement_ms > 0 THEN greatest(statement_ms / 2, 1) END); \
              BEGIN \
                BEGIN \
                  PERFORM set_config('lock_timeout', slice_ms::text, true); \
@@ -327,18 +328,10 @@ impl TransactionLocks for Postgres {
                  WHEN lock_not_available THEN PERFORM set_config('{WAIT_OUTCOME}', '{timed_out}', true); \
                  WHEN deadlock_detected THEN PERFORM set_config('{WAIT_OUTCOME}', '{deadlock}', true); \
                END; \
-             END $dlock$"
+             END $dlock$; \
+             SELECT FROM generate_series(1, current_setting('{WAIT_OUTCOME}')::int)"
         )
     }
-
-    fn outcome(&self) -> Statement {
-        statement(Query::select().expr(setting(WAIT_OUTCOME)))
-    }
-}
-
-fn statement(select: &SelectStatement) -> Statement {
-    let (sql, values) = select.build(PostgresQueryBuilder);
-    Statement::from_sql_and_values(DatabaseBackend::Postgres, sql, values)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tokio::time::{Instant, sleep};
 
 use super::DLock;
@@ -93,14 +93,14 @@ impl<'a> TransactionLock<'a> {
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
         let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
         let key = locks.physical_key(&self.key)?;
-        let try_lock = || self.answer::<bool>(locks.try_lock(&key, self.mode));
+        let try_lock = || self.yes(locks.try_lock(&key, self.mode));
         if try_lock().await? {
             return Ok(true);
         }
         if wait.one_try {
             return Ok(false);
         }
-        let can_wait: bool = self.answer(locks.can_wait()).await?;
+        let can_wait = self.yes(locks.can_wait()).await?;
         while wait
             .deadline
             .is_none_or(|deadline| Instant::now() < deadline)
@@ -131,26 +131,26 @@ impl<'a> TransactionLock<'a> {
         key: &PhysicalKey,
         slice: Duration,
     ) -> Result<WaitOutcome, Error> {
-        let wait = locks.wait(key, self.mode, slice);
-        let waited = self.txn.execute_unprepared(&wait).await;
-        waited.map_err(|error| Phase::Acquire.failed(error))?;
-        let outcome: String = self.answer(locks.outcome()).await?;
-        WaitOutcome::parse(&outcome).ok_or_else(|| unexpected(&outcome))
+        let rows = self.rows(locks.wait(key, self.mode, slice)).await?;
+        WaitOutcome::from_rows(rows).ok_or_else(|| unexpected(rows))
     }
 
-    /// The first column of the only row.
-    async fn answer<T: sea_orm::TryGetable>(&self, question: Statement) -> Result<T, Error> {
-        let row = self.txn.query_one_raw(question).await;
-        let row = row.and_then(|row| row.ok_or_else(|| DbErr::RecordNotFound("no row".into())));
-        row.and_then(|row| row.try_get_by_index(0))
+    async fn yes(&self, question: String) -> Result<bool, Error> {
+        Ok(self.rows(question).await? == 1)
+    }
+
+    /// By the simple protocol, whose answer is a number of rows.
+    async fn rows(&self, question: String) -> Result<u64, Error> {
+        let answer = self.txn.execute_unprepared(&question).await;
+        answer
+            .map(|answer| answer.rows_affected())
             .map_err(|error| Phase::Acquire.failed(error))
     }
 }
 
-fn unexpected(outcome: &str) -> Error {
-    Phase::Acquire.failed(DbErr::Custom(format!(
-        "unexpected outcome of a wait: {outcome:?}"
-    )))
+fn unexpected(rows: u64) -> Error {
+    let outcome = format!("unexpected outcome of a wait: {rows} rows");
+    Phase::Acquire.failed(DbErr::Custom(outcome))
 }
 
 impl<'a> IntoFuture for TransactionLock<'a> {

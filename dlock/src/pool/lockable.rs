@@ -1,7 +1,6 @@
 //! What a session lock can be taken on.
 
 use super::LockPool;
-use crate::session::Connection;
 
 /// What can take a lock that lives apart from any transaction: a connection or a lock pool.
 #[diagnostic::on_unimplemented(
@@ -15,7 +14,14 @@ pub trait Lockable: sealed::Sealed + Sync {
     fn lock_pool(&self) -> LockPool;
 }
 
-impl<C: Connection + Sync> Lockable for C {
+impl Lockable for sea_orm::DatabaseConnection {
+    fn lock_pool(&self) -> LockPool {
+        LockPool::of(self)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Lockable for sea_orm::sqlx::PgPool {
     fn lock_pool(&self) -> LockPool {
         LockPool::of(self)
     }
@@ -31,5 +37,7 @@ mod sealed {
     pub trait Sealed {}
 
     impl Sealed for super::LockPool {}
-    impl<C: super::Connection> Sealed for C {}
+    impl Sealed for sea_orm::DatabaseConnection {}
+    #[cfg(feature = "postgres")]
+    impl Sealed for sea_orm::sqlx::PgPool {}
 }

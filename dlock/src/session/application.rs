@@ -44,7 +44,9 @@ pub(crate) trait Application {
 )]
 pub trait Connection: sealed::Connection {}
 
-impl<C: sealed::Connection> Connection for C {}
+impl Connection for DatabaseConnection {}
+#[cfg(feature = "postgres")]
+impl Connection for sea_orm::sqlx::PgPool {}
 
 pub(crate) mod sealed {
     use super::{Application, Error};

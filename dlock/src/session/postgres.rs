@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
 use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Row};
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::postgres::{self as dialect, Arm};
@@ -85,52 +85,42 @@ impl PgSession {
         Ok(answers)
     }
 
-    /// After a statement that failed half-way the server alone knows what it did: one request after the other, each only if it still has to be.
+    /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
+    /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
     async fn settle(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        let mut answers = Answers::default();
-        for request in &batch.releases {
-            let answer = match self.holds(request).await? {
-                true => self.settle_one(request, true).await?,
-                false => Answer::Yes,
-            };
-            answers.releases.push(answer);
-        }
+        let all = batch.releases.iter().chain(&batch.tries);
+        self.give_back(all.cloned().collect()).await?;
+        let mut answers = Answers {
+            releases: vec![Answer::Yes; batch.releases.len()],
+            tries: Vec::new(),
+        };
         for request in &batch.tries {
-            let answer = match self.holds(request).await? {
-                true => Answer::Yes,
-                false => self.settle_one(request, false).await?,
+            let one = Batch {
+                releases: Vec::new(),
+                tries: vec![request.clone()],
+            };
+            let answer = match self.ask(&one).await {
+                Ok(granted) => granted[0].into(),
+                Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+                Err(error) => {
+                    self.give_back(one.tries).await?;
+                    Answer::Failed(explained(error))
+                }
             };
             answers.tries.push(answer);
         }
         Ok(answers)
     }
 
-    async fn settle_one(&mut self, request: &Request, release: bool) -> Result<Answer, DbErr> {
-        let mut batch = Batch::default();
-        match release {
-            true => batch.releases.push(request.clone()),
-            false => batch.tries.push(request.clone()),
-        }
-        match self.ask(&batch).await {
-            Ok(answers) => Ok(answers[0].into()),
-            Err(error) if error.as_database_error().is_none() => Err(db(error)),
-            Err(error) => match self.holds(request).await? == release {
-                true => Ok(Answer::Failed(explained(error))),
-                false => Ok(Answer::Yes),
-            },
-        }
-    }
-
-    async fn holds(&mut self, request: &Request) -> Result<bool, DbErr> {
-        let locks = self.locks().await?;
-        Ok(locks.iter().any(|lock| {
-            lock.holder.this_session
-                && lock.granted
-                && lock.key == request.key
-                && lock.mode == request.mode
-        }))
+    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), DbErr> {
+        let tries = Vec::new();
+        let batch = Batch { releases, tries };
+        self.ask(&batch).await.map(drop).map_err(db)
     }
 }
+
+/// How long a wait rests that the server has refused.
+const REFUSED: Duration = Duration::from_millis(250);
 
 /// A full lock table hits everybody on the server; the error says which setting to raise.
 fn explained(error: sqlx::Error) -> DbErr {
@@ -175,6 +165,8 @@ impl Session for PgSession {
             Err(error) => {
                 tracing::debug!(%error, "dlock: a wait was ended by the server");
                 self.row(dialect::unlock_all()).await.map_err(db)?;
+                // What the server refuses now it refuses again at once.
+                sleep(slice.min(REFUSED)).await;
                 Ok(false)
             }
         }
