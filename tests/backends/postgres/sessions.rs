@@ -1,0 +1,202 @@
+//! The sessions of a lock pool on PostgreSQL: whose they are, how they connect, when they end.
+
+use std::time::Duration;
+
+use dlock::{DLockExt, LockPool};
+use dlock_tests::connect;
+use sea_orm::DatabaseConnection;
+use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::{AssertSqlSafe, Executor};
+use tokio::runtime;
+use tokio::time::Instant;
+
+use super::server::{
+    PATIENCE, Server, application, holders, key, name, options, sessions, url, waiters,
+};
+
+/// A pool that runs a statement on each fresh connection.
+fn with_hook(sql: String) -> DatabaseConnection {
+    let pool = PgPoolOptions::new().after_connect(move |connection, _| {
+        let sql = sql.clone();
+        Box::pin(async move { connection.execute(AssertSqlSafe(sql)).await.map(drop) })
+    });
+    pool.connect_lazy_with(options(&url())).into()
+}
+
+#[tokio::test]
+async fn hooks_of_the_application_come_along() {
+    let application = name();
+    let db = with_hook(format!("SET application_name = '{application}'"));
+    let key = key();
+    let _guard = db.dlock(key).await.unwrap();
+    let mut server = Server::main().await;
+    let holder = format!(
+        "{} AND pid IN (SELECT pid FROM {})",
+        holders(key),
+        sessions(&application)
+    );
+    assert_eq!(server.count(&holder).await, 1);
+}
+
+#[tokio::test]
+async fn a_session_of_an_application_without_a_name_is_called_dlock() {
+    let db = with_hook("SET application_name = ''".to_owned());
+    let key = key();
+    let _guard = db.dlock(key).await.unwrap();
+    let locks = LockPool::of(&db).locks().await.unwrap();
+    let ours = locks.iter().find(|lock| lock.name == Some(key.into()));
+    assert_eq!(ours.unwrap().holder.application, "dlock");
+}
+
+#[tokio::test]
+async fn settings_of_the_application_that_end_sessions_do_not_end_locks() {
+    let hook = "SET statement_timeout = '100ms'; SET lock_timeout = '50ms'; SET idle_session_timeout = '300ms'";
+    let db = with_hook(hook.to_owned());
+    let (held, wanted) = (key(), key());
+    let mut server = Server::main().await;
+    server.lock(wanted).await;
+    let guard = db.dlock(held).await.unwrap();
+    let waiter = tokio::spawn({
+        let db = db.clone();
+        async move { db.dlock(wanted).timeout(PATIENCE).await }
+    });
+    server.until_wanted(wanted, 1).await;
+    tokio::select! {
+        () = guard.lost() => panic!("lost"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    server.unlock(wanted).await;
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+    guard.release().await.unwrap();
+    assert_eq!(LockPool::of(&db).status().counters.sessions_lost, 0);
+}
+
+#[tokio::test]
+async fn an_application_that_is_read_only_and_serializable_locks_as_well() {
+    let hook = "SET default_transaction_read_only = on; SET default_transaction_isolation = 'serializable'";
+    let db = with_hook(hook.to_owned());
+    let key = key();
+    let mut server = Server::main().await;
+    server.lock(key).await;
+    let waiter = tokio::spawn({
+        let db = db.clone();
+        async move { db.dlock(key).timeout(PATIENCE).await }
+    });
+    server.until_wanted(key, 1).await;
+    server.unlock(key).await;
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operator_who_cancels_a_wait_or_ends_its_session_does_not_end_the_waiting() {
+    let (url, application) = application(&url());
+    let db = connect(&url, 1).await;
+    let (held, wanted) = (key(), key());
+    let mut server = Server::main().await;
+    server.lock(wanted).await;
+    let guard = db.dlock(held).await.unwrap();
+    let waiter = tokio::spawn({
+        let db = db.clone();
+        async move { db.dlock(wanted).timeout(PATIENCE).await }
+    });
+    for end in ["pg_cancel_backend", "pg_terminate_backend"] {
+        server.until_wanted(wanted, 1).await;
+        // In a slice, or between two: until one was hit.
+        let hit = format!("(SELECT bool_or({end}(pid)) FROM {})", waiters(wanted));
+        server.until(&hit).await;
+    }
+    let replaced = format!("(SELECT count(*) FROM {}) = 2", sessions(&application));
+    server.until_wanted(wanted, 1).await;
+    server.until(&replaced).await;
+    assert_eq!(server.holders(wanted).await, 1);
+    server.unlock(wanted).await;
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+    server.until_free(wanted).await;
+}
+
+#[tokio::test]
+async fn discard_all_after_release_frees_no_lock() {
+    let pool = PgPoolOptions::new().after_release(|connection, _| {
+        Box::pin(async move { connection.execute("DISCARD ALL").await.map(|_| true) })
+    });
+    let db: DatabaseConnection = pool.connect_lazy_with(options(&url())).into();
+    let key = key();
+    let guard = db.dlock(key).await.unwrap();
+    for _ in 0..3 {
+        // The application's own connections come and go, and so do other locks.
+        sea_orm::ConnectionTrait::execute_unprepared(&db, "SELECT 1")
+            .await
+            .unwrap();
+        let other = db.dlock(super::server::key()).await.unwrap();
+        other.release().await.unwrap();
+    }
+    let mut server = Server::main().await;
+    assert_eq!(server.holders(key).await, 1);
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_that_have_changed_are_used_for_the_next_session() {
+    let mut server = Server::main().await;
+    let role = name();
+    server.run(&format!("CREATE ROLE {role} LOGIN")).await;
+    let db = connect(&url(), 1).await;
+    LockPool::builder(&db).max_locks_per_session(1).install();
+    let (before, after) = (key(), key());
+    let first = db.dlock(before).await.unwrap();
+    let pool = db.get_postgres_connection_pool();
+    pool.set_connect_options(options(&url()).username(&role));
+    let second = db.dlock(after).await.unwrap();
+    for (key, is_new) in [(before, false), (after, true)] {
+        let user = format!(
+            "pg_stat_activity WHERE usename = '{role}' AND pid IN (SELECT pid FROM {})",
+            holders(key)
+        );
+        assert_eq!(server.count(&user).await, i64::from(is_new));
+    }
+    first.release().await.unwrap();
+    second.release().await.unwrap();
+    LockPool::of(&db).close().await;
+    let gone = format!("NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}')");
+    server.until(&gone).await;
+    server.run(&format!("DROP ROLE {role}")).await;
+}
+
+#[test]
+fn a_session_that_waits_leaves_the_server_when_its_process_is_gone() {
+    let process = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tester = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let key = key();
+    let (url, application) = application(&url());
+    tester.block_on(async {
+        let mut server = Server::main().await;
+        server.lock(key).await;
+        process.spawn(async move {
+            let db = connect(&url, 1).await;
+            db.dlock(key).await
+        });
+        // Inside a long slice.
+        let waits = format!(
+            "EXISTS (SELECT FROM {} AND pid IN (SELECT pid FROM pg_stat_activity WHERE clock_timestamp() - query_start > '0.6 s'))",
+            waiters(key)
+        );
+        server.until(&waits).await;
+        process.shutdown_background();
+        let started = Instant::now();
+        server.until_wanted(key, 0).await;
+        let gone = format!("NOT EXISTS (SELECT FROM {})", sessions(&application));
+        server.until(&gone).await;
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    });
+}
