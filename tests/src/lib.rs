@@ -1,6 +1,14 @@
-//! What the tests and their helper process share: where the servers are, and how to reach them.
+//! What the tests and their helper process share: where the servers are, how to reach them, and the few things that both do there.
+
+mod counter;
+mod victim;
+mod way;
 
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+pub use self::counter::{Counter, Guarded};
+pub use self::victim::Victim;
+pub use self::way::{Held, Scope, Way};
 
 /// The value of an environment variable that `tests/run` sets.
 ///

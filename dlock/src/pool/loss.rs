@@ -15,6 +15,9 @@ use crate::key::PhysicalKey;
 /// After a refused connection the sessions that exist carry on for this long before another is tried.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// So many sessions in a row may die before their first answer.
+const MAX_STILLBORN: u32 = 3;
+
 impl State {
     /// A session could not be opened. The others carry on; without any, everybody hears why.
     pub(crate) fn open_failed(&mut self, id: SessionId, error: &Error, now: Instant) {
@@ -34,16 +37,17 @@ impl State {
         }
     }
 
-    /// A session has ended, and its locks with it. One that never answered counts as one that could not be opened, so that this does not go round in circles.
+    /// A session has ended, and its locks with it; those who waited for it ask anew. When one after the other dies before its first answer, that is an error,
+    /// so that this does not go round in circles.
     pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) {
-        let has_answered = self
-            .sessions
-            .get(&id)
-            .is_some_and(|session| session.has_answered);
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
         self.counters.sessions_lost += 1;
+        // The first answer to a wait takes its time.
+        if !session.has_answered && session.wait.is_none() {
+            self.stillborn += 1;
+        }
         let mut keys: Vec<PhysicalKey> = session.held.drain().collect();
         for key in &keys {
             let queue = self.keys.get_mut(key).expect("BUG: it is held");
@@ -77,12 +81,9 @@ impl State {
         for inspection in session.inspections {
             drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
         }
-        if !has_answered {
-            self.counters.sessions_refused += 1;
-            self.refused_until = Some(now + REFUSED);
-            if self.sessions.is_empty() {
-                return self.refuse_everybody(&Phase::Connect.failed(error));
-            }
+        if self.stillborn >= MAX_STILLBORN && self.sessions.is_empty() {
+            self.stillborn = 0;
+            return self.refuse_everybody(&Phase::Connect.failed(error));
         }
         for key in keys {
             self.settle(&key, now);

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) retries: BTreeSet<(Instant, PhysicalKey)>,
     /// The server refused a further session: none is asked for before this.
     pub(crate) refused_until: Option<Instant>,
+    /// Sessions in a row that died before their first answer.
+    pub(crate) stillborn: u32,
     pub(crate) closing: bool,
     /// Sessions that were taken away from their guards: they close when the guards are gone.
     pub(crate) abandoned: HashMap<SessionId, watch::Sender<bool>>,
@@ -63,6 +65,7 @@ impl State {
             inspections: Vec::new(),
             retries: BTreeSet::new(),
             refused_until: None,
+            stillborn: 0,
             closing: false,
             abandoned: HashMap::new(),
             tasks: 0,

@@ -134,6 +134,7 @@ impl State {
     /// Any proof of life.
     fn replied(&mut self, id: SessionId, now: Instant) -> Option<&mut SessionEntry> {
         let session = self.sessions.get_mut(&id)?;
+        self.stillborn = 0;
         session.has_answered = true;
         session.last_reply = now;
         Some(session)

@@ -1,1 +1,94 @@
 //! The contract, mounted for PostgreSQL.
+
+use std::path::PathBuf;
+
+use dlock_tests::{connect, env};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, Statement, TryGetable};
+
+use crate::suite::{Backend, Failure, Locks, Outcome, contract};
+
+contract!(Postgres);
+
+pub(crate) struct Postgres {
+    db: DatabaseConnection,
+}
+
+impl Postgres {
+    async fn answer<T: TryGetable>(&self, question: String) -> Outcome<T> {
+        let question = Statement::from_string(DatabaseBackend::Postgres, question);
+        let row = self.db.query_one_raw(question).await?;
+        let row = row.ok_or_else(|| Failure::new("no row"))?;
+        Ok(row.try_get_by_index(0)?)
+    }
+
+    async fn count(&self, from: String) -> Outcome<usize> {
+        let count: i64 = self.answer(format!("SELECT count(*) FROM {from}")).await?;
+        Ok(usize::try_from(count)?)
+    }
+}
+
+impl Backend for Postgres {
+    const SHARED: bool = true;
+    const XACT: bool = true;
+    const PAIRS: bool = true;
+
+    async fn open() -> Outcome<Self> {
+        let db = connect(&Self::url("dlock-suite"), 1).await;
+        Ok(Self { db })
+    }
+
+    fn url(application: &str) -> String {
+        Self::named(&env("DLOCK_TEST_POSTGRES_URL"), application)
+    }
+
+    fn named(url: &str, application: &str) -> String {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{separator}application_name={application}")
+    }
+
+    fn silent_url(port: u16) -> Option<String> {
+        Some(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
+    }
+
+    fn victim() -> Option<PathBuf> {
+        Some(env("DLOCK_TEST_POSTGRES_VICTIM").into())
+    }
+
+    async fn locks(&self, keys: &[i64]) -> Outcome<Locks> {
+        let keys: Vec<String> = keys.iter().map(|key| format!("'{key}'")).collect();
+        let view = format!(
+            "pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND (classid::bigint << 32 | objid::bigint) = ANY (ARRAY[{}]::bigint[])",
+            keys.join(", ")
+        );
+        Ok(Locks {
+            held: self.count(format!("{view} AND granted")).await?,
+            waited_for: self.count(format!("{view} AND NOT granted")).await?,
+        })
+    }
+
+    async fn sessions(&self, application: &str) -> Outcome<usize> {
+        let name = format!("application_name = '{application} dlock'");
+        self.count(format!("pg_stat_activity WHERE {name}")).await
+    }
+
+    async fn kill_sessions(&self, application: &str) -> Outcome<usize> {
+        let name = format!("application_name = '{application} dlock'");
+        let killed =
+            format!("SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE {name}");
+        self.count(format!("({killed}) killed WHERE done")).await
+    }
+
+    async fn slow_commits(&self, table: &str, milliseconds: u32) -> Outcome<bool> {
+        let seconds = f64::from(milliseconds) / 1000.0;
+        let slow = format!(
+            "CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql \
+             AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION slow_{table}()"
+        );
+        self.db.execute_unprepared(&slow).await?;
+        Ok(true)
+    }
+}

@@ -1,1 +1,149 @@
 //! The contract: what every backend promises, written once.
+//!
+//! A new backend implements [`Backend`] and says `contract!(ItsName);` in a module of its own.
+
+mod backend;
+mod outcome;
+mod peer;
+mod scene;
+
+pub(crate) mod app_pool;
+pub(crate) mod cancellation;
+pub(crate) mod closing;
+pub(crate) mod crossed;
+pub(crate) mod deadlines;
+pub(crate) mod death;
+pub(crate) mod dropping;
+pub(crate) mod exclusion;
+pub(crate) mod futures;
+pub(crate) mod loss;
+pub(crate) mod pool;
+pub(crate) mod readers;
+pub(crate) mod reentrance;
+pub(crate) mod restart;
+pub(crate) mod runtimes;
+pub(crate) mod transaction;
+
+pub(crate) use self::backend::{Backend, Locks};
+pub(crate) use self::outcome::{Failure, Outcome};
+pub(crate) use self::peer::Peer;
+pub(crate) use self::scene::{PATIENCE, Scene, elapsed, eventually, in_one_of, soon, waiting};
+
+/// Mounts every behaviour of the suite for a [`Backend`]. One that is missing here is dead code, which the linter refuses.
+macro_rules! contract {
+    ($backend:ty) => {
+        $crate::suite::contract! { $backend:
+            exclusion {
+                a_counter_loses_no_update_to_four_processes
+                a_counter_without_lock_loses_updates
+                every_pair_of_ways_excludes_or_coexists_between_processes
+                every_pair_of_ways_excludes_or_coexists_between_pools
+                every_kind_of_key_excludes_itself
+                different_keys_do_not_meet
+            }
+            dropping {
+                a_guard_dropped_by_a_task_frees_its_lock
+                a_guard_dropped_on_a_plain_thread_frees_its_lock
+                a_guard_dropped_by_a_panic_frees_its_lock
+                a_guard_dropped_by_a_panicking_thread_frees_its_lock
+            }
+            runtimes {
+                a_guard_outlives_its_runtime_but_its_lock_does_not
+                a_waiter_survives_the_end_of_the_pools_runtime
+                a_pool_with_a_runtime_of_its_own_survives_that_of_its_user
+            }
+            deadlines {
+                a_wait_for_another_pool_lasts_as_long_as_its_timeout
+                a_wait_in_the_same_pool_lasts_as_long_as_its_timeout
+                a_wait_in_a_transaction_lasts_as_long_as_its_timeout
+                a_timeout_of_zero_is_one_try
+                a_try_says_none_while_the_lock_is_held
+                a_default_timeout_bounds_a_wait_without_its_own
+                the_longest_timeout_is_forever
+                a_timeout_covers_connecting
+                a_waiter_gets_the_lock_when_it_is_released_in_time
+            }
+            loss {
+                a_killed_session_is_reported_to_its_guards
+                a_body_is_dropped_when_its_lock_is_lost
+                waiters_behind_a_lost_lock_get_it_in_turn
+                waiters_on_a_killed_session_queue_anew
+                a_stale_guard_cannot_release_a_newer_hold
+                a_healthy_lock_is_never_reported_lost
+                a_transaction_rolls_back_when_its_lock_is_lost
+            }
+            cancellation {
+                cancelled_acquires_leak_nothing
+                cancelled_waits_leak_nothing
+                cancelled_tries_leak_nothing
+                cancelled_releases_leak_nothing
+                cancelled_runs_leak_nothing
+                cancelled_transactions_leak_nothing
+                cancelled_transaction_locks_leak_nothing
+                cancelled_connects_leak_nothing
+            }
+            closing {
+                a_closed_pool_refuses_at_once_and_waits_for_its_guards
+                a_close_with_a_limit_takes_the_locks_away
+                closing_the_connection_closes_its_lock_pool
+                dropping_the_last_handle_closes_the_sessions
+            }
+            pool {
+                no_session_is_opened_before_the_first_use
+                idle_sessions_are_closed
+                contended_keys_do_not_exceed_the_sessions
+                one_session_is_enough
+                locks_do_not_end_with_unrelated_transactions
+                the_status_counts_what_happens
+                the_listing_names_holders_and_waiters
+            }
+            crossed {
+                crossed_locks_end_with_a_timeout
+            }
+            app_pool {
+                fifty_handlers_share_two_connections
+                fifty_transactions_share_two_connections
+            }
+            death {
+                a_killed_holder_frees_its_lock
+                a_killed_waiter_gets_nothing
+                a_holder_that_exits_frees_its_lock
+            }
+            restart {
+                a_server_that_restarts_loses_every_lock_and_serves_again
+            }
+            transaction {
+                nobody_gets_the_lock_before_the_commit
+                a_failing_body_rolls_back
+                a_panicking_body_rolls_back
+                a_dropped_body_rolls_back
+                a_commit_without_listener_still_comes_before_the_unlock
+            }
+            readers {
+                readers_hold_together_within_and_across_pools
+                a_writer_waits_for_every_reader
+                a_local_writer_is_not_starved_by_readers
+                a_writer_elsewhere_is_not_starved_by_readers
+                readers_stand_behind_a_waiting_writer
+            }
+            reentrance {
+                the_same_task_waits_for_itself
+                another_pool_of_the_process_waits
+            }
+            futures {
+                locks_work_in_spawned_tasks
+            }
+        }
+    };
+    ($backend:ty: $($topic:ident { $($behaviour:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() -> $crate::suite::Outcome {
+                let scene = $crate::suite::Scene::<$backend>::open().await?;
+                $crate::suite::$topic::$behaviour(&scene).await?;
+                scene.is_left_clean().await
+            }
+        )*)*
+    };
+}
+pub(crate) use contract;

@@ -57,7 +57,7 @@ async fn a_session_that_dies_with_a_request_is_replaced() {
 async fn sessions_that_never_answer_anything_end_in_an_error() {
     let server = Server::new();
     let pool = server.pool("a", config());
-    server.inject([Fault::DieBefore]);
+    server.inject([Fault::DieBefore; 3]);
     let error = acquire(&pool, 1, Mode::Exclusive, None).await.unwrap_err();
     assert!(
         matches!(

@@ -1,0 +1,53 @@
+//! What the suite must know of a database. All of it goes around dlock.
+
+use std::path::PathBuf;
+
+use super::Outcome;
+
+/// Locks as the server sees them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Locks {
+    pub(crate) held: usize,
+    /// Zero where the server does not tell.
+    pub(crate) waited_for: usize,
+}
+
+pub(crate) trait Backend: Sized + Sync + 'static {
+    /// Whether there are shared locks.
+    const SHARED: bool;
+    /// Whether there are locks that end with a transaction.
+    const XACT: bool;
+    /// Whether a pair of numbers is a key.
+    const PAIRS: bool;
+
+    /// A connection of the suite's own to the main server.
+    fn open() -> impl Future<Output = Outcome<Self>>;
+
+    /// The main server for an application of this name.
+    fn url(application: &str) -> String;
+
+    /// Any server of this kind, by its URL, for an application of this name.
+    fn named(url: &str, application: &str) -> String;
+
+    /// A server at this port of this host that never says a word; `None` where nothing is connected to.
+    fn silent_url(port: u16) -> Option<String>;
+
+    /// The script of a server that may be stopped and started; `None` where there is no server.
+    fn victim() -> Option<PathBuf>;
+
+    /// Who has or wants these keys, in whatever process.
+    fn locks(&self, keys: &[i64]) -> impl Future<Output = Outcome<Locks>> + Send;
+
+    /// How many lock sessions this application has.
+    fn sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
+
+    /// Ends the lock sessions of this application, and says how many there were. Zero where a lock cannot be lost.
+    fn kill_sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
+
+    /// Makes every COMMIT of a change to this table last for about this many milliseconds; `false` where that cannot be done.
+    fn slow_commits(
+        &self,
+        table: &str,
+        milliseconds: u32,
+    ) -> impl Future<Output = Outcome<bool>> + Send;
+}

@@ -1,0 +1,127 @@
+//! `.transaction(..)`: lock, BEGIN, body, COMMIT, unlock, in this order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dlock::DLockExt;
+use dlock_tests::{Counter, Guarded};
+use sea_orm::{DatabaseConnection, DbErr};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Backend, Outcome, Scene, soon};
+
+/// Whoever got the lock before the commit of the last one would read an old number.
+pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let counter = scene.counter(&ours).await?;
+    // Where it can be done, a COMMIT lasts long enough for an early unlock to show.
+    scene.backend.slow_commits(counter.table(), 2).await?;
+    let guarded = Guarded::InTransaction(scene.key());
+    let mut raising = JoinSet::new();
+    for db in [ours.clone(), theirs] {
+        let counter = counter.clone();
+        raising.spawn(async move { counter.raise_in_tasks(&db, guarded, 4, 40).await });
+    }
+    for raised in raising.join_all().await {
+        raised?;
+    }
+    assert_eq!(counter.read(&ours).await?, 320);
+    Ok(counter.remove(&ours).await?)
+}
+
+pub(crate) async fn a_failing_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+    rolls_back(scene, async |db, counter, key| {
+        let failed = db.dlock(key).transaction(async |txn| {
+            counter.write(txn, 7).await?;
+            Err::<(), _>(DbErr::Custom("part of the test".into()))
+        });
+        let error = failed.await.expect_err("the body fails");
+        assert_eq!(error, DbErr::Custom("part of the test".into()));
+        Ok(())
+    })
+    .await
+}
+
+pub(crate) async fn a_panicking_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+    rolls_back(scene, async |db, counter, key| {
+        let task = tokio::spawn(async move {
+            let panicked = db.dlock(key).transaction(async |txn| {
+                counter.write(txn, 7).await?;
+                panic!("this panic is part of the test");
+                #[allow(unreachable_code, reason = "it says what the body returns")]
+                Ok::<(), DbErr>(())
+            });
+            panicked.await
+        });
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+        Ok(())
+    })
+    .await
+}
+
+pub(crate) async fn a_dropped_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+    rolls_back(scene, async |db, counter, key| {
+        let written = Notify::new();
+        let body = db.dlock(key).transaction(async |txn| {
+            counter.write(txn, 7).await?;
+            written.notify_one();
+            std::future::pending::<Result<(), DbErr>>().await
+        });
+        tokio::select! {
+            _ = body => unreachable!("it never ends by itself"),
+            () = written.notified() => Ok(()),
+        }
+    })
+    .await
+}
+
+async fn rolls_back<B: Backend>(
+    scene: &Scene<B>,
+    body: impl AsyncFnOnce(DatabaseConnection, Counter, i64) -> Outcome,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let counter = scene.counter(&ours).await?;
+    let key = scene.key();
+    body(ours.clone(), counter.clone(), key).await?;
+    let guard = soon("the lock", theirs.dlock(key).into_future()).await??;
+    assert_eq!(counter.read(&theirs).await?, 0);
+    guard.release().await?;
+    drop(ours);
+    // Nothing is left of the transaction that could hold the table.
+    Ok(soon("the table", counter.remove(&theirs)).await??)
+}
+
+/// The caller goes away while COMMIT is on its way.
+pub(crate) async fn a_commit_without_listener_still_comes_before_the_unlock<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let counter = scene.counter(&ours).await?;
+    let key = scene.key();
+    scene.backend.slow_commits(counter.table(), 150).await?;
+    for round in 1..=12 {
+        let written = Arc::new(Notify::new());
+        let task = {
+            let (db, counter, written) = (ours.clone(), counter.clone(), Arc::clone(&written));
+            tokio::spawn(async move {
+                let body = db.dlock(key).transaction(async |txn| {
+                    counter.write(txn, round).await?;
+                    written.notify_one();
+                    Ok::<_, DbErr>(())
+                });
+                body.await
+            })
+        };
+        written.notified().await;
+        // Into the COMMIT, which lasts for 150 ms.
+        tokio::time::sleep(Duration::from_millis(20 + fastrand::u64(..80))).await;
+        task.abort();
+        let guard = soon("the lock", theirs.dlock(key).into_future()).await??;
+        assert_eq!(counter.read(&theirs).await?, round);
+        guard.release().await?;
+    }
+    Ok(soon("the table", counter.remove(&theirs)).await??)
+}
