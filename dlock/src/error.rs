@@ -82,14 +82,10 @@ pub enum Phase {
     Connect,
     /// Asking for the lock.
     Acquire,
-    /// Giving the lock back.
-    Release,
     /// Beginning the transaction of [`transaction`](crate::DLock::transaction).
     Begin,
     /// Committing it.
     Commit,
-    /// Rolling it back.
-    Rollback,
     /// Listing the server's locks.
     Inspect,
 }
@@ -99,10 +95,8 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Connect => "connect",
             Self::Acquire => "acquire",
-            Self::Release => "release",
             Self::Begin => "begin",
             Self::Commit => "commit",
-            Self::Rollback => "rollback",
             Self::Inspect => "inspect",
         })
     }

@@ -40,6 +40,7 @@
 //!     loss.rs             how sessions end
 //!   queue.rs, sessions.rs   its data: one key, one session
 //!   status.rs, config.rs    what it shows, how it was built
+//!   tests/              the pool alone, on a server in memory, with faults and paused time
 //!   │
 //! session/              one session on one server
 //!   mod.rs              the seam: trait Session, trait Connector
@@ -53,7 +54,9 @@
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
 //! ```
 //!
-//! Imports point down only. A database is one file in `dialect/` and one in `session/`, with a line in `session/application.rs` for what it looks like in SeaORM.
+//! Imports point down from layer to layer only. A database is one file in `dialect/` and one in `session/`; the rest are lines: a `mod` in each of the two folders, an
+//! arm in `session/application.rs` for what it looks like in SeaORM, an arm in `dialect/mod.rs` if it has transaction locks, a variant of `PhysicalKey` if its keys
+//! are of a new kind, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
 
 #![cfg_attr(
     not(feature = "postgres"),

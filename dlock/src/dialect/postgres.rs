@@ -201,16 +201,15 @@ fn has_plpgsql() -> Expr {
     Expr::exists(installed)
 }
 
-/// `SELECT set_config($1, $2, false)`: a setting of the session.
-pub(crate) fn set_session() -> String {
-    text(
-        Query::select().expr(
-            Func::cust("set_config")
-                .arg(Expr::cust("$1"))
-                .arg(Expr::cust("$2"))
-                .arg(false),
-        ),
-    )
+/// Settings of the session, all of them or none.
+pub(crate) fn set_session(settings: &[(&str, String)]) -> String {
+    let set = |(name, value): &(&str, String)| {
+        Func::cust("set_config")
+            .arg(*name)
+            .arg(value.as_str())
+            .arg(false)
+    };
+    text(Query::select().exprs(settings.iter().map(set)))
 }
 
 /// Leaves the session with no session lock at all.

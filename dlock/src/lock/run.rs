@@ -2,7 +2,10 @@
 
 use std::pin::pin;
 
-use sea_orm::{DatabaseTransaction, DbErr, TransactionOptions, TransactionTrait};
+use sea_orm::{
+    DatabaseTransaction, DbErr, TransactionOptions, TransactionSession, TransactionTrait,
+};
+use tokio::runtime::Handle;
 
 use super::{DLock, DLockGuard};
 use crate::error::{Error, Phase};
@@ -72,12 +75,12 @@ impl<C> DLock<'_, C> {
     ///
     /// # Errors
     ///
-    /// What the body returns, and the errors of [`acquire`](Self::acquire), [`Error::Lost`], and [`Error::Database`] of the phases begin, commit and rollback,
+    /// What the body returns, and the errors of [`acquire`](Self::acquire), [`Error::Lost`], and [`Error::Database`] of the phases begin and commit,
     /// turned into the body's error type.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before the body has finished rolls back, then unlocks. Once `COMMIT` is sent it is carried out, and the lock is held until it is done.
+    /// Dropping the future before the body has finished rolls back and then unlocks, in a task of its own. Once `COMMIT` is sent it is carried out, and the lock is held until it is done.
     pub async fn transaction<T, E, F>(self, body: F) -> Result<T, E>
     where
         C: Connection + Lockable,
@@ -111,59 +114,81 @@ impl<C> DLock<'_, C> {
         let guard = self.acquire().await?;
         let begun = db.begin_with_options(options).await;
         let txn = begun.map_err(|error| Phase::Begin.failed(error))?;
+        let locked = LockedTransaction(Some((txn, guard)));
         let finished = {
-            let mut body = pin!(body(&txn));
+            let (txn, guard) = locked.parts();
+            let mut body = pin!(body(txn));
             tokio::select! {
                 biased;
                 () = guard.lost() => None,
                 result = &mut body => Some(result),
             }
         };
-        let Some(result) = finished else {
-            let error = lost(&guard);
-            drop(end(txn.rollback(), guard).await);
-            return Err(error.into());
-        };
-        match result {
-            Ok(value) => {
-                commit(txn, guard).await?;
+        match finished {
+            Some(Ok(value)) if locked.parts().1.is_held() => {
+                let committed = locked.end(TransactionSession::commit).await;
+                committed.map_err(|error| Phase::Commit.failed(error))?;
                 Ok(value)
             }
-            Err(error) => {
-                if let Err(rollback) = end(txn.rollback(), guard).await {
-                    tracing::warn!(error = %rollback, "dlock: rollback failed");
-                }
+            Some(Err(error)) => {
+                locked.rollback().await;
                 Err(error)
+            }
+            // Lost while the body ran, or just before COMMIT would have been sent.
+            None | Some(Ok(_)) => {
+                let error = lost(locked.parts().1);
+                locked.rollback().await;
+                Err(error.into())
             }
         }
     }
 }
 
-/// A loss that is seen before COMMIT is sent rolls back.
-async fn commit(txn: DatabaseTransaction, guard: DLockGuard) -> Result<(), Error> {
-    if guard.is_held() {
-        let committed = end(txn.commit(), guard).await;
-        return committed.map_err(|error| Phase::Commit.failed(error));
+/// A transaction and the lock around it. However it goes, the transaction ends first, in a task of its own: a caller that goes away cannot pull the unlock in front.
+struct LockedTransaction(Option<(DatabaseTransaction, DLockGuard)>);
+
+impl LockedTransaction {
+    fn parts(&self) -> (&DatabaseTransaction, &DLockGuard) {
+        let (txn, guard) = self.0.as_ref().expect("BUG: it has not ended");
+        (txn, guard)
     }
-    let error = lost(&guard);
-    drop(end(txn.rollback(), guard).await);
-    Err(error)
+
+    async fn end<F>(mut self, end: impl FnOnce(DatabaseTransaction) -> F) -> Result<(), DbErr>
+    where
+        F: Future<Output = Result<(), DbErr>> + Send + 'static,
+    {
+        let (txn, guard) = self.0.take().expect("BUG: it has not ended");
+        let ending = end(txn);
+        let task = tokio::spawn(end_and_release(ending, guard));
+        let ended = task.await;
+        ended.unwrap_or_else(|error| Err(DbErr::Custom(format!("the runtime ended: {error}"))))
+    }
+
+    async fn rollback(self) {
+        if let Err(error) = self.end(TransactionSession::rollback).await {
+            tracing::warn!(%error, "dlock: rollback failed");
+        }
+    }
 }
 
-/// Ends the transaction and unlocks then, in a task of its own: a caller that goes away cannot pull the unlock in front of the COMMIT.
-async fn end(
-    ending: impl Future<Output = Result<(), DbErr>> + Send + 'static,
+/// The body was dropped or panicked.
+impl Drop for LockedTransaction {
+    fn drop(&mut self) {
+        if let Some((txn, guard)) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(end_and_release(txn.rollback(), guard));
+        }
+    }
+}
+
+async fn end_and_release(
+    ending: impl Future<Output = Result<(), DbErr>> + Send,
     guard: DLockGuard,
 ) -> Result<(), DbErr> {
-    let task = tokio::spawn(async move {
-        let ended = ending.await;
-        release(guard).await;
-        ended
-    });
-    match task.await {
-        Ok(ended) => ended,
-        Err(error) => Err(DbErr::Custom(format!("the runtime ended: {error}"))),
-    }
+    let ended = ending.await;
+    release(guard).await;
+    ended
 }
 
 async fn release(guard: DLockGuard) {

@@ -35,6 +35,7 @@ pub struct DLock<'a, C> {
     pub(super) key: Key,
     pub(super) mode: Mode,
     pub(super) timeout: Option<Duration>,
+    /// Begun by the first poll, forgotten when an option changes after that.
     acquire: Option<Acquire>,
 }
 
@@ -62,6 +63,7 @@ impl<'a, C> DLock<'a, C> {
     /// Many holders at once, as long as nobody holds it exclusively.
     pub fn shared(mut self) -> Self {
         self.mode = Mode::Shared;
+        self.acquire = None;
         self
     }
 
@@ -70,6 +72,7 @@ impl<'a, C> DLock<'a, C> {
     /// Without it the pool's [`default_timeout`](crate::LockPoolBuilder::default_timeout) counts, or the wait has no end.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self.acquire = None;
         self
     }
 

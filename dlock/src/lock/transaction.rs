@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DLock;
 use crate::dialect::{self, TransactionLocks, WaitOutcome};
@@ -15,6 +15,9 @@ use crate::wait::Wait;
 
 /// A cancelled wait stalls the transaction for this long at most; the server looks for deadlocks after one second by default.
 const SLICE: Duration = Duration::from_secs(2);
+
+/// How long after its deadline the answer of the server may come.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Where the server cannot wait without an error.
 const POLL: Duration = Duration::from_millis(50);
@@ -68,7 +71,14 @@ impl<'a> TransactionLock<'a> {
     /// The transaction stays usable; it may hold the lock or not, and its next statement may wait up to two seconds for the end of the current one.
     pub async fn acquire(self) -> Result<(), Error> {
         let wait = Wait::start(self.timeout);
-        if self.wait(wait).await? {
+        let last_answer = wait.deadline.map(|deadline| deadline + GRACE);
+        let granted = match last_answer {
+            Some(last_answer) => timeout_at(last_answer, self.wait(wait)).await,
+            None => Ok(self.wait(wait).await),
+        };
+        if let Ok(granted) = granted
+            && granted?
+        {
             return Ok(());
         }
         Err(Error::Timeout {

@@ -62,7 +62,9 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// At most this many sessions, holding and waiting together. Default 4, at least 1.
     ///
-    /// All but one may wait on the server, each for one key; keys beyond that are tried again every 5 to 250 ms. With one session, all are.
+    /// All but one may wait on the server, each for one key; keys beyond that are tried again every 2.5 to 250 ms. With one session all keys are, and readers of
+    /// this process that overlap without end keep a writer of another process waiting.
+    /// A session that takes more than a second to open is checked by a second connection, which is closed at once.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self
@@ -98,7 +100,9 @@ impl<'a> LockPoolBuilder<'a> {
         self
     }
 
-    /// Runs the sessions on this runtime. Default: the one of the first use.
+    /// Runs the sessions on this runtime. Default: the one of the first use. When it ends, guards report their loss and the pool starts anew on the caller's.
+    ///
+    /// A lock that is dropped is released by a task of this runtime: on a current-thread runtime, when somebody next drives it.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -120,8 +124,8 @@ impl<'a> LockPoolBuilder<'a> {
         self
     }
 
-    /// Makes this the lock pool of the connection: of `db.dlock(key)` and [`LockPool::of`]. One that was in its place takes no more requests and
-    /// closes when its guards are gone.
+    /// Makes this the lock pool of the connection: of `db.dlock(key)` and [`LockPool::of`]. One that was in its place serves
+    /// those who kept a handle of it, and closes when they and its guards are gone.
     pub fn install(self) -> LockPool {
         let application = self.application.clone();
         let follows = self.sessions_from.is_none();

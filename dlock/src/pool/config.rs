@@ -51,7 +51,7 @@ impl Config {
     }
 
     /// A silent session is asked after half of the keepalive, and given up when it has not answered after the other half.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn reply_timeout(&self) -> Duration {
         self.keepalive / 2
     }
 }

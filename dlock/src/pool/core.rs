@@ -16,9 +16,9 @@ use crate::key::{Key, PhysicalKey};
 use crate::session::{Closed, Connector};
 
 pub(crate) const NO_RUNTIME: Error = Error::Unsupported {
-    backend: "a thread outside of any tokio runtime",
+    backend: "a thread without a running tokio runtime",
     feature: "locks",
-    hint: "call from a task of a tokio runtime",
+    hint: "call from a task of a tokio runtime that has not been shut down",
 };
 
 pub(crate) struct Core {

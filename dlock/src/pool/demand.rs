@@ -1,5 +1,7 @@
 //! What callers do to the pool's state: ask for a lock, give up, give it back. See `state`.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -31,6 +33,12 @@ impl State {
         let id = self.next_id();
         let (reply, receiver) = oneshot::channel();
         let queue = self.keys.entry(key.clone()).or_default();
+        let awaited = matches!(queue.ask, Some(Ask::Wait(_) | Ask::Backoff(_)));
+        if wait.one_try && (awaited || queue.is_held_against(mode)) {
+            // The receiver is ours.
+            drop(reply.send(Err(Refusal::Busy)));
+            return Ok((id, receiver));
+        }
         queue.name.get_or_insert_with(|| name.clone());
         queue.one_tries += usize::from(wait.one_try);
         queue.waiters.push_back(Waiter {
@@ -84,9 +92,10 @@ impl State {
             key: key.clone(),
             mode: hold.mode,
         };
-        let Some(session) = self.sessions.get_mut(&session) else {
-            unreachable!("BUG: a hold outlived its session");
-        };
+        let session = self
+            .sessions
+            .get_mut(&session)
+            .expect("BUG: a hold outlived its session");
         queue.releasing.push(hold.session);
         session.held.remove(key);
         session.releases.push((request, confirm));
@@ -107,37 +116,39 @@ impl State {
         if next != Some(Mode::Exclusive) {
             return false;
         }
-        self.serve_front(key, index);
         let hold = &mut self.keys.get_mut(key).expect("BUG: the key is held").holds[index];
         hold.handoffs += 1;
-        hold.guards > 0
+        self.serve_front(key, index) > 0
     }
 
-    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer.
-    pub(crate) fn serve_front(&mut self, key: &PhysicalKey, index: usize) {
+    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer. Returns how many guards it has then.
+    pub(crate) fn serve_front(&mut self, key: &PhysicalKey, index: usize) -> usize {
         let queue = self.keys.get_mut(key).expect("BUG: the key is held");
-        let hold = &mut queue.holds[index];
-        let session = &self.sessions[&hold.session];
-        while let Some(waiter) = queue.waiters.front() {
-            let fits = match hold.mode {
-                Mode::Exclusive => hold.guards == 0 && waiter.mode == Mode::Exclusive,
-                Mode::Shared => waiter.mode == Mode::Shared,
-            };
-            if !fits {
-                return;
-            }
-            let waiter = queue.waiters.pop_front().expect("BUG: there is a front");
-            queue.one_tries -= usize::from(waiter.wait.one_try);
+        let Hold {
+            id,
+            session,
+            mode,
+            mut guards,
+            ..
+        } = queue.holds[index];
+        let link = &self.sessions[&session].link;
+        while let Some(front) = queue.waiters.front()
+            && front.mode == mode
+            && (guards == 0 || mode == Mode::Shared)
+        {
+            let waiter = queue.pop_front().expect("BUG: there is a front");
             let granted = Granted {
-                hold: hold.id,
-                link: session.link.clone(),
+                hold: id,
+                link: Arc::clone(link),
             };
             // A receiver that is gone has not taken anything.
             if waiter.reply.send(Ok(granted)).is_ok() {
-                hold.guards += 1;
+                guards += 1;
                 self.counters.acquired += 1;
             }
         }
+        queue.holds[index].guards = guards;
+        guards
     }
 
     /// Brings a key to rest after anything happened to it: serves who can be served locally, asks the server for the next, forgets what nobody wants.
@@ -146,10 +157,10 @@ impl State {
             return;
         };
         let Some(mode) = queue.waiters.front().map(|waiter| waiter.mode) else {
-            return self.forget_unsent(key);
+            return self.forget(key);
         };
         if queue.is_held_against(mode) {
-            return queue.refuse_one_tries(0);
+            return queue.refuse_one_tries(0..usize::MAX);
         }
         if mode == Mode::Shared && self.join_readers(key, now) {
             return self.settle(key, now);
@@ -158,10 +169,10 @@ impl State {
         match queue.ask {
             None => self.ask_server(key, mode, now),
             Some(Ask::Try(_) | Ask::Probe(_)) => {
-                let served = queue.served_by_next_grant();
-                queue.refuse_one_tries(served);
+                let served = queue.served_by_next_tries();
+                queue.refuse_one_tries(served..usize::MAX);
             }
-            Some(Ask::Wait(_) | Ask::Backoff(_)) => queue.refuse_one_tries(0),
+            Some(Ask::Wait(_) | Ask::Backoff(_)) => queue.refuse_one_tries(0..usize::MAX),
         }
     }
 
@@ -191,7 +202,7 @@ impl State {
     /// Asks for the lock by a try.
     pub(crate) fn ask_server(&mut self, key: &PhysicalKey, mode: Mode, now: Instant) {
         let queue = &self.keys[key];
-        let served = queue.served_by_next_grant();
+        let served = queue.served_by_next_tries();
         // What is being given back on a session can be taken again there, in the same round trip. On several, it has to arrive first.
         let session = match queue.releasing.as_slice() {
             [] => self.session_for_try(|id| self.sessions[&id].held.contains(key), now),
@@ -209,11 +220,11 @@ impl State {
             mode,
         };
         let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
-        queue.refuse_one_tries(served);
+        queue.refuse_one_tries(served..usize::MAX);
         queue.ask = Some(Ask::Try(session));
         match session.and_then(|id| self.sessions.get_mut(&id)) {
             Some(session) => {
-                session.tries.push(request);
+                session.tries.push_back(request);
                 session.inbox.notify_one();
             }
             None => {
@@ -231,33 +242,18 @@ impl State {
             .sessions
             .get_mut(&session)
             .expect("BUG: it holds the key");
-        session.probe = true;
+        session.probes.push(key.clone());
         session.inbox.notify_one();
     }
 
-    /// Nobody waits for this key: takes back what has not been sent, and the key itself if nothing of it is left.
-    pub(crate) fn forget_unsent(&mut self, key: &PhysicalKey) {
+    /// Nobody waits for this key: it is dropped, unless something of it is left. A try that has not been sent is skipped when it is its turn.
+    pub(crate) fn forget(&mut self, key: &PhysicalKey) {
         let Some(queue) = self.keys.get_mut(key) else {
             return;
         };
-        match queue.ask {
-            Some(Ask::Backoff(until)) => {
-                self.retries.remove(&(until, key.clone()));
-                queue.ask = None;
-            }
-            Some(Ask::Try(None)) => {
-                self.unassigned.retain(|request| request.key != *key);
-                queue.ask = None;
-            }
-            Some(Ask::Try(Some(session))) => {
-                let session = self.sessions.get_mut(&session).expect("BUG: it was asked");
-                let queued = session.tries.len();
-                session.tries.retain(|request| request.key != *key);
-                if session.tries.len() < queued {
-                    queue.ask = None;
-                }
-            }
-            Some(Ask::Wait(_) | Ask::Probe(_)) | None => {}
+        if let Some(Ask::Backoff(until)) = queue.ask {
+            self.retries.remove(&(until, key.clone()));
+            queue.ask = None;
         }
         if queue.is_unused() {
             self.keys.remove(key);

@@ -6,11 +6,12 @@ use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::{Ask, SessionId};
+use super::queue::{Ask, KeyQueue, SessionId};
 use super::sessions::WaitOrder;
 use super::state::State;
 use crate::error::{Error, Phase};
-use crate::key::PhysicalKey;
+use crate::key::{Key, PhysicalKey};
+use crate::session::Batch;
 
 /// After a refused connection the sessions that exist carry on for this long before another is tried.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -38,38 +39,38 @@ impl State {
     }
 
     /// A session has ended, and its locks with it; those who waited for it ask anew. When one after the other dies before its first answer, that is an error,
-    /// so that this does not go round in circles.
-    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) {
+    /// so that this does not go round in circles. Returns the names of the locks that are lost.
+    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) -> Vec<Key> {
         let Some(mut session) = self.sessions.remove(&id) else {
-            return;
+            return Vec::new();
         };
         self.counters.sessions_lost += 1;
         // The first answer to a wait takes its time.
         if !session.has_answered && session.wait.is_none() {
             self.stillborn += 1;
+            self.refused_until = Some(now + REFUSED);
         }
+        let mut lost = Vec::new();
         let mut keys: Vec<PhysicalKey> = session.held.drain().collect();
         for key in &keys {
             let queue = self.keys.get_mut(key).expect("BUG: it is held");
-            let lost = queue.holds.extract_if(.., |hold| hold.session == id);
-            self.counters.lost += lost.map(|hold| hold.guards as u64).sum::<u64>();
+            lost.extend(queue.name.clone());
+            let holds = queue.holds.extract_if(.., |hold| hold.session == id);
+            self.counters.lost += holds.map(|hold| hold.guards as u64).sum::<u64>();
         }
-        let unanswered = session.releases.into_iter();
-        let in_flight = session
-            .in_flight
-            .releases
-            .into_iter()
-            .zip(session.in_flight.confirms);
-        for (request, confirm) in unanswered.chain(in_flight) {
+        let Batch { releases, tries } = &*session.in_flight;
+        let in_flight = releases.iter().cloned().zip(session.confirms);
+        for (request, confirm) in session.releases.into_iter().chain(in_flight) {
             confirm.map(|confirm| confirm.send(false));
             if let Some(queue) = self.keys.get_mut(&request.key) {
                 queue.releasing.retain(|session| *session != id);
             }
             keys.push(request.key);
         }
-        let asked = session.tries.into_iter().chain(session.in_flight.tries);
+        let asked = session.tries.into_iter().chain(tries.iter().cloned());
         let asked = asked.chain(session.wait.map(|order| order.request));
         keys.extend(asked.map(|request| request.key));
+        keys.extend(session.probes);
         let mine = [Ask::Try(Some(id)), Ask::Wait(id), Ask::Probe(id)];
         for key in &keys {
             if let Some(queue) = self.keys.get_mut(key)
@@ -83,11 +84,12 @@ impl State {
         }
         if self.stillborn >= MAX_STILLBORN && self.sessions.is_empty() {
             self.stillborn = 0;
-            return self.refuse_everybody(&Phase::Connect.failed(error));
+            self.refuse_everybody(&Phase::Connect.failed(error));
         }
         for key in keys {
             self.settle(&key, now);
         }
+        lost
     }
 
     /// The pool closes: this session ends instead of waiting on.
@@ -111,9 +113,9 @@ impl State {
     /// Every guard is told that its lock is lost; the sessions themselves end when the guards are gone.
     pub(crate) fn abandon(&mut self) {
         self.begin_close();
+        self.counters.lost += self.keys.values().map(KeyQueue::guards).sum::<u64>();
         self.keys.clear();
         for (id, session) in std::mem::take(&mut self.sessions) {
-            self.counters.lost += session.held.len() as u64;
             session.lost.send_replace(true);
             session.inbox.notify_one();
             self.abandoned.insert(id, session.lost);

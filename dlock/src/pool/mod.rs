@@ -39,7 +39,8 @@ use crate::wait::Wait;
 /// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.
 ///
 /// `db.dlock(key)` finds the pool of its connection, whichever clone of it. It opens no session before its first use and never uses the application's
-/// own connections; its sessions connect as those do: same hooks, same TLS, same password, read anew each time.
+/// own connections; its sessions connect as those do: same hooks, same TLS, and the
+/// options that the connection has at the time of the last `db.dlock(key)`.
 /// Closing the connection (`db.close()`), or dropping its last clone, closes the pool.
 ///
 /// A handle is cheap to clone.
@@ -116,6 +117,10 @@ impl LockPool {
 
     /// Like [`close`](Self::close), but waits at most `limit` for the guards. Those that are left then report their loss, which drops the bodies of
     /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction); the sessions close when the last guard is gone, after one second at the latest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the pool takes no more requests; dropped before the limit, it leaves the guards their locks.
     pub async fn close_timeout(&self, limit: Duration) {
         if let Ok(handle) = &self.0
             && timeout(limit, self.close()).await.is_err()

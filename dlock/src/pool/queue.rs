@@ -1,6 +1,7 @@
 //! One key: who waits for it in this process, what the server granted, what is being asked. Data and small questions; the decisions are in `state`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,12 @@ impl KeyQueue {
         }
     }
 
+    /// The mode that the server is to be asked for, if it is to be asked at all.
+    pub(crate) fn wanted(&self) -> Option<Mode> {
+        let mode = self.waiters.front()?.mode;
+        (!self.is_held_against(mode)).then_some(mode)
+    }
+
     /// How many waiters a grant of the front's mode serves: one writer, or all readers up to the next writer.
     pub(crate) fn served_by_next_grant(&self) -> usize {
         match self.waiters.front().map(|waiter| waiter.mode) {
@@ -145,14 +152,20 @@ impl KeyQueue {
         }
     }
 
-    /// Says no to everybody behind the first `served` who takes no for an answer.
-    pub(crate) fn refuse_one_tries(&mut self, served: usize) {
+    /// How many waiters the next answers of the server may serve: those of the next grant, or one try after the other.
+    pub(crate) fn served_by_next_tries(&self) -> usize {
+        let one_tries = self.waiters.iter().take_while(|waiter| waiter.wait.one_try);
+        one_tries.count().max(self.served_by_next_grant())
+    }
+
+    /// Says no to everybody in this part of the queue who takes no for an answer.
+    pub(crate) fn refuse_one_tries(&mut self, part: Range<usize>) {
         if self.one_tries == 0 {
             return;
         }
-        let served = served.min(self.waiters.len());
-        let behind = self.waiters.split_off(served);
-        for waiter in behind {
+        let behind = self.waiters.split_off(part.end.min(self.waiters.len()));
+        let refused = self.waiters.split_off(part.start.min(self.waiters.len()));
+        for waiter in refused {
             if waiter.wait.one_try {
                 self.one_tries -= 1;
                 // A receiver that is gone needs no answer.
@@ -161,11 +174,18 @@ impl KeyQueue {
                 self.waiters.push_back(waiter);
             }
         }
+        self.waiters.extend(behind);
     }
 
-    /// When the last of the waiters gives up; `None` when one of them never does.
-    pub(crate) fn patience(&self) -> Option<Instant> {
-        let deadlines = self.waiters.iter().map(|waiter| waiter.wait.deadline);
+    /// When the last of those gives up whom the next grant serves; `None` when one of them never does.
+    pub(crate) fn last_deadline(&self) -> Option<Instant> {
+        let served = self.waiters.iter().take(self.served_by_next_grant());
+        let deadlines = served.map(|waiter| waiter.wait.deadline);
         deadlines.reduce(|a, b| Some(a?.max(b?))).flatten()
+    }
+
+    /// Guards on all its holds.
+    pub(crate) fn guards(&self) -> u64 {
+        self.holds.iter().map(|hold| hold.guards as u64).sum()
     }
 }

@@ -1,6 +1,6 @@
 //! What the pool knows of one session: its inbox, what is on its way, what it holds. Data and small questions; the decisions are in `state`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -10,7 +10,7 @@ use super::queue::{Link, SessionId};
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
-use crate::session::Request;
+use crate::session::{Batch, Request};
 
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;
@@ -30,20 +30,16 @@ pub(crate) struct SessionEntry {
     pub(crate) last_reply: Instant,
     pub(crate) idle_since: Instant,
     pub(crate) releases: Vec<(Request, Option<Confirm>)>,
-    pub(crate) tries: Vec<Request>,
-    pub(crate) probe: bool,
+    /// A try that nobody wants any more stays until it is its turn.
+    pub(crate) tries: VecDeque<Request>,
+    /// Keys whose readers wait for a sign of life.
+    pub(crate) probes: Vec<PhysicalKey>,
     pub(crate) wait: Option<WaitOrder>,
     pub(crate) inspections: Vec<Inspect>,
-    /// What the current statement releases and tries.
-    pub(crate) in_flight: InFlight,
-    pub(crate) held: HashSet<PhysicalKey>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct InFlight {
+    /// What the current statement releases and tries, and who wants to hear of the releases.
+    pub(crate) in_flight: Arc<Batch>,
     pub(crate) confirms: Vec<Option<Confirm>>,
-    pub(crate) releases: Vec<Request>,
-    pub(crate) tries: Vec<Request>,
+    pub(crate) held: HashSet<PhysicalKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,11 +65,12 @@ impl SessionEntry {
             last_reply: now,
             idle_since: now,
             releases: Vec::new(),
-            tries: Vec::new(),
-            probe: false,
+            tries: VecDeque::new(),
+            probes: Vec::new(),
             wait: None,
             inspections: Vec::new(),
-            in_flight: InFlight::default(),
+            in_flight: Arc::default(),
+            confirms: Vec::new(),
             held: HashSet::new(),
         }
     }

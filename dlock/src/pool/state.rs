@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::Config;
-use super::queue::{KeyQueue, SessionId};
+use super::queue::{Ask, KeyQueue, SessionId};
 use super::sessions::{Inspect, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
@@ -104,6 +104,7 @@ impl State {
         for inspection in self.inspections.drain(..) {
             drop(inspection.send(Err(error.clone())));
         }
+        self.unassigned.clear();
         let keys: Vec<PhysicalKey> = self.keys.keys().cloned().collect();
         for key in keys {
             let Some(queue) = self.keys.get_mut(&key) else {
@@ -116,7 +117,8 @@ impl State {
                         .send(Err(super::queue::Refusal::Failed(error.clone()))),
                 );
             }
-            self.forget_unsent(&key);
+            queue.ask = queue.ask.filter(|ask| *ask != Ask::Try(None));
+            self.forget(&key);
         }
     }
 
@@ -140,8 +142,7 @@ impl State {
             epoch: epoch + 1,
             ..Life::default()
         };
-        let held = self.sessions.values().map(|session| session.held.len());
-        self.counters.lost += held.sum::<usize>() as u64;
+        self.counters.lost += self.keys.values().map(KeyQueue::guards).sum::<u64>();
         self.sessions.clear();
         self.abandoned.clear();
         self.tasks = 0;
@@ -154,20 +155,21 @@ impl State {
 
     /// Opens as many sessions as the demand wants and the settings allow.
     pub(crate) fn open_for_demand(&mut self, now: Instant) {
-        let opening = self
-            .sessions
-            .values()
-            .filter(|session| !session.ready)
-            .count();
+        let opening = self.sessions.values().filter(|session| !session.ready);
         let tries = self.unassigned.len() + self.inspections.len();
         let wanted = tries.div_ceil(self.config.max_locks_per_session)
             + self.retries.len().min(self.config.max_sessions);
+        let missing = wanted.saturating_sub(opening.count());
         let room = self.config.max_sessions.saturating_sub(self.sessions.len());
-        // Without any session there is nothing to carry on with, so the server is asked again at once.
-        if self.refused_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
+        if missing.min(room) == 0 {
             return;
         }
-        for _ in 0..room.min(wanted.saturating_sub(opening)) {
+        // Without any session there is nothing to carry on with, so the server is asked again at once.
+        if self.refused_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
+            self.wake_keeper = true;
+            return;
+        }
+        for _ in 0..missing.min(room) {
             let id = self.next_id();
             self.sessions.insert(id, SessionEntry::opening(id, now));
             self.tasks += 1;
@@ -206,7 +208,8 @@ impl State {
     /// When the keeper has something to do next.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(until, _)| *until);
-        let reopen = self.refused_until.filter(|_| !self.unassigned.is_empty());
+        let wanted = !self.unassigned.is_empty() || !self.inspections.is_empty();
+        let reopen = self.refused_until.filter(|_| wanted);
         retry.into_iter().chain(reopen).min()
     }
 

@@ -34,7 +34,7 @@ pub struct Counters {
     pub contended: u64,
     /// Callers whose timeout passed.
     pub timeouts: u64,
-    /// Guards whose lock was lost.
+    /// Guards whose lock was lost, with their session, their runtime, or by [`close_timeout`](crate::LockPool::close_timeout).
     pub lost: u64,
     /// Sessions opened.
     pub sessions_opened: u64,

@@ -1,5 +1,6 @@
 //! What sessions do to the pool's state: come up, take work, answer, end. See `state`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DbErr;
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Hold, Refusal, SessionId};
-use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
+use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
@@ -23,7 +24,7 @@ const LAST_SLICE: Duration = Duration::from_secs(2);
 /// What a session does next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Exchange(Batch),
+    Exchange(Arc<Batch>),
     Wait(Request, Duration),
     Ping,
     Inspect(Vec<Inspect>),
@@ -73,13 +74,13 @@ impl State {
 
     fn wait_on(&mut self, session: SessionId, key: &PhysicalKey, now: Instant) {
         let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
-        let Some(front) = queue.waiters.front() else {
+        let Some(mode) = queue.wanted() else {
             queue.ask = None;
             return self.settle(key, now);
         };
         let request = Request {
             key: key.clone(),
-            mode: front.mode,
+            mode,
         };
         queue.ask = Some(Ask::Wait(session));
         let session = self.sessions.get_mut(&session).expect("BUG: it is free");
@@ -87,15 +88,14 @@ impl State {
         session.inbox.notify_one();
     }
 
-    /// What this session does next; `None` when it is not one of the pool's any more.
+    /// What this session does next.
     pub(crate) fn next_job(&mut self, id: SessionId, now: Instant) -> Job {
-        let patience = self.config.patience();
+        if let Some(batch) = self.take_batch(id, now) {
+            return Job::Exchange(batch);
+        }
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
-        if !session.releases.is_empty() || !session.tries.is_empty() {
-            return Job::Exchange(session.take_batch());
-        }
         if !session.inspections.is_empty() {
             return Job::Inspect(std::mem::take(&mut session.inspections));
         }
@@ -104,25 +104,25 @@ impl State {
             let queue = self.keys.get_mut(key).expect("BUG: it is waited for");
             if queue.waiters.is_empty() {
                 queue.ask = None;
-                self.forget_unsent(key);
+                self.forget(key);
                 return self.next_job(id, now);
             }
             let slice = LAST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
             let left = queue
-                .patience()
+                .last_deadline()
                 .map(|last| last.saturating_duration_since(now));
             let job = Job::Wait(order.request.clone(), slice.min(left.unwrap_or(slice)));
             session.wait = Some(order);
             return job;
         }
         let idle_until = after(session.idle_since, self.config.idle_timeout);
-        let ping_at = after(session.last_reply, patience);
+        let ping_at = after(session.last_reply, self.config.reply_timeout());
         if session.held.is_empty() && (self.closing || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
             return Job::Close(None);
         }
-        if session.probe || ping_at <= now {
+        if !session.probes.is_empty() || ping_at <= now {
             return Job::Ping;
         }
         match session.held.is_empty() {
@@ -144,16 +144,10 @@ impl State {
         let Some(session) = self.replied(id, now) else {
             return;
         };
-        if !std::mem::take(&mut session.probe) {
-            return;
-        }
-        let held: Vec<PhysicalKey> = session.held.iter().cloned().collect();
-        for key in held {
-            let queue = self.keys.get_mut(&key).expect("BUG: it is held");
-            if queue.ask == Some(Ask::Probe(id)) {
-                queue.ask = None;
-                self.settle(&key, now);
-            }
+        for key in std::mem::take(&mut session.probes) {
+            let queue = self.keys.get_mut(&key).expect("BUG: it was asked for");
+            queue.ask = None;
+            self.settle(&key, now);
         }
     }
 
@@ -168,11 +162,9 @@ impl State {
             return Ok(());
         };
         session.idle_since = now;
-        let InFlight {
-            confirms,
-            releases,
-            tries,
-        } = std::mem::take(&mut session.in_flight);
+        let batch = std::mem::take(&mut session.in_flight);
+        let confirms = std::mem::take(&mut session.confirms);
+        let Batch { releases, tries } = &*batch;
         let mut doubt = None;
         for ((request, confirm), answer) in releases.iter().zip(confirms).zip(answers.releases) {
             let kept = matches!(answer, Answer::Yes);
@@ -198,16 +190,18 @@ impl State {
             queue.ask = None;
             match answer {
                 Answer::Yes => self.granted(id, request, now),
-                Answer::No => self.busy(&request.key, now),
+                Answer::No => self.busy(request, now),
                 Answer::Failed(error) => {
                     self.failed(&request.key, &Phase::Acquire.failed(error), now)
                 }
             }
         }
-        for request in &releases {
+        for request in releases {
             self.settle(&request.key, now);
         }
+        // Not before every answer has been heard: what is granted here makes this session one that holds.
         self.put_to_wait(now);
+        self.open_for_demand(now);
         doubt.map_or(Ok(()), Err)
     }
 
@@ -230,37 +224,34 @@ impl State {
             handoffs: 0,
         });
         let index = queue.holds.len() - 1;
-        self.serve_front(&request.key, index);
-        let hold = &mut self
-            .keys
-            .get_mut(&request.key)
-            .expect("BUG: it is held")
-            .holds[index];
-        if hold.guards == 0 {
-            hold.guards = 1;
+        if self.serve_front(&request.key, index) == 0 {
+            let queue = self.keys.get_mut(&request.key).expect("BUG: it is held");
+            queue.holds[index].guards = 1;
             return self.release(&request.key, id, None, now);
         }
         self.settle(&request.key, now);
     }
 
-    /// Somebody else has it: wait on the server, or else try again later.
-    fn busy(&mut self, key: &PhysicalKey, now: Instant) {
+    /// Somebody else has it: those who take no for an answer get it, the others wait for a session that can wait on the server, or for the next try.
+    fn busy(&mut self, request: &Request, now: Instant) {
+        self.counters.contended += 1;
+        let key = &request.key;
         let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
-        queue.refuse_one_tries(0);
-        if queue.waiters.is_empty() {
+        let front = queue.waiters.front().map(|waiter| waiter.mode);
+        if front == Some(request.mode) {
+            queue.refuse_one_tries(0..queue.served_by_next_grant());
+        }
+        let front = queue.waiters.front();
+        let waits = front.is_some_and(|front| !front.wait.one_try && front.mode == request.mode);
+        if !waits {
             return self.settle(key, now);
         }
-        self.counters.contended += 1;
-        if let Some(session) = self.session_for_wait() {
-            return self.wait_on(session, key, now);
-        }
-        let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
+        queue.refuse_one_tries(0..usize::MAX);
         let until = now + Self::backoff(queue.attempt);
         queue.attempt += 1;
         queue.ask = Some(Ask::Backoff(until));
         self.wake_keeper |= self.retries.first().is_none_or(|(first, _)| until < *first);
         self.retries.insert((until, key.clone()));
-        self.open_for_demand(now);
     }
 
     /// The server refused this key: those whom the answer was for hear why.
@@ -275,24 +266,20 @@ impl State {
     }
 
     /// A slice of a wait has ended.
-    pub(crate) fn waited(&mut self, id: SessionId, granted: bool, now: Instant) {
+    pub(crate) fn waited(&mut self, id: SessionId, answer: Answer, now: Instant) {
         let Some(session) = self.replied(id, now) else {
             return;
         };
         session.idle_since = now;
-        let Some(order) = session.wait.take() else {
+        let Some(WaitOrder { request, slices }) = session.wait.take() else {
             return;
         };
-        let WaitOrder { request, slices } = order;
         let queue = self
             .keys
             .get_mut(&request.key)
             .expect("BUG: it was waited for");
-        let still_wanted = queue
-            .waiters
-            .front()
-            .is_some_and(|waiter| waiter.mode == request.mode);
-        if still_wanted && !granted {
+        let still_wanted = queue.wanted() == Some(request.mode);
+        if still_wanted && matches!(answer, Answer::No) {
             let session = self.sessions.get_mut(&id).expect("BUG: it answered");
             session.wait = Some(WaitOrder {
                 request,
@@ -301,9 +288,10 @@ impl State {
             return;
         }
         queue.ask = None;
-        match granted {
-            true => self.granted(id, &request, now),
-            false => self.settle(&request.key, now),
+        match answer {
+            Answer::Yes => self.granted(id, &request, now),
+            Answer::No => self.settle(&request.key, now),
+            Answer::Failed(error) => self.failed(&request.key, &Phase::Acquire.failed(error), now),
         }
         self.assign(now);
         self.put_to_wait(now);
@@ -319,8 +307,38 @@ impl State {
             queue.ask = None;
             self.settle(&key, now);
         }
+        self.refused_until.take_if(|until| *until <= now);
         self.assign(now);
         self.open_for_demand(now);
+    }
+
+    /// What is waiting to be sent on this session, as far as it is still wanted.
+    fn take_batch(&mut self, id: SessionId, now: Instant) -> Option<Arc<Batch>> {
+        let session = self.sessions.get_mut(&id)?;
+        let mut batch = Batch::default();
+        let releases = session.releases.len().min(MAX_BATCH);
+        (batch.releases, session.confirms) = session.releases.drain(..releases).unzip();
+        let mut unwanted = Vec::new();
+        // A try may rely on a release of the same batch, never on one of the next.
+        while session.releases.is_empty()
+            && batch.tries.len() < MAX_BATCH
+            && let Some(Request { key, .. }) = session.tries.pop_front()
+        {
+            let queue = self.keys.get_mut(&key).expect("BUG: it was asked for");
+            match queue.wanted() {
+                Some(mode) => batch.tries.push(Request { key, mode }),
+                None => {
+                    queue.ask = None;
+                    unwanted.push(key);
+                }
+            }
+        }
+        let batch = Arc::new(batch);
+        session.in_flight = Arc::clone(&batch);
+        for key in unwanted {
+            self.settle(&key, now);
+        }
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -328,24 +346,4 @@ impl State {
 fn after(instant: Instant, duration: Duration) -> Instant {
     const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     instant + duration.min(A_YEAR)
-}
-
-impl SessionEntry {
-    fn take_batch(&mut self) -> Batch {
-        let releases = self.releases.len().min(MAX_BATCH);
-        // A try may rely on a release of the same batch, never on one of the next.
-        let tries = match releases == self.releases.len() {
-            true => self.tries.len().min(MAX_BATCH),
-            false => 0,
-        };
-        let (releases, confirms) = self.releases.drain(..releases).unzip();
-        let tries: Vec<Request> = self.tries.drain(..tries).collect();
-        let batch = Batch { releases, tries };
-        self.in_flight = InFlight {
-            confirms,
-            releases: batch.releases.clone(),
-            tries: batch.tries.clone(),
-        };
-        batch
-    }
 }

@@ -18,6 +18,9 @@ use crate::wait::Wait;
 /// A wait that lasts this long is worth a line in the log.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
+/// So many runtimes may end under one wait; on one that has ended already, no session can ever be opened.
+const MAX_RUNTIMES: usize = 3;
+
 /// One lock on one hold; gives it back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Grant {
@@ -79,7 +82,7 @@ pub(crate) async fn acquire(
 ) -> Result<Option<Grant>, Error> {
     // Without a runtime there is no clock to wait by.
     Handle::try_current().map_err(|_| NO_RUNTIME)?;
-    loop {
+    for _ in 0..MAX_RUNTIMES {
         let (id, reply) = core.with(|state, now| state.enqueue(name, &key, mode, wait, now))?;
         let mut ticket = Ticket {
             core: Arc::clone(&core),
@@ -92,7 +95,7 @@ pub(crate) async fn acquire(
             Ok(Ok(Err(Refusal::Busy))) => return Ok(None),
             Ok(Ok(Err(Refusal::Failed(error)))) => return Err(error),
             // The pool's runtime has ended: the next turn starts it on ours.
-            Ok(Err(_channel_gone)) => ticket.reply = None,
+            Ok(Err(_channel_gone)) => {}
             Err(_elapsed) => {
                 drop(ticket);
                 core.with(|state, _| state.counters.timeouts += 1);
@@ -103,8 +106,10 @@ pub(crate) async fn acquire(
             }
         }
     }
+    Err(NO_RUNTIME)
 }
 
+/// A place in a queue; dropping it leaves the queue.
 struct Ticket {
     core: Arc<Core>,
     key: PhysicalKey,

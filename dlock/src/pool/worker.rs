@@ -1,4 +1,5 @@
-//! The task that owns one session: takes work from the state, talks to the server, reports. It alone touches the socket, and it always finishes its statement.
+//! The task that owns one session: takes work from the state, talks to the server, reports. It alone touches the socket, and it finishes its statement whatever
+//! becomes of those who asked for it; only a wait is cut short, when the pool closes, and its session with it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,9 @@ async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
         }
         Err(error) => {
             tracing::warn!(session = id, %error, "dlock: session lost");
-            core.with(|state, now| state.session_lost(id, error, now));
+            for key in core.with(|state, now| state.session_lost(id, error, now)) {
+                tracing::warn!(session = id, %key, "dlock: lock lost");
+            }
         }
     }
     session.close().await;
@@ -64,7 +67,7 @@ async fn work(
     id: SessionId,
     session: &mut dyn Session,
 ) -> Result<Option<watch::Sender<bool>>, DbErr> {
-    let patience = core.config.patience();
+    let reply_timeout = core.config.reply_timeout();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
         return Ok(None);
     };
@@ -72,7 +75,7 @@ async fn work(
     loop {
         match core.with(|state, now| state.next_job(id, now)) {
             Job::Exchange(batch) => {
-                let answers = within(patience, session.exchange(&batch)).await?;
+                let answers = within(reply_timeout, session.exchange(&batch)).await?;
                 let answered = batch.tries.len() + batch.releases.len();
                 core.with(|state, now| state.exchanged(id, answers, now))?;
                 if answered > 1 {
@@ -83,9 +86,9 @@ async fn work(
             Job::Wait(request, slice) => {
                 tokio::select! {
                     biased;
-                    granted = within(slice.saturating_add(patience), session.wait(&request, slice)) => {
-                        let granted = granted?;
-                        core.with(|state, now| state.waited(id, granted, now));
+                    answer = within(slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
+                        let answer = answer?;
+                        core.with(|state, now| state.waited(id, answer, now));
                     }
                     _ = closing.wait_for(|closing| *closing) => {
                         return Ok(core.with(|state, now| state.wait_abandoned(id, now)));
@@ -93,11 +96,11 @@ async fn work(
                 }
             }
             Job::Ping => {
-                within(patience, session.ping()).await?;
+                within(reply_timeout, session.ping()).await?;
                 core.with(|state, now| state.pinged(id, now));
             }
             Job::Inspect(inspections) => {
-                let locks = within(patience, session.locks()).await;
+                let locks = within(reply_timeout, session.locks()).await;
                 for inspection in inspections {
                     let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
                     drop(inspection.send(locks));

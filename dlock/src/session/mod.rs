@@ -33,6 +33,12 @@ pub(crate) struct Batch {
     pub(crate) tries: Vec<Request>,
 }
 
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.releases.is_empty() && self.tries.is_empty()
+    }
+}
+
 /// The answers to a [`Batch`], in its order.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
@@ -66,8 +72,8 @@ pub(crate) trait Session: Send {
     /// One round trip, unless the server refuses something.
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
 
-    /// Waits on the server for about `slice`. The session holds nothing before, and nothing but this lock afterwards, if the answer is `true`.
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<bool, DbErr>;
+    /// Waits on the server for about `slice`. The session holds nothing before, and nothing but this lock afterwards, if the answer is yes.
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr>;
 
     /// A round trip that proves that the session lives.
     async fn ping(&mut self) -> Result<(), DbErr>;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
 use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Row};
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::postgres::{self as dialect, Arm};
@@ -87,14 +87,19 @@ impl PgSession {
 
     /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
     /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
-    async fn settle(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn redo(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
         let all = batch.releases.iter().chain(&batch.tries);
         self.give_back(all.cloned().collect()).await?;
         let mut answers = Answers {
             releases: vec![Answer::Yes; batch.releases.len()],
             tries: Vec::new(),
         };
+        let mut full = None;
         for request in &batch.tries {
+            if let Some(full) = &full {
+                answers.tries.push(Answer::Failed(DbErr::clone(full)));
+                continue;
+            }
             let one = Batch {
                 releases: Vec::new(),
                 tries: vec![request.clone()],
@@ -104,7 +109,10 @@ impl PgSession {
                 Err(error) if error.as_database_error().is_none() => return Err(db(error)),
                 Err(error) => {
                     self.give_back(one.tries).await?;
-                    Answer::Failed(explained(error))
+                    let is_full = code(&error) == Some(OUT_OF_MEMORY);
+                    let error = explained(error);
+                    full = is_full.then(|| error.clone());
+                    Answer::Failed(error)
                 }
             };
             answers.tries.push(answer);
@@ -119,13 +127,16 @@ impl PgSession {
     }
 }
 
-/// How long a wait rests that the server has refused.
-const REFUSED: Duration = Duration::from_millis(250);
+/// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const QUERY_CANCELED: &str = "57014";
+
+/// No room for another lock: what was refused once is not worth another statement.
+const OUT_OF_MEMORY: &str = "53200";
 
 /// A full lock table hits everybody on the server; the error says which setting to raise.
 fn explained(error: sqlx::Error) -> DbErr {
     match code(&error) {
-        Some("53200") => DbErr::Custom(format!(
+        Some(OUT_OF_MEMORY) => DbErr::Custom(format!(
             "{error}: PostgreSQL's lock table is full; raise max_locks_per_transaction (or max_connections), or hold fewer locks"
         )),
         _ => db(error),
@@ -147,28 +158,27 @@ impl Session for PgSession {
                     tries: tries.into_iter().map(Answer::from).collect(),
                 })
             }
-            Err(error) if error.as_database_error().is_some() => self.settle(batch).await,
+            Err(error) if error.as_database_error().is_some() => self.redo(batch).await,
             Err(error) => Err(db(error)),
         }
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<bool, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
         let sql = dialect::wait(&request.key, request.mode, slice);
         let connection = self.connection().await.map_err(db)?;
-        match sqlx::raw_sql(AssertSqlSafe(sql))
+        let error = match sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_one(connection)
             .await
         {
-            Ok(row) => row.try_get(0).map_err(db),
-            Err(error) if error.as_database_error().is_none() => Err(db(error)),
-            // Cancelled by an operator, say: the lock may have been granted all the same.
-            Err(error) => {
-                tracing::debug!(%error, "dlock: a wait was ended by the server");
-                self.row(dialect::unlock_all()).await.map_err(db)?;
-                // What the server refuses now it refuses again at once.
-                sleep(slice.min(REFUSED)).await;
-                Ok(false)
-            }
+            Ok(row) => return row.try_get(0).map(bool::into).map_err(db),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Err(error) => error,
+        };
+        // The lock may have been granted all the same.
+        self.row(dialect::unlock_all()).await.map_err(db)?;
+        match code(&error) {
+            Some(QUERY_CANCELED) => Ok(Answer::No),
+            _ => Ok(Answer::Failed(explained(error))),
         }
     }
 
@@ -196,6 +206,7 @@ impl Session for PgSession {
         }
     }
 
+    /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP connection does: where nobody answers, that can be long after this.
     async fn close(self: Box<Self>) {
         let Self { listener, pool, .. } = *self;
         drop(listener);

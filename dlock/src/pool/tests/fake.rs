@@ -314,15 +314,22 @@ impl Session for FakeSession {
         }
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<bool, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
         let until = Instant::now() + slice;
         let fault = self.server.round_trip().await;
         self.check()?;
-        if matches!(fault, Some(Fault::DieBefore | Fault::DieAfter)) {
-            return Err(self.die());
+        match fault {
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.die()),
+            Some(Fault::Fail) => {
+                let error = DbErr::Custom("refused by the server".into());
+                return Ok(Answer::Failed(error));
+            }
+            _ => {}
         }
         {
             let mut state = self.server.state();
+            let holds = state.locks.values().flatten().any(|held| held.0 == self.id);
+            assert!(!holds, "session {} waits while it holds", self.id);
             let queue = state.queues.entry(request.key.clone()).or_default();
             queue.push_back((self.id, request.mode));
         }
@@ -343,7 +350,7 @@ impl Session for FakeSession {
                     state.queues.retain(|_, queue| !queue.is_empty());
                     drop(state);
                     self.server.changed.notify_waiters();
-                    return Ok(granted);
+                    return Ok(granted.into());
                 }
             }
             tokio::select! {

@@ -8,6 +8,7 @@ use super::fake::{Fault, Server};
 use super::{MS, acquire, config, exclusive};
 use crate::error::{Error, Phase};
 use crate::mode::Mode;
+use crate::pool::config::Config;
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_session_is_noticed_and_a_stale_guard_harms_nobody() {
@@ -239,4 +240,86 @@ fn outside_of_a_runtime_the_error_says_so() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_server_refuses_fails() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _theirs = exclusive(&there, 1).await;
+    let waiter = tokio::spawn({
+        let here = here.clone();
+        async move { acquire(&here, 1, Mode::Exclusive, None).await }
+    });
+    server.until(|_| here.status().waiting_sessions == 1).await;
+    server.inject([Fault::Fail]);
+    let error = waiter.await.unwrap().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Database {
+                phase: Phase::Acquire,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(here.status().keys, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_refused_is_asked_again_though_nothing_else_happens() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _leader = exclusive(&there, 1).await;
+    let _candidate = tokio::spawn({
+        let here = here.clone();
+        async move { exclusive(&here, 1).await }
+    });
+    // The session that waits is the only one left when the other has been idle for a minute.
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(
+        (here.status().sessions, here.status().waiting_sessions),
+        (1, 1)
+    );
+    server.inject([Fault::Refuse]);
+    let started = Instant::now();
+    drop(exclusive(&here, 2).await);
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_die_at_once_are_not_replaced_without_end() {
+    let server = Server::new();
+    let config = Config {
+        max_locks_per_session: 1,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let _held = exclusive(&pool, 1).await;
+    server.inject([Fault::DieBefore; 1000]);
+    let error = acquire(&pool, 2, Mode::Exclusive, Some(Duration::from_secs(5))).await;
+    assert!(error.is_err());
+    let lost = pool.status().counters.sessions_lost;
+    assert!((1..20).contains(&lost), "{lost} sessions lost");
+}
+
+#[test]
+fn on_a_runtime_that_has_ended_the_error_says_so() {
+    let pool = Server::new().pool("a", config());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let result = handle.block_on(acquire(&pool, 1, Mode::Exclusive, None));
+        done.send(result.unwrap_err()).unwrap();
+    });
+    let error = finished.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
 }

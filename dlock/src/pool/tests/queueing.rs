@@ -243,3 +243,53 @@ async fn with_one_session_a_late_reader_joins_after_a_sign_of_life() {
     drop((early, late));
     server.until(|server| server.held() == 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reader_gets_the_lock_though_the_early_one_leaves_before_the_sign_of_life() {
+    let server = Server::new();
+    let config = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let early = shared(&pool, 1).await;
+    sleep(200 * MS).await;
+    let late = tokio::spawn({
+        let pool = pool.clone();
+        async move { acquire(&pool, 1, Mode::Shared, Some(Duration::from_secs(60))).await }
+    });
+    tokio::task::yield_now().await;
+    drop(early);
+    drop(late.await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_served_as_soon_as_the_writer_in_front_has_given_up() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _theirs = shared(&there, 1).await;
+    let writer = tokio::spawn({
+        let here = here.clone();
+        async move { acquire(&here, 1, Mode::Exclusive, Some(50 * MS)).await }
+    });
+    tokio::task::yield_now().await;
+    let started = Instant::now();
+    let reader = acquire(&here, 1, Mode::Shared, Some(400 * MS)).await;
+    drop(reader.unwrap());
+    assert!(started.elapsed() < 100 * MS, "{:?}", started.elapsed());
+    assert!(writer.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_try_of_a_reader_does_not_fail_with_that_of_a_writer() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _theirs = shared(&there, 1).await;
+    let key = crate::Key::from(1);
+    let writer = here.acquire(&key, Mode::Exclusive, None, true);
+    let reader = here.acquire(&key, Mode::Shared, None, true);
+    let (writer, reader) = tokio::join!(writer, reader);
+    assert!(writer.unwrap().is_none());
+    assert!(reader.unwrap().is_some());
+    assert_eq!(here.status().counters.contended, 1);
+}

@@ -181,3 +181,45 @@ async fn the_last_handle_closes_the_pool_after_the_last_guard() {
     drop(guard);
     server.until(|server| server.sessions() == 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_just_granted_a_lock_is_not_put_to_wait() {
+    let server = Server::new();
+    let config = Config {
+        max_locks_per_session: 1,
+        max_sessions: 3,
+        ..config()
+    };
+    let (here, there) = (server.pool("a", config), server.pool("b", super::config()));
+    let _fills_the_first = exclusive(&here, 0).await;
+    let theirs = exclusive(&there, 1).await;
+    // Both go to the next session, in one batch: the first is busy, the second is granted.
+    let tasks = [1, 2].map(|key| {
+        let here = here.clone();
+        tokio::spawn(async move { exclusive(&here, key).await })
+    });
+    sleep(Duration::from_secs(3)).await;
+    drop(theirs);
+    for task in tasks {
+        assert!(task.await.unwrap().is_held());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_waiters_that_give_up_at_once_leave_nothing() {
+    let server = Server::with_latency(50 * MS);
+    let pool = server.pool("a", config());
+    let tasks: Vec<_> = (0..10_000)
+        .map(|key| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                super::acquire(&pool, key, crate::Mode::Exclusive, Some(MS)).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(matches!(task.await.unwrap(), Err(Error::Timeout { .. })));
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((server.held(), pool.status().keys), (0, 0));
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection, Row};
-use tokio::time::{Instant, sleep};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{PgSession, code, db};
 use crate::dialect::Dialect;
@@ -24,8 +25,11 @@ pub(crate) struct PgConnector {
     connect: Mutex<Arc<PgConnectOptions>>,
     trust_session_pooling: bool,
     /// The settings of a lock session, for the whole of its life.
-    settings: [(&'static str, String); 9],
+    settings: Vec<Setting>,
+    keepalive: Duration,
 }
+
+type Setting = (&'static str, String);
 
 impl PgConnector {
     fn new(pool: &PgPool, settings: ConnectSettings) -> Self {
@@ -43,7 +47,7 @@ impl PgConnector {
             .after_release(|_, _| Box::pin(async { Ok(true) }));
         let seconds = keepalive.as_secs().clamp(1, 3600);
         let probe = (seconds / 3).max(1);
-        let settings = [
+        let settings = vec![
             // What ends a statement or a session from outside must not end a lock.
             ("statement_timeout", "0".into()),
             ("lock_timeout", "0".into()),
@@ -61,6 +65,7 @@ impl PgConnector {
             connect: Mutex::new(pool.connect_options()),
             trust_session_pooling,
             settings,
+            keepalive,
         }
     }
 
@@ -116,23 +121,27 @@ impl Connector for PgConnector {
             opened = PgSession::open(self.pool.clone(), options.clone()) => opened,
             error = cannot_connect(&options) => Err(error),
         };
-        let mut session = opened.map_err(refused)?;
-        let checked = session.check(&token, self).await;
-        match checked {
-            Ok(()) => Ok(Box::new(session)),
-            Err(error) => {
-                Box::new(session).close().await;
+        let mut session = Box::new(opened.map_err(refused)?);
+        match timeout(self.keepalive, session.check(&token, self)).await {
+            Ok(Ok(())) => Ok(session),
+            Ok(Err(error)) => {
+                session.close().await;
                 Err(error)
+            }
+            Err(_elapsed) => {
+                session.close().await;
+                Err(Phase::Connect.failed(silent(self.keepalive)))
             }
         }
     }
 }
 
 /// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses, and then hides why. Resolves with the reason, if there is one.
+/// Not before a second has passed, since it takes a connection of its own.
 async fn cannot_connect(options: &PgConnectOptions) -> sqlx::Error {
     let patience = Instant::now() + STARTUP;
     loop {
-        sleep(STARTUP / 20).await;
+        sleep(Duration::from_secs(1)).await;
         match options.connect().await {
             Ok(probe) => {
                 drop(probe.close().await);
@@ -158,10 +167,21 @@ fn refused(error: sqlx::Error) -> Error {
         let message = error.message();
         message.contains("startup parameter") || message.contains(dialect::SESSION_TOKEN)
     });
-    match pooler {
-        true => POOLER,
-        false => Phase::Connect.failed(db(error)),
+    match error {
+        _ if pooler => POOLER,
+        // A server that does not let us in has been found out by `cannot_connect`.
+        sqlx::Error::PoolTimedOut => Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(
+            "no session within the connection's acquire_timeout: its after_connect hook failed (sqlx logs why), or the server is too slow"
+                .to_owned(),
+        ))),
+        error => Phase::Connect.failed(db(error)),
     }
+}
+
+fn silent(limit: Duration) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(format!(
+        "no answer from the server within {limit:?}"
+    )))
 }
 
 const POOLER: Error = Error::Unsupported {
@@ -201,41 +221,49 @@ impl PgSession {
     async fn check(&mut self, token: &str, connector: &PgConnector) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
         let row = self.row(dialect::version()).await.map_err(failed)?;
-        if row.get::<String, _>(0).contains("CockroachDB") {
+        let version: String = row.try_get(0).map_err(failed)?;
+        if version.contains("CockroachDB") {
             return Err(COCKROACH);
         }
         let row = self.row(dialect::server()).await.map_err(failed)?;
-        let found: Option<String> = row.get(0);
+        let found: Option<String> = row.try_get(0).map_err(failed)?;
         if found.as_deref() != Some(token) && !connector.trust_session_pooling {
             return Err(POOLER);
         }
-        if row.get(1) {
+        if row.try_get(1).map_err(failed)? {
             return Err(STANDBY);
         }
-        self.can_wait = row.get(2);
-        let application: Option<String> = row.get(3);
+        self.can_wait = row.try_get(2).map_err(failed)?;
+        let application: Option<String> = row.try_get(3).map_err(failed)?;
         let name = match application.as_deref() {
             None | Some("") => "dlock".to_owned(),
             Some(application) => format!("{application} dlock"),
         };
-        self.set("application_name", &name).await;
-        for (setting, value) in &connector.settings {
-            self.set(setting, value).await;
+        let mut settings = connector.settings.clone();
+        settings.push(("application_name", name));
+        self.set_all(&settings).await.map_err(failed)
+    }
+
+    /// An older server lacks some settings, another platform refuses some: the lock is sound without them.
+    async fn set_all(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
+        if self.set(settings).await? {
+            return Ok(());
+        }
+        for setting in settings {
+            if !self.set(std::slice::from_ref(setting)).await? {
+                let (setting, value) = setting;
+                tracing::debug!(setting, value, "dlock: setting refused by the server");
+            }
         }
         Ok(())
     }
 
-    /// An older server lacks some settings, another platform refuses some: the lock is sound without them.
-    async fn set(&mut self, setting: &str, value: &str) {
-        let query = sqlx::query(AssertSqlSafe(dialect::set_session()))
-            .bind(setting)
-            .bind(value);
-        let result = match self.connection().await {
-            Ok(connection) => query.execute(connection).await.map(drop),
+    /// Whether the server took them all.
+    async fn set(&mut self, settings: &[Setting]) -> Result<bool, sqlx::Error> {
+        match self.row(dialect::set_session(settings)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_database_error().is_some() => Ok(false),
             Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            tracing::debug!(setting, value, %error, "dlock: setting refused by the server");
         }
     }
 }
