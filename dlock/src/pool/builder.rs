@@ -9,7 +9,7 @@ use tokio::runtime;
 use super::LockPool;
 use super::config::Config;
 use super::core::Core;
-use super::registry::{self, Handle};
+use super::registry::{self, Owner};
 use crate::error::Error;
 use crate::session::{Application, ConnectSettings, Connection};
 
@@ -141,7 +141,7 @@ impl<'a> LockPoolBuilder<'a> {
         LockPool(self.try_build().map(Arc::new))
     }
 
-    fn try_build(self) -> Result<Handle, Error> {
+    fn try_build(self) -> Result<Owner, Error> {
         self.config.check()?;
         let application = self.application?;
         let settings = ConnectSettings {
@@ -155,6 +155,6 @@ impl<'a> LockPoolBuilder<'a> {
         if application.is_closed() {
             core.begin_close();
         }
-        Ok(Handle { core })
+        Ok(Owner { core })
     }
 }

@@ -94,8 +94,8 @@ impl Core {
         } = needed;
         // A runtime that has ended drops a future before it starts, so what must hear of it is made here.
         if keeper {
-            let life = keeper::Life::new(Arc::clone(self), epoch);
-            runtime.spawn(keeper::run(life));
+            let keeper = keeper::Keeper::new(Arc::clone(self), epoch);
+            runtime.spawn(keeper::run(keeper));
         }
         for id in sessions {
             let task = worker::Task::new(Arc::clone(self), id, epoch);

@@ -6,8 +6,8 @@ use tokio::time::sleep_until;
 
 use super::core::Core;
 
-pub(crate) async fn run(life: Life) {
-    let core = &life.core;
+pub(crate) async fn run(keeper: Keeper) {
+    let core = &keeper.core;
     let mut closing = core.closing.subscribe();
     tokio::select! {
         () = application_closed(core) => core.begin_close(),
@@ -41,18 +41,18 @@ async fn retry(core: &Arc<Core>) {
 }
 
 /// Dropped with the runtime, or when the pool is done.
-pub(crate) struct Life {
+pub(crate) struct Keeper {
     core: Arc<Core>,
     epoch: u64,
 }
 
-impl Life {
+impl Keeper {
     pub(crate) fn new(core: Arc<Core>, epoch: u64) -> Self {
         Self { core, epoch }
     }
 }
 
-impl Drop for Life {
+impl Drop for Keeper {
     fn drop(&mut self) {
         let epoch = self.epoch;
         self.core.with(|state, _| state.runtime_ended(epoch));

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 pub use self::builder::LockPoolBuilder;
 pub use self::lockable::Lockable;
-use self::registry::Handle;
+use self::registry::Owner;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
 use crate::error::Error;
@@ -55,7 +55,7 @@ use crate::wait::Wait;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct LockPool(Result<Arc<Handle>, Error>);
+pub struct LockPool(Result<Arc<Owner>, Error>);
 
 impl LockPool {
     /// The pool of this connection.
@@ -78,7 +78,7 @@ impl LockPool {
     /// All zero for a connection that cannot lock.
     pub fn status(&self) -> Status {
         match &self.0 {
-            Ok(handle) => handle.core.with(|state, _| state.status()),
+            Ok(owner) => owner.core.with(|state, _| state.status()),
             Err(_) => Status::default(),
         }
     }
@@ -90,7 +90,7 @@ impl LockPool {
     ///
     /// [`Error::Database`] when the server cannot be asked, [`Error::PoolClosed`], and whatever [`acquire`](crate::DLock::acquire) says to this connection.
     pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
-        let core = &self.handle()?.core;
+        let core = &self.owner()?.core;
         let (answer, locks) = oneshot::channel();
         core.with(|state, now| state.inspect(answer, now));
         let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
@@ -109,9 +109,9 @@ impl LockPool {
     ///
     /// Once called and polled, the pool takes no more requests; dropping the future only stops the waiting.
     pub async fn close(&self) {
-        if let Ok(handle) = &self.0 {
-            handle.core.begin_close();
-            handle.core.drained().await;
+        if let Ok(owner) = &self.0 {
+            owner.core.begin_close();
+            owner.core.drained().await;
         }
     }
 
@@ -122,17 +122,17 @@ impl LockPool {
     ///
     /// Once polled, the pool takes no more requests; dropped before the limit, it leaves the guards their locks.
     pub async fn close_timeout(&self, limit: Duration) {
-        if let Ok(handle) = &self.0
+        if let Ok(owner) = &self.0
             && timeout(limit, self.close()).await.is_err()
         {
-            handle.core.with(|state, _| state.abandon());
-            handle.core.drained().await;
+            owner.core.with(|state, _| state.abandon());
+            owner.core.drained().await;
         }
     }
 
-    fn handle(&self) -> Result<&Handle, Error> {
+    fn owner(&self) -> Result<&Owner, Error> {
         match &self.0 {
-            Ok(handle) => Ok(handle),
+            Ok(owner) => Ok(owner),
             Err(error) => Err(error.clone()),
         }
     }
@@ -145,8 +145,8 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let handle = self.handle()?;
-        let core = Arc::clone(&handle.core);
+        let owner = self.owner()?;
+        let core = Arc::clone(&owner.core);
         let physical = core.physical_key(key)?;
         let wait = match one_try {
             true => Wait::once(timeout),

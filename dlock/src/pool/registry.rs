@@ -32,11 +32,11 @@ pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPo
     if let Some(entry) = pools.get_mut(&identity)
         && (application.is_closed() || !entry.is_stale())
     {
-        if let Ok(handle) = &entry.pool.0 {
+        if let Ok(owner) = &entry.pool.0 {
             if application.is_closed() {
-                handle.core.begin_close();
+                owner.core.begin_close();
             } else if entry.follows {
-                application.refresh(&*handle.core.connector);
+                application.refresh(&*owner.core.connector);
             }
         }
         return entry.pool.clone();
@@ -76,11 +76,11 @@ fn insert(
 
 /// The lock pool behind an `Arc`: the last one out closes it.
 #[derive(Debug)]
-pub(super) struct Handle {
+pub(super) struct Owner {
     pub(super) core: Arc<super::core::Core>,
 }
 
-impl Drop for Handle {
+impl Drop for Owner {
     fn drop(&mut self) {
         self.core.begin_close();
     }

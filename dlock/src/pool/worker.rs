@@ -44,7 +44,7 @@ async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
     let can_wait = session.can_wait();
     tracing::debug!(session = id, "dlock: session opened");
     core.with(|state, now| state.session_ready(id, can_wait, now));
-    match work(core, id, &mut *session).await {
+    match carry_out_jobs(core, id, &mut *session).await {
         Ok(farewell) => {
             if let Some(guards) = farewell {
                 drop(timeout(FAREWELL, guards.closed()).await);
@@ -62,7 +62,7 @@ async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
 }
 
 /// Until the session is to be closed, or is lost.
-async fn work(
+async fn carry_out_jobs(
     core: &Arc<Core>,
     id: SessionId,
     session: &mut dyn Session,

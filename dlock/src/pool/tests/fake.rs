@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::LockPool;
 use super::super::config::Config;
 use super::super::core::Core;
-use super::super::registry::Handle;
+use super::super::registry::Owner;
 use crate::dialect::Dialect;
 use crate::error::{Error, Phase};
 use crate::key::{Key, KeyRepr, PhysicalKey};
@@ -131,7 +131,7 @@ impl Server {
             client,
         };
         let core = Core::new(Arc::new(connector), config, None, None);
-        LockPool(Ok(Arc::new(Handle { core })))
+        LockPool(Ok(Arc::new(Owner { core })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, config, exclusive};
+use super::{MS, acquire, config, exclusive, exclusive_later};
 use crate::error::{Error, Phase};
 use crate::mode::Mode;
 use crate::pool::config::Config;
@@ -15,10 +15,7 @@ async fn a_dead_session_is_noticed_and_a_stale_guard_harms_nobody() {
     let server = Server::new();
     let pool = server.pool("a", config());
     let stale = exclusive(&pool, 1).await;
-    let next = tokio::spawn({
-        let pool = pool.clone();
-        async move { exclusive(&pool, 1).await }
-    });
+    let next = exclusive_later(&pool, 1);
     sleep(MS).await;
     server.kill_holder(1);
     stale.lost().await;
@@ -145,10 +142,7 @@ async fn a_refused_further_connection_leaves_the_others_at_work() {
     drop(exclusive(&here, 0).await);
     let theirs = exclusive(&there, 1).await;
     server.inject([Fault::Refuse]);
-    let waiter = tokio::spawn({
-        let here = here.clone();
-        async move { exclusive(&here, 1).await }
-    });
+    let waiter = exclusive_later(&here, 1);
     sleep(500 * MS).await;
     assert_eq!(
         (
@@ -186,10 +180,7 @@ async fn a_waiting_session_that_dies_is_replaced() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let theirs = exclusive(&there, 1).await;
-    let waiter = tokio::spawn({
-        let here = here.clone();
-        async move { exclusive(&here, 1).await }
-    });
+    let waiter = exclusive_later(&here, 1);
     sleep(100 * MS).await;
     assert_eq!(here.status().waiting_sessions, 1);
     server.inject([Fault::DieBefore]);
@@ -272,10 +263,7 @@ async fn a_server_that_has_refused_is_asked_again_though_nothing_else_happens() 
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let _leader = exclusive(&there, 1).await;
-    let _candidate = tokio::spawn({
-        let here = here.clone();
-        async move { exclusive(&here, 1).await }
-    });
+    let _candidate = exclusive_later(&here, 1);
     // The session that waits is the only one left when the other has been idle for a minute.
     sleep(Duration::from_secs(70)).await;
     assert_eq!(

@@ -8,6 +8,8 @@ mod sessions;
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::config::Config;
 use super::{Grant, LockPool};
 use crate::error::Error;
@@ -26,6 +28,16 @@ async fn exclusive(pool: &LockPool, key: i64) -> Grant {
 
 async fn shared(pool: &LockPool, key: i64) -> Grant {
     acquire(pool, key, Mode::Shared, None).await.unwrap()
+}
+
+fn exclusive_later(pool: &LockPool, key: i64) -> JoinHandle<Grant> {
+    let pool = pool.clone();
+    tokio::spawn(async move { exclusive(&pool, key).await })
+}
+
+fn shared_later(pool: &LockPool, key: i64) -> JoinHandle<Grant> {
+    let pool = pool.clone();
+    tokio::spawn(async move { shared(&pool, key).await })
 }
 
 /// `timeout` of `None` waits forever.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::Server;
-use super::{MS, acquire, config, exclusive, shared, try_exclusive};
+use super::{MS, acquire, config, exclusive, exclusive_later, shared, shared_later, try_exclusive};
 use crate::mode::Mode;
 use crate::pool::config::Config;
 
@@ -38,10 +38,7 @@ async fn a_lock_goes_from_hand_to_hand_without_the_server() {
     let server = Server::new();
     let pool = server.pool("a", config());
     let first = exclusive(&pool, 1).await;
-    let second = tokio::spawn({
-        let pool = pool.clone();
-        async move { exclusive(&pool, 1).await }
-    });
+    let second = exclusive_later(&pool, 1);
     tokio::task::yield_now().await;
     let before = server.statements();
     assert!(first.release().await);
@@ -74,10 +71,7 @@ async fn a_hand_over_needs_a_fresh_answer_of_the_server() {
     let server = Server::new();
     let pool = server.pool("a", config());
     let first = exclusive(&pool, 1).await;
-    let second = tokio::spawn({
-        let pool = pool.clone();
-        async move { exclusive(&pool, 1).await }
-    });
+    let second = exclusive_later(&pool, 1);
     sleep(150 * MS).await;
     let grants = server.grants().len();
     assert!(first.release().await);
@@ -133,10 +127,7 @@ async fn one_try_behind_a_waiter_says_no() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let guard = exclusive(&there, 1).await;
-    let waiter = tokio::spawn({
-        let here = here.clone();
-        async move { exclusive(&here, 1).await }
-    });
+    let waiter = exclusive_later(&here, 1);
     sleep(50 * MS).await;
     assert!(try_exclusive(&here, 1).await.is_none());
     drop(guard);
@@ -165,10 +156,7 @@ async fn readers_share_and_a_writer_waits_for_them_all() {
     let pool = server.pool("a", config());
     let readers = [shared(&pool, 1).await, shared(&pool, 1).await];
     assert_eq!(server.held(), 1, "the second reader joins the first");
-    let writer = tokio::spawn({
-        let pool = pool.clone();
-        async move { exclusive(&pool, 1).await }
-    });
+    let writer = exclusive_later(&pool, 1);
     sleep(10 * MS).await;
     let [first, second] = readers;
     drop(first);
@@ -183,10 +171,7 @@ async fn a_reader_does_not_overtake_a_waiting_writer() {
     let server = Server::new();
     let pool = server.pool("a", config());
     let reader = shared(&pool, 1).await;
-    let writer = tokio::spawn({
-        let pool = pool.clone();
-        async move { exclusive(&pool, 1).await }
-    });
+    let writer = exclusive_later(&pool, 1);
     sleep(10 * MS).await;
     assert!(timeout(50 * MS, shared(&pool, 1)).await.is_err());
     drop(reader);
@@ -214,10 +199,7 @@ async fn a_late_reader_waits_for_a_writer_of_another_process() {
     let early = shared(&here, 1).await;
     let writer = tokio::spawn(async move { exclusive(&there, 1).await });
     sleep(200 * MS).await;
-    let late = tokio::spawn({
-        let here = here.clone();
-        async move { shared(&here, 1).await }
-    });
+    let late = shared_later(&here, 1);
     sleep(200 * MS).await;
     assert!(!late.is_finished());
     drop(early);
