@@ -53,7 +53,8 @@ impl<'a> TransactionLock<'a> {
         self
     }
 
-    /// Gives up after this long. Zero means one try. Without it the wait has no end, but for the server's deadlock detection.
+    /// Gives up after this long. Zero means one try. Without it the wait has no end, but for the server's deadlock detection: the
+    /// [`default_timeout`](crate::LockPoolBuilder::default_timeout) is the pool's, which a transaction does not know.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

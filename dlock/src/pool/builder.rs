@@ -47,6 +47,8 @@ impl<'a> LockPoolBuilder<'a> {
     /// Prefixes every key with `{namespace}:`, so that services that share a database do not meet by accident. Default: none, as in Python.
     ///
     /// Integers and pairs become text by it (`billing:42`, `billing:7,42`) and are hashed like text.
+    ///
+    /// A transaction does not know the pool of its connection: [`xact`](crate::DLock::xact) locks take the key as it is written, so write `billing:42` there.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.config.namespace = Some(namespace.into());
         self
