@@ -66,7 +66,7 @@ impl<'a> LockPoolBuilder<'a> {
     ///
     /// All but one may wait on the server, each for one key; keys beyond that are tried again every 2.5 to 250 ms. With one session all keys are, and readers of
     /// this process that overlap without end keep a writer of another process waiting.
-    /// A session that takes more than a second to open is checked by a second connection, which is closed at once.
+    /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self

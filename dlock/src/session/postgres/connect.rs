@@ -1,6 +1,7 @@
 //! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
 
 use std::any::Any;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Connector for PgConnector {
         let options = self.options(&token);
         let opened = tokio::select! {
             opened = PgSession::open(self.pool.clone(), options.clone()) => opened,
-            error = cannot_connect(&options) => Err(error),
+            error = cannot_connect(&options, self.keepalive) => Err(error),
         };
         let mut session = Box::new(opened.map_err(refused)?);
         match timeout(self.keepalive, session.check(&token, self)).await {
@@ -130,22 +131,25 @@ impl Connector for PgConnector {
             }
             Err(_elapsed) => {
                 session.close().await;
-                Err(Phase::Connect.failed(silent(self.keepalive)))
+                Err(Phase::Connect.failed(db(silent(self.keepalive))))
             }
         }
     }
 }
 
-/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses, and then hides why. Resolves with the reason, if there is one.
+/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason.
 /// Not before a second has passed, since it takes a connection of its own.
-async fn cannot_connect(options: &PgConnectOptions) -> sqlx::Error {
+async fn cannot_connect(options: &PgConnectOptions, limit: Duration) -> sqlx::Error {
     let patience = Instant::now() + STARTUP;
     loop {
         sleep(Duration::from_secs(1)).await;
-        match options.connect().await {
+        let probe = timeout(limit, options.connect()).await;
+        match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
             Ok(probe) => {
-                drop(probe.close().await);
-                return std::future::pending().await;
+                // The server is well, so it is this one connection that is stuck, or the application's hook.
+                drop(timeout(limit, probe.close()).await);
+                sleep(limit).await;
+                return sqlx::Error::PoolTimedOut;
             }
             Err(error) if is_starting(&error) && Instant::now() < patience => {}
             Err(error) => return error,
@@ -156,7 +160,7 @@ async fn cannot_connect(options: &PgConnectOptions) -> sqlx::Error {
 /// Refused by the operating system, or by a server that starts or stops (57P03).
 fn is_starting(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(io) => io.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Io(io) => io.kind() == io::ErrorKind::ConnectionRefused,
         other => code(other) == Some("57P03"),
     }
 }
@@ -169,19 +173,18 @@ fn refused(error: sqlx::Error) -> Error {
     });
     match error {
         _ if pooler => POOLER,
-        // A server that does not let us in has been found out by `cannot_connect`.
         sqlx::Error::PoolTimedOut => Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(
-            "no session within the connection's acquire_timeout: its after_connect hook failed (sqlx logs why), or the server is too slow"
+            "the server accepts connections, but no session came up in time: the connection's after_connect hook fails (sqlx logs why) or \
+             takes too long, or this one connection was cut off"
                 .to_owned(),
         ))),
         error => Phase::Connect.failed(db(error)),
     }
 }
 
-fn silent(limit: Duration) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(format!(
-        "no answer from the server within {limit:?}"
-    )))
+fn silent(limit: Duration) -> sqlx::Error {
+    let message = format!("no answer from the server within {limit:?}");
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
 const POOLER: Error = Error::Unsupported {
