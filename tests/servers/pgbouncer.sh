@@ -6,8 +6,8 @@
 #   POOL_SIZE=5                 server connections
 #   IGNORE=extra_float_digits   startup parameters that PgBouncer drops
 #   PGB_EXTRA="a = b"           further settings
-#   SUFFIX=session PORT=56434   another instance
-#   PGBVER=sid                  the newer PgBouncer of Debian sid (port 56433)
+#   SUFFIX=session PORT=62434   another instance
+#   PGBVER=sid                  the newer PgBouncer of Debian sid (port 62433)
 NAME=pgbouncer${PGBVER:-}${SUFFIX:-}
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,10 +23,10 @@ if [ -z "${BACKEND_URL:-}" ]; then
 fi
 
 if [ -n "${PGBVER:-}" ]; then
-  PORT=${PORT:-$(port 56433)}
+  PORT=${PORT:-$(port 62433)}
   TREE=$CACHE/pgbouncer$PGBVER
 else
-  PORT=${PORT:-$(port 56432)}
+  PORT=${PORT:-$(port 62432)}
 fi
 
 # sets PROGRAM

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A PostgreSQL primary (port 55442) and its streaming replica (55443).
+# A PostgreSQL primary (port 61442) and its streaming replica (61443).
 #
 #   pgrepl.sh start|stop|status|url|wipe   url prints both nodes
 #   pgrepl.sh standby                      the URL of the replica
@@ -13,7 +13,7 @@ NAME=pgrepl
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 FOLDER=$RUN/$NAME
-PORTS=(0 "${PORT1:-$(port 55442)}" "${PORT2:-$(port 55443)}")
+PORTS=(0 "${PORT1:-$(port 61442)}" "${PORT2:-$(port 61443)}")
 
 node_url() { echo "postgres://postgres@127.0.0.1:${PORTS[$1]}/postgres"; }
 
@@ -64,6 +64,8 @@ launch() {
   require_free "${PORTS[$node]}"
   settings="-p ${PORTS[$node]} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
   settings+=" -c wal_level=replica -c hot_standby=on -c max_wal_senders=8 -c wal_keep_size=64MB -c wal_log_hints=on"
+  # the other node may be on another port than when this one was copied
+  settings+=" -c primary_conninfo=postgres://postgres@127.0.0.1:${PORTS[$((3 - node))]}"
   settings+=" -c cluster_name=node$node ${SYNC:+-c synchronous_standby_names=*}"
   as "$USER_" "$BIN/pg_ctl" -D "$FOLDER/$node" -l "$FOLDER/log$node" -w -t 60 -o "$settings" start >/dev/null ||
     die_with "$FOLDER/log$node" "node $node did not start; '$0 wipe' gives it fresh data"
