@@ -31,6 +31,7 @@ impl Backend for Postgres {
     const SHARED: bool = true;
     const XACT: bool = true;
     const PAIRS: bool = true;
+    const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
 
     async fn open() -> Outcome<Self> {
         let db = connect(&Self::url("dlock-suite"), 1).await;
@@ -48,6 +49,11 @@ impl Backend for Postgres {
 
     fn silent_url(port: u16) -> Option<String> {
         Some(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
+    }
+
+    fn slow_statement(milliseconds: u32) -> Option<String> {
+        let seconds = f64::from(milliseconds) / 1000.0;
+        Some(format!("SELECT pg_sleep({seconds})"))
     }
 
     fn victim() -> Option<PathBuf> {

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::server::{PATIENCE, SMALL_SERVER, Server, key, name, options, url};
+use crate::suite::eventually;
 
 fn small_url() -> String {
     env("DLOCK_TEST_POSTGRES_SMALL_URL")
@@ -89,6 +90,49 @@ async fn at_the_limit_of_sessions_they_take_more_locks() {
     let status = pool.status();
     assert_eq!((status.sessions, status.held), (2, 20), "{status}");
     release_all(guards).await;
+}
+
+/// Until the pool has so many sessions, of which so many wait on the server.
+async fn until_sessions(pool: &LockPool, sessions: usize, waiting: usize) {
+    let reached = async || {
+        let status = pool.status();
+        Ok((status.sessions, status.waiting_sessions) == (sessions, waiting))
+    };
+    let what = format!("{sessions} sessions, {waiting} of them waiting");
+    eventually(&what, reached).await.expect("it comes");
+}
+
+#[tokio::test]
+async fn the_listing_does_not_stand_behind_sessions_that_wait() {
+    let db = connect(&url(), 1).await;
+    let builder = LockPool::builder(&db).max_sessions(3);
+    let pool = builder.idle_timeout(Duration::from_millis(100)).build();
+    let mut server = Server::main().await;
+    let wanted = [key(), key()];
+    let mut waiting = JoinSet::new();
+    for key in wanted {
+        server.lock(key).await;
+        let pool = pool.clone();
+        waiting.spawn(async move { pool.dlock(key).timeout(PATIENCE).await?.release().await });
+    }
+    // The third, which asked for them, has nothing more to do and is closed.
+    until_sessions(&pool, 2, 2).await;
+    let started = Instant::now();
+    for _ in 0..10 {
+        let locks = pool.locks().await.unwrap();
+        for key in wanted.map(PhysicalKey::Int) {
+            assert!(locks.iter().any(|lock| lock.key == key && lock.granted));
+        }
+    }
+    // Behind ten slices of a wait it would take more than twice as long.
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(pool.status().waiting_sessions, 2);
+    for key in wanted {
+        server.unlock(key).await;
+    }
+    for waited in waiting.join_all().await {
+        waited.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod events;
 mod facts;
 mod keys;
 mod limits;
@@ -9,6 +10,7 @@ mod log;
 mod refusals;
 mod server;
 mod sessions;
+mod silence;
 mod stress;
 mod ui;
 mod which_pool;

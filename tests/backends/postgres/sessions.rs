@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, LockPool};
+use dlock::{DLockExt, Error, LockPool, Phase};
 use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::sqlx::{AssertSqlSafe, Executor};
 use tokio::runtime;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::server::{
     PATIENCE, Server, application, holders, key, name, options, sessions, url, waiters,
@@ -16,7 +16,11 @@ use super::server::{
 
 /// A pool that runs a statement on each fresh connection.
 fn with_hook(sql: String) -> DatabaseConnection {
-    let pool = PgPoolOptions::new().after_connect(move |connection, _| {
+    hooked(PgPoolOptions::new(), sql)
+}
+
+fn hooked(pool: PgPoolOptions, sql: String) -> DatabaseConnection {
+    let pool = pool.after_connect(move |connection, _| {
         let sql = sql.clone();
         Box::pin(async move { connection.execute(AssertSqlSafe(sql)).await.map(drop) })
     });
@@ -36,6 +40,24 @@ async fn hooks_of_the_application_come_along() {
         sessions(&application)
     );
     assert_eq!(server.count(&holder).await, 1);
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_is_named_when_the_patience_of_the_application_ends() {
+    let patience = Duration::from_secs(2);
+    let pool = PgPoolOptions::new().acquire_timeout(patience);
+    let db = hooked(pool, "SELECT 1 / 0".to_owned());
+    let started = Instant::now();
+    let result = timeout(PATIENCE, db.dlock(key())).await.unwrap();
+    let took = started.elapsed();
+    let Err(Error::Database { phase, source }) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(phase, Phase::Connect);
+    let source = source.to_string();
+    assert!(source.contains("after_connect"), "{source}");
+    assert!(took >= patience, "{took:?}");
+    assert!(took < 2 * patience, "{took:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     const XACT: bool;
     /// Whether a pair of numbers is a key.
     const PAIRS: bool;
+    /// After this statement those of its connection fail where others would wait for a row.
+    const IMPATIENCE: &str;
 
     /// A connection of the suite's own to the main server.
     fn open() -> impl Future<Output = Outcome<Self>>;
@@ -31,6 +33,9 @@ pub(crate) trait Backend: Sized + Sync + 'static {
 
     /// A server at this port of this host that never says a word; `None` where nothing is connected to.
     fn silent_url(port: u16) -> Option<String>;
+
+    /// A statement that lasts for this many milliseconds; `None` where there is no such thing.
+    fn slow_statement(milliseconds: u32) -> Option<String>;
 
     /// The script of a server that may be stopped and started; `None` where there is no server.
     fn victim() -> Option<PathBuf>;

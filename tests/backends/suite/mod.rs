@@ -117,6 +117,8 @@ macro_rules! contract {
                 a_failing_body_rolls_back
                 a_panicking_body_rolls_back
                 a_dropped_body_rolls_back
+                a_dropped_body_rolls_back_before_the_lock_is_free
+                a_panicking_body_rolls_back_before_the_lock_is_free
                 a_commit_without_listener_still_comes_before_the_unlock
             }
             readers {

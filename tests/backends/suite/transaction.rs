@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use dlock::DLockExt;
 use dlock_tests::{Counter, Guarded};
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Backend, Outcome, Scene, soon};
+use super::{Backend, Failure, Outcome, Scene, soon, waiting};
 
 /// Whoever got the lock before the commit of the last one would read an old number.
 pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: Backend>(
@@ -92,6 +92,70 @@ async fn rolls_back<B: Backend>(
     drop(ours);
     // Nothing is left of the transaction that could hold the table.
     Ok(soon("the table", counter.remove(&theirs)).await??)
+}
+
+pub(crate) async fn a_dropped_body_rolls_back_before_the_lock_is_free<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    rolls_back_before_the_unlock(scene, |task, _panic| task.abort()).await
+}
+
+pub(crate) async fn a_panicking_body_rolls_back_before_the_lock_is_free<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    rolls_back_before_the_unlock(scene, |_task, panic| panic.notify_one()).await
+}
+
+/// Whoever waits for the lock of a body that is made to leave finds the row that it has changed free at once.
+async fn rolls_back_before_the_unlock<B: Backend>(
+    scene: &Scene<B>,
+    leave: impl Fn(&JoinHandle<Result<(), DbErr>>, &Notify),
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db_of("theirs", 1).await);
+    let counter = scene.counter(&ours).await?;
+    let key = scene.key();
+    theirs.execute_unprepared(B::IMPATIENCE).await?;
+    // Between two statements an early unlock wins a race now and then; in the middle of one, always.
+    let between = std::iter::repeat_n(None, 40);
+    for statement in between.chain([B::slow_statement(1500)]) {
+        let (written, panic) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let task = {
+            let (db, counter) = (ours.clone(), counter.clone());
+            let (written, panic) = (Arc::clone(&written), Arc::clone(&panic));
+            tokio::spawn(async move {
+                let body = db.dlock(key).transaction(async |txn| {
+                    counter.write(txn, 7).await?;
+                    let working = async {
+                        if let Some(statement) = statement {
+                            txn.execute_unprepared(&statement).await?;
+                        }
+                        std::future::pending().await
+                    };
+                    written.notify_one();
+                    tokio::select! {
+                        biased;
+                        never = working => never,
+                        () = panic.notified() => panic!("this panic is part of the test"),
+                    }
+                });
+                body.await
+            })
+        };
+        soon("the body", written.notified()).await?;
+        let leaving = async {
+            waiting(&theirs, 1).await?;
+            leave(&task, &panic);
+            Ok::<_, Failure>(())
+        };
+        let next = soon("the lock", theirs.dlock(key).into_future());
+        let (guard, left) = tokio::join!(next, leaving);
+        left?;
+        let guard = guard??;
+        counter.write(&theirs, 0).await?;
+        guard.release().await?;
+        assert!(soon("its end", task).await?.is_err());
+    }
+    Ok(soon("the table", counter.remove(&ours)).await??)
 }
 
 /// The caller goes away while COMMIT is on its way.
