@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, config, exclusive, exclusive_later};
+use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later};
 use crate::error::{Error, Phase};
 use crate::mode::Mode;
 use crate::pool::config::Config;
@@ -113,10 +113,7 @@ async fn a_refused_connection_is_an_error_for_all_who_wait_when_there_is_no_othe
     let pool = server.pool("a", config());
     server.inject([Fault::Refuse]);
     let tasks: Vec<_> = (0..5)
-        .map(|key| {
-            let pool = pool.clone();
-            tokio::spawn(async move { acquire(&pool, key, Mode::Exclusive, None).await })
-        })
+        .map(|key| acquire_later(&pool, key, Mode::Exclusive, None))
         .collect();
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
@@ -238,10 +235,7 @@ async fn a_wait_that_the_server_refuses_fails() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let _theirs = exclusive(&there, 1).await;
-    let waiter = tokio::spawn({
-        let here = here.clone();
-        async move { acquire(&here, 1, Mode::Exclusive, None).await }
-    });
+    let waiter = acquire_later(&here, 1, Mode::Exclusive, None);
     server.until(|_| here.status().waiting_sessions == 1).await;
     server.inject([Fault::Fail]);
     let error = waiter.await.unwrap().unwrap_err();

@@ -51,6 +51,16 @@ async fn acquire(
     Ok(grant.expect("no timeout of zero in these tests"))
 }
 
+fn acquire_later(
+    pool: &LockPool,
+    key: i64,
+    mode: Mode,
+    timeout: Option<Duration>,
+) -> JoinHandle<Result<Grant, Error>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { acquire(&pool, key, mode, timeout).await })
+}
+
 async fn try_exclusive(pool: &LockPool, key: i64) -> Option<Grant> {
     let key = Key::from(key);
     pool.acquire(&key, Mode::Exclusive, None, true)

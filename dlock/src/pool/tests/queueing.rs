@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::Server;
-use super::{MS, acquire, config, exclusive, exclusive_later, shared, shared_later, try_exclusive};
+use super::{
+    MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
+    try_exclusive,
+};
 use crate::mode::Mode;
 use crate::pool::config::Config;
 
@@ -236,10 +239,7 @@ async fn a_late_reader_gets_the_lock_though_the_early_one_leaves_before_the_sign
     let pool = server.pool("a", config);
     let early = shared(&pool, 1).await;
     sleep(200 * MS).await;
-    let late = tokio::spawn({
-        let pool = pool.clone();
-        async move { acquire(&pool, 1, Mode::Shared, Some(Duration::from_secs(60))).await }
-    });
+    let late = acquire_later(&pool, 1, Mode::Shared, Some(Duration::from_secs(60)));
     tokio::task::yield_now().await;
     drop(early);
     drop(late.await.unwrap().unwrap());
@@ -250,10 +250,7 @@ async fn a_reader_is_served_as_soon_as_the_writer_in_front_has_given_up() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let _theirs = shared(&there, 1).await;
-    let writer = tokio::spawn({
-        let here = here.clone();
-        async move { acquire(&here, 1, Mode::Exclusive, Some(50 * MS)).await }
-    });
+    let writer = acquire_later(&here, 1, Mode::Exclusive, Some(50 * MS));
     tokio::task::yield_now().await;
     let started = Instant::now();
     let reader = acquire(&here, 1, Mode::Shared, Some(400 * MS)).await;

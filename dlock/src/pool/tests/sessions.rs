@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::fake::Server;
-use super::{MS, config, exclusive, shared};
+use super::{MS, acquire_later, config, exclusive, exclusive_later, shared};
 use crate::error::Error;
 use crate::pool::config::Config;
 
@@ -30,12 +30,7 @@ async fn requests_that_are_pending_travel_together() {
     drop(exclusive(&pool, 0).await);
     sleep(MS).await;
     let before = server.statements();
-    let tasks: Vec<_> = (1..=100)
-        .map(|key| {
-            let pool = pool.clone();
-            tokio::spawn(async move { exclusive(&pool, key).await })
-        })
-        .collect();
+    let tasks: Vec<_> = (1..=100).map(|key| exclusive_later(&pool, key)).collect();
     let mut guards = Vec::new();
     for task in tasks {
         guards.push(task.await.unwrap());
@@ -75,12 +70,7 @@ async fn keys_beyond_the_sessions_wait_by_retry() {
     for key in 0..10 {
         theirs.push(exclusive(&there, key).await);
     }
-    let waiters: Vec<_> = (0..10)
-        .map(|key| {
-            let here = here.clone();
-            tokio::spawn(async move { exclusive(&here, key).await })
-        })
-        .collect();
+    let waiters: Vec<_> = (0..10).map(|key| exclusive_later(&here, key)).collect();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(
         (here.status().sessions, here.status().waiting_sessions),
@@ -114,10 +104,7 @@ async fn close_waits_for_guards_and_refuses_everybody_else() {
     let server = Server::new();
     let pool = server.pool("a", config());
     let guard = exclusive(&pool, 1).await;
-    let queued = tokio::spawn({
-        let pool = pool.clone();
-        async move { super::acquire(&pool, 1, crate::Mode::Exclusive, None).await }
-    });
+    let queued = acquire_later(&pool, 1, crate::Mode::Exclusive, None);
     sleep(MS).await;
     let closing = tokio::spawn({
         let pool = pool.clone();
@@ -159,10 +146,7 @@ async fn close_ends_a_wait_on_the_server() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let _theirs = exclusive(&there, 1).await;
-    let waiter = tokio::spawn({
-        let here = here.clone();
-        async move { super::acquire(&here, 1, crate::Mode::Exclusive, None).await }
-    });
+    let waiter = acquire_later(&here, 1, crate::Mode::Exclusive, None);
     sleep(Duration::from_secs(5)).await;
     let started = Instant::now();
     here.close().await;
@@ -194,10 +178,7 @@ async fn a_session_that_was_just_granted_a_lock_is_not_put_to_wait() {
     let _fills_the_first = exclusive(&here, 0).await;
     let theirs = exclusive(&there, 1).await;
     // Both go to the next session, in one batch: the first is busy, the second is granted.
-    let tasks = [1, 2].map(|key| {
-        let here = here.clone();
-        tokio::spawn(async move { exclusive(&here, key).await })
-    });
+    let tasks = [1, 2].map(|key| exclusive_later(&here, key));
     sleep(Duration::from_secs(3)).await;
     drop(theirs);
     for task in tasks {
@@ -210,12 +191,7 @@ async fn ten_thousand_waiters_that_give_up_at_once_leave_nothing() {
     let server = Server::with_latency(50 * MS);
     let pool = server.pool("a", config());
     let tasks: Vec<_> = (0..10_000)
-        .map(|key| {
-            let pool = pool.clone();
-            tokio::spawn(async move {
-                super::acquire(&pool, key, crate::Mode::Exclusive, Some(MS)).await
-            })
-        })
+        .map(|key| acquire_later(&pool, key, crate::Mode::Exclusive, Some(MS)))
         .collect();
     for task in tasks {
         assert!(matches!(task.await.unwrap(), Err(Error::Timeout { .. })));
