@@ -305,3 +305,18 @@ fn on_a_runtime_that_has_ended_the_error_says_so() {
     let error = finished.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_was_sent_and_never_seen_is_given_back() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let key = crate::Key::from(1);
+    let mut acquire = Box::pin(pool.acquire(&key, Mode::Exclusive, None, false));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(acquire.as_mut().poll(&mut context).is_pending());
+    server.until(|server| server.held() == 1).await;
+    sleep(10 * MS).await;
+    drop(acquire);
+    server.until(|server| server.held() == 0).await;
+    drop(exclusive(&pool, 1).await);
+}
