@@ -176,12 +176,15 @@ impl Server {
         self.changed.notify_waiters();
     }
 
+    /// Fails when the condition has not come true within a minute.
     pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let changed = self.changed.notified();
             if condition(self) {
                 return;
             }
+            assert!(Instant::now() < deadline, "it did not come true");
             tokio::select! {
                 () = changed => {}
                 () = sleep(Duration::from_millis(1)) => {}
