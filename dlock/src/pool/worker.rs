@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::core::Core;
 use super::queue::SessionId;
@@ -125,14 +125,9 @@ async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
-    let started = Instant::now();
-    match timeout(limit, statement).await {
-        Ok(result) => result,
-        Err(_) => Err(DbErr::Conn(RuntimeErr::Internal(format!(
-            "no answer from the server within {:?}",
-            started.elapsed()
-        )))),
-    }
+    let silent = |_elapsed| format!("no answer from the server within {limit:?}");
+    let answered = timeout(limit, statement).await.map_err(silent);
+    answered.unwrap_or_else(|silent| Err(DbErr::Conn(RuntimeErr::Internal(silent))))
 }
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.
