@@ -34,3 +34,5 @@ impl DLockExt for DatabaseTransaction {}
 impl DLockExt for LockPool {}
 #[cfg(feature = "postgres")]
 impl DLockExt for sea_orm::sqlx::PgPool {}
+#[cfg(feature = "sqlite")]
+impl DLockExt for sea_orm::sqlx::SqlitePool {}

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 /// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
 ///
-/// The same key means the same lock in every process on the same database, and in Python's sqlalchemy-dlock 0.8.1.
+/// The same key means the same lock in every process on the same database, and, where it has that database, in Python's sqlalchemy-dlock 0.8.1.
 /// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL.
 ///
 /// | database | text, bytes | integer | pair |
 /// |---|---|---|---|
 /// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
+/// | SQLite | itself, of any length; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 ///
 /// The empty text is [`Error::InvalidKey`](crate::Error::InvalidKey).
 ///
@@ -119,6 +120,8 @@ pub enum PhysicalKey {
     Int(i64),
     /// Two 32-bit numbers, a key space of its own.
     Pair(i32, i32),
+    /// A name.
+    Name(Arc<str>),
 }
 
 impl fmt::Display for PhysicalKey {
@@ -126,6 +129,7 @@ impl fmt::Display for PhysicalKey {
         match self {
             Self::Int(int) => int.fmt(f),
             Self::Pair(a, b) => write!(f, "({a}, {b})"),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }

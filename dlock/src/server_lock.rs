@@ -19,14 +19,26 @@ pub struct ServerLock {
     pub holder: Holder,
 }
 
+#[cfg(feature = "sqlite")]
+impl ServerLock {
+    pub(crate) fn held(key: PhysicalKey, mode: Mode, holder: Holder) -> Self {
+        Self {
+            name: None,
+            key,
+            mode,
+            granted: true,
+            holder,
+        }
+    }
+}
+
 /// A session on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Whether it is the very session that answered.
-    pub(crate) this_session: bool,
-    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`.
+    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`. On SQLite the id of the
+    /// process that holds the lock, or 0 where the operating system does not tell.
     pub session: i64,
-    /// What its application calls itself; ends in `dlock` for a lock session of this library.
+    /// What its application calls itself; on PostgreSQL it ends in `dlock` for a lock session of this library. On SQLite the name of the process, on Linux.
     pub application: String,
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 
 use sea_orm::DatabaseBackend;
 use std::time::Duration;
@@ -62,6 +64,46 @@ pub(crate) fn transaction_locks(
             feature: "locks that end with a transaction (`.xact()`)",
             hint: "use `db.dlock(key).transaction(..)`: it locks, begins, commits and unlocks in this order",
         }),
+    }
+}
+
+/// The key on a database that knows locks by name.
+#[cfg(feature = "sqlite")]
+pub(crate) fn lock_name(key: &Key, backend: DatabaseBackend) -> Result<PhysicalKey, Error> {
+    use crate::key::KeyRepr;
+
+    let text = match key.repr() {
+        KeyRepr::Text(text) => text.clone(),
+        KeyRepr::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(_) => {
+                return Err(Error::InvalidKey {
+                    key: key.to_string(),
+                    reason: "this database names locks by text, and these bytes are not UTF-8; write them as text, in hexadecimal for example",
+                });
+            }
+        },
+        KeyRepr::Int(int) => int.to_string().into(),
+        KeyRepr::Pair(..) => {
+            return Err(Error::Unsupported {
+                backend: name(backend),
+                feature: "a pair of integers as a key",
+                hint: "write it as text: `format!(\"{a},{b}\")`",
+            });
+        }
+    };
+    not_empty(text.as_bytes())?;
+    Ok(PhysicalKey::Name(text))
+}
+
+/// The empty key is nobody's.
+pub(crate) fn not_empty(key: &[u8]) -> Result<(), Error> {
+    match key {
+        [] => Err(Error::InvalidKey {
+            key: String::new(),
+            reason: "it is empty; name what is locked",
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query, SelectStatement, UnionType,
 };
 
-use super::{Dialect, TransactionLocks, WaitOutcome};
+use super::{Dialect, TransactionLocks, WaitOutcome, not_empty};
 use crate::error::Error;
 use crate::key::{Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
@@ -32,12 +32,7 @@ impl Dialect for Postgres {
 
 /// sqlalchemy-dlock reads the digest in the byte order of its host; little-endian is what every host of Python in practice has.
 fn hash(data: &[u8]) -> Result<PhysicalKey, Error> {
-    if data.is_empty() {
-        return Err(Error::InvalidKey {
-            key: String::new(),
-            reason: "it is empty; name what is locked",
-        });
-    }
+    not_empty(data)?;
     let digest: [u8; 8] = Blake2b::<U8>::digest(data).into();
     Ok(PhysicalKey::Int(i64::from_le_bytes(digest)))
 }
@@ -128,11 +123,14 @@ impl Arm {
     }
 }
 
+const NO_NAMES: &str = "BUG: PostgreSQL knows locks by number";
+
 /// The number that stands for a key in a batch: both halves of a pair in one.
 pub(crate) fn packed(key: &PhysicalKey) -> i64 {
     match *key {
         PhysicalKey::Int(int) => int,
         PhysicalKey::Pair(a, b) => i64::from(a) << 32 | i64::from(b.cast_unsigned()),
+        PhysicalKey::Name(_) => unreachable!("{NO_NAMES}"),
     }
 }
 
@@ -222,7 +220,7 @@ pub(crate) fn ping() -> String {
     text(Query::select().expr(Expr::val(1)))
 }
 
-/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted, of this session; process id and application name.
+/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted; process id and application name.
 pub(crate) fn locks() -> String {
     let column = |name| Expr::col(("l", name));
     text(
@@ -233,7 +231,6 @@ pub(crate) fn locks() -> String {
             .expr(column("objsubid").eq(2))
             .expr(column("mode").eq("ShareLock"))
             .expr(column("granted"))
-            .expr(column("pid").eq(Func::cust("pg_backend_pid")))
             .expr(column("pid"))
             .expr(Func::coalesce([
                 Expr::col(("a", "application_name")),
@@ -291,6 +288,7 @@ fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
         // The smallest bigint cannot be written as a negated literal.
         PhysicalKey::Int(int) => format!("{function}('{int}'::bigint)"),
         PhysicalKey::Pair(a, b) => format!("{function}('{a}'::int, '{b}'::int)"),
+        PhysicalKey::Name(_) => unreachable!("{NO_NAMES}"),
     }
 }
 

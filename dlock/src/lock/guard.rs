@@ -7,8 +7,8 @@ use crate::pool::Grant;
 
 /// A lock that is held, until [`release`](Self::release) or drop.
 ///
-/// Dropping it releases the lock: on any thread, with or without a runtime, also while panicking. It never blocks on the database; the release is carried out
-/// by the lock pool's own task. A guard that is not bound to a name is dropped at once: `let _ = db.dlock(key).await?` holds nothing.
+/// Dropping it releases the lock: on any thread, with or without a runtime, also while panicking. It never blocks on the database: the release is carried out
+/// by the lock pool's own task, on SQLite by the drop itself. A guard that is not bound to a name is dropped at once: `let _ = db.dlock(key).await?` holds nothing.
 ///
 /// It is `Send + Sync + 'static` and needs neither the connection nor the builder to live.
 #[derive(Debug)]

@@ -67,6 +67,8 @@ impl<'a> LockPoolBuilder<'a> {
     /// All but one may wait on the server, each for one key; keys beyond that are tried again every 2.5 to 250 ms. With one session all keys are, and readers of
     /// this process that overlap without end keep a writer of another process waiting.
     /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
+    ///
+    /// On SQLite a session is no connection: it is a task that looks for a lock every 1 to 20 ms while it waits.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self
@@ -96,7 +98,8 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// A session whose network goes silent is given up after this long, and its guards report the loss. Default 15 s, at least 100 ms.
     ///
-    /// It is also the TCP keepalive that the server is asked to use towards us, so that a host that disappears does not keep its locks.
+    /// It is also the TCP keepalive that the server is asked to use towards us, so that a host that disappears does not keep its locks. On SQLite the time within
+    /// which a guard hears that somebody has deleted its lock file.
     pub fn keepalive(mut self, keepalive: Duration) -> Self {
         self.config.keepalive = keepalive;
         self
@@ -104,7 +107,7 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// Runs the sessions on this runtime. Default: the one of the first use. When it ends, guards report their loss and the pool starts anew on the caller's.
     ///
-    /// A lock that is dropped is released by a task of this runtime: on a current-thread runtime, when somebody next drives it.
+    /// A lock that is dropped is released by a task of this runtime (on SQLite by the drop itself): on a current-thread runtime, when somebody next drives it.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
         self.runtime = Some(runtime);
         self

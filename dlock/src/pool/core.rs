@@ -73,7 +73,9 @@ impl Core {
     pub(crate) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State, Instant) -> R) -> R {
         let (result, start) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = change(&mut state, Instant::now());
+            let now = Instant::now();
+            let result = change(&mut state, now);
+            state.exchange_locally(now);
             if std::mem::take(&mut state.wake_keeper) {
                 self.wake_keeper.notify_one();
             }

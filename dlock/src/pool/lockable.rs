@@ -27,6 +27,13 @@ impl Lockable for sea_orm::sqlx::PgPool {
     }
 }
 
+#[cfg(feature = "sqlite")]
+impl Lockable for sea_orm::sqlx::SqlitePool {
+    fn lock_pool(&self) -> LockPool {
+        LockPool::of(self)
+    }
+}
+
 impl Lockable for LockPool {
     fn lock_pool(&self) -> LockPool {
         self.clone()
@@ -40,4 +47,6 @@ mod sealed {
     impl Sealed for sea_orm::DatabaseConnection {}
     #[cfg(feature = "postgres")]
     impl Sealed for sea_orm::sqlx::PgPool {}
+    #[cfg(feature = "sqlite")]
+    impl Sealed for sea_orm::sqlx::SqlitePool {}
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use sea_orm::DbErr;
+
 use super::queue::{Link, SessionId};
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
-use crate::session::{Batch, Request};
+use crate::session::{Batch, Local, Request};
 
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;
@@ -26,6 +28,9 @@ pub(crate) struct SessionEntry {
     pub(crate) inbox: Arc<Notify>,
     pub(crate) ready: bool,
     pub(crate) can_wait: bool,
+    pub(crate) local: Option<Arc<dyn Local>>,
+    /// Why its task is to give it up.
+    pub(crate) doubt: Option<DbErr>,
     pub(crate) has_answered: bool,
     pub(crate) last_reply: Instant,
     pub(crate) idle_since: Instant,
@@ -61,6 +66,8 @@ impl SessionEntry {
             inbox: Arc::new(Notify::new()),
             ready: false,
             can_wait: false,
+            local: None,
+            doubt: None,
             has_answered: false,
             last_reply: now,
             idle_since: now,
@@ -81,7 +88,14 @@ impl SessionEntry {
     }
 
     pub(crate) fn can_try(&self) -> bool {
-        self.ready && self.wait.is_none()
+        self.ready && self.wait.is_none() && self.doubt.is_none()
+    }
+
+    /// Something that can be carried out without its task.
+    pub(crate) fn local_work(&self) -> Option<Arc<dyn Local>> {
+        let has_work = !self.releases.is_empty() || !self.tries.is_empty();
+        let local = self.local.as_ref().filter(|_| has_work)?;
+        self.doubt.is_none().then(|| Arc::clone(local))
     }
 
     /// Holds nothing and has nothing to do.

@@ -1,5 +1,5 @@
 //! All that the pool knows, behind one mutex. Every change is a method here, in `demand` (what callers do) or in `supply` (what sessions do):
-//! no await, no I/O, no clock of its own. So nothing can be dropped half-way, and tests can play any order of events.
+//! no await, no network, no clock of its own. So nothing can be dropped half-way, and tests can play any order of events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
-use crate::session::{Answer, Answers, Batch, Request};
+use crate::session::{Answer, Answers, Batch, Request, Session};
 
 /// A statement carries this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
 const MAX_BATCH: usize = 256;
@@ -28,6 +28,8 @@ pub(crate) enum Job {
     Wait(Request, Duration),
     Ping,
     Inspect(Vec<Inspect>),
+    /// Give the session up, for this reason.
+    GiveUp(DbErr),
     /// Look at the socket until something comes in, at most until then.
     Idle(Instant),
     /// End the session, once the guards that were told of their loss are gone.
@@ -35,12 +37,13 @@ pub(crate) enum Job {
 }
 
 impl State {
-    pub(crate) fn session_ready(&mut self, id: SessionId, can_wait: bool, now: Instant) {
+    pub(crate) fn session_ready(&mut self, id: SessionId, opened: &dyn Session, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.ready = true;
-        session.can_wait = can_wait;
+        session.can_wait = opened.can_wait();
+        session.local = opened.local();
         session.last_reply = now;
         session.idle_since = now;
         session.inspections.append(&mut self.inspections);
@@ -96,6 +99,9 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
+        if let Some(doubt) = session.doubt.take() {
+            return Job::GiveUp(doubt);
+        }
         if !session.inspections.is_empty() {
             return Job::Inspect(std::mem::take(&mut session.inspections));
         }
@@ -128,6 +134,23 @@ impl State {
         match session.held.is_empty() {
             true => Job::Idle(ping_at.min(idle_until)),
             false => Job::Idle(ping_at),
+        }
+    }
+
+    /// What is asked of sessions that answer at once. In every change of the state, after all else.
+    pub(crate) fn exchange_locally(&mut self, now: Instant) {
+        let work = |(id, session): (&SessionId, &SessionEntry)| Some((*id, session.local_work()?));
+        while let Some((id, local)) = self.sessions.iter().find_map(work) {
+            let Some(batch) = self.take_batch(id, now) else {
+                continue;
+            };
+            let answers = local.exchange(&batch);
+            if let Err(doubt) = self.exchanged(id, answers, now)
+                && let Some(session) = self.sessions.get_mut(&id)
+            {
+                session.doubt = Some(doubt);
+                session.inbox.notify_one();
+            }
         }
     }
 

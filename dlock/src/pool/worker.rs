@@ -41,9 +41,8 @@ fn cause(error: &dyn std::error::Error) -> Option<String> {
 }
 
 async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
-    let can_wait = session.can_wait();
     tracing::debug!(session = id, "dlock: session opened");
-    core.with(|state, now| state.session_ready(id, can_wait, now));
+    core.with(|state, now| state.session_ready(id, &*session, now));
     match carry_out_jobs(core, id, &mut *session).await {
         Ok(farewell) => {
             if let Some(guards) = farewell {
@@ -107,6 +106,7 @@ async fn carry_out_jobs(
                 }
                 locks?;
             }
+            Job::GiveUp(doubt) => return Err(doubt),
             Job::Idle(until) => {
                 tokio::select! {
                     biased;

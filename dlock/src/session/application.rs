@@ -15,6 +15,10 @@ pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How sessions are opened: settings of the pool that its connector must know.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "SQLite has no server to tell")
+)]
 pub(crate) struct ConnectSettings {
     pub(crate) keepalive: Duration,
     pub(crate) trust_session_pooling: bool,
@@ -47,6 +51,8 @@ pub trait Connection: sealed::Connection {}
 impl Connection for DatabaseConnection {}
 #[cfg(feature = "postgres")]
 impl Connection for sea_orm::sqlx::PgPool {}
+#[cfg(feature = "sqlite")]
+impl Connection for sea_orm::sqlx::SqlitePool {}
 
 pub(crate) mod sealed {
     use super::{Application, Error};
@@ -69,6 +75,10 @@ impl sealed::Connection for DatabaseConnection {
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
                 Ok(self.get_postgres_connection_pool())
             }
+            #[cfg(feature = "sqlite")]
+            DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
+                Ok(self.get_sqlite_connection_pool())
+            }
             DatabaseConnectionType::Disconnected => Err(Error::Unsupported {
                 backend: "a disconnected `DatabaseConnection`",
                 feature: "locks",
@@ -81,24 +91,12 @@ impl sealed::Connection for DatabaseConnection {
             _ => Err(Error::Unsupported {
                 backend: "this kind of `DatabaseConnection`",
                 feature: "locks",
-                hint: "this version of dlock locks on PostgreSQL by sqlx (feature `postgres`)",
+                hint: "this version of dlock locks on PostgreSQL (feature `postgres`) and SQLite (feature `sqlite`), both by sqlx",
             }),
         }
     }
 
     fn orm(&self) -> DatabaseConnection {
         self.clone()
-    }
-}
-
-#[cfg(feature = "postgres")]
-#[allow(private_interfaces, reason = "nobody outside can name this trait")]
-impl sealed::Connection for sea_orm::sqlx::PgPool {
-    fn application(&self) -> Result<&dyn Application, Error> {
-        Ok(self)
-    }
-
-    fn orm(&self) -> DatabaseConnection {
-        self.clone().into()
     }
 }

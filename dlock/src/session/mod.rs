@@ -1,13 +1,21 @@
 //! One session on one server: what the pool asks of it, one file per driver. Whoever owns a session owns its socket.
 
 mod application;
+#[cfg(feature = "sqlite")]
+mod local;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sqlx;
 
 pub use self::application::Connection;
 pub(crate) use self::application::{Application, Closed, ConnectSettings};
 
 use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,6 +77,11 @@ pub(crate) trait Session: Send {
     /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
     fn can_wait(&self) -> bool;
 
+    /// What needs no task, where there is no server in between: from then on it is used in the place of [`exchange`](Self::exchange).
+    fn local(&self) -> Option<Arc<dyn Local>> {
+        None
+    }
+
     /// One round trip, unless the server refuses something.
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
 
@@ -86,6 +99,11 @@ pub(crate) trait Session: Send {
 
     /// Ends the session, and with it whatever it holds.
     async fn close(self: Box<Self>);
+}
+
+/// The part of a session that answers at once. Whoever has something for it carries it out himself, on any thread: so a guard that is dropped has released.
+pub(crate) trait Local: fmt::Debug + Send + Sync {
+    fn exchange(&self, batch: &Batch) -> Answers;
 }
 
 /// Opens sessions.

@@ -227,9 +227,8 @@ fn lock(row: &PgRow) -> Result<ServerLock, sqlx::Error> {
         },
         granted: row.try_get(3)?,
         holder: Holder {
-            this_session: row.try_get(4)?,
-            session: i64::from(row.try_get::<i32, _>(5)?),
-            application: row.try_get(6)?,
+            session: i64::from(row.try_get::<i32, _>(4)?),
+            application: row.try_get(5)?,
         },
     })
 }

@@ -1,8 +1,6 @@
 //! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
 
-use std::any::Any;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +13,8 @@ use super::{PgSession, code, db};
 use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
-use crate::session::{Application, Closed, ConnectSettings, Connector, Session};
+use crate::session::sqlx::{Driver, Latest};
+use crate::session::{ConnectSettings, Connector, Session};
 
 /// How long a server that refuses connections may take to come (back) up.
 const STARTUP: Duration = Duration::from_secs(5);
@@ -23,7 +22,7 @@ const STARTUP: Duration = Duration::from_secs(5);
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct PgConnector {
     pool: PgPoolOptions,
-    connect: Mutex<Arc<PgConnectOptions>>,
+    latest: Latest<sqlx::Postgres>,
     trust_session_pooling: bool,
     /// The settings of a lock session, for the whole of its life.
     settings: Vec<Setting>,
@@ -63,7 +62,7 @@ impl PgConnector {
         ];
         Self {
             pool: options,
-            connect: Mutex::new(pool.connect_options()),
+            latest: Latest::of(pool),
             trust_session_pooling,
             settings,
             keepalive,
@@ -71,8 +70,7 @@ impl PgConnector {
     }
 
     fn options(&self, token: &str) -> PgConnectOptions {
-        let connect = self.connect.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = PgConnectOptions::clone(&connect).disable_statement_logging();
+        let options = PgConnectOptions::clone(&self.latest.options()).disable_statement_logging();
         match self.trust_session_pooling {
             true => options,
             false => options.options([(dialect::SESSION_TOKEN, token)]),
@@ -80,32 +78,15 @@ impl PgConnector {
     }
 }
 
-impl Application for PgPool {
-    /// The address of the options inside the pool stays what it is as long as the pool lives.
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self.options()).addr()
+impl Driver for sqlx::Postgres {
+    type Connector = PgConnector;
+
+    fn connector(pool: &PgPool, settings: ConnectSettings) -> PgConnector {
+        PgConnector::new(pool, settings)
     }
 
-    fn is_closed(&self) -> bool {
-        PgPool::is_closed(self)
-    }
-
-    fn closed(&self) -> Closed {
-        Box::pin(self.close_event())
-    }
-
-    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
-        Arc::new(PgConnector::new(self, settings))
-    }
-
-    fn refresh(&self, connector: &dyn Any) {
-        if let Some(connector) = connector.downcast_ref::<PgConnector>() {
-            let mut connect = connector
-                .connect
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *connect = self.connect_options();
-        }
+    fn latest(connector: &PgConnector) -> &Latest<Self> {
+        &connector.latest
     }
 }
 

@@ -1,0 +1,55 @@
+//! SQLite: it has no locks for applications, so they are files beside the database, named for the keys.
+
+use std::fmt::Write;
+
+use blake2::{Blake2b512, Digest};
+use sea_orm::DatabaseBackend;
+use sea_query::{Expr, ExprTrait, Query, SqliteQueryBuilder};
+
+use super::{Dialect, lock_name};
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+
+/// The dialect of SQLite.
+#[derive(Debug)]
+pub(crate) struct Sqlite;
+
+impl Dialect for Sqlite {
+    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+        lock_name(key, DatabaseBackend::Sqlite)
+    }
+}
+
+/// The file of a lock: the BLAKE2b digest of its name in hexadecimal, as `printf %s NAME | b2sum` prints it.
+pub(crate) fn file_name(key: &PhysicalKey) -> String {
+    let digest = Blake2b512::digest(key.to_string());
+    let mut name = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        write!(name, "{byte:02x}").expect("BUG: a string takes everything");
+    }
+    name
+}
+
+/// Where the database is: its absolute path without symbolic links; empty for one in memory. <https://www.sqlite.org/pragma.html#pragma_database_list>
+pub(crate) fn database_file() -> String {
+    Query::select()
+        .column("file")
+        .from("pragma_database_list")
+        .and_where(Expr::col("name").eq("main"))
+        .to_string(SqliteQueryBuilder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_is_named_as_b2sum_says() {
+        let key = PhysicalKey::Name("abc".into());
+        assert_eq!(
+            file_name(&key),
+            "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d1\
+             7d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923"
+        );
+    }
+}

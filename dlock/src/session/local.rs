@@ -1,0 +1,186 @@
+//! A session without a server, for locks that end at the host or the process: what it is asked is done at once, by whoever asks.
+//!
+//! Exclusion rests on the lock alone. Beside each lock there is a turn, for courtesy: whoever waits takes it, and as long as it is taken nobody else tries for the lock.
+//! So one that comes back again and again, or readers that overlap, cannot keep out those who look only every few milliseconds.
+
+mod files;
+mod memory;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::DbErr;
+use tokio::time::{Instant, sleep_until};
+
+pub(super) use self::files::Files;
+pub(super) use self::memory::Memory;
+use super::{Answer, Answers, Batch, Local, Request, Session};
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+use crate::server_lock::{Holder, ServerLock};
+
+/// Who waits looks again after this long; each time it is twice as long, up to the last, and a random part of it is left out.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where locks are.
+pub(super) trait Place: fmt::Debug + Send + Sync {
+    /// One try.
+    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Result<Option<Box<dyn Hold>>, DbErr>;
+
+    /// Takes the turn to wait for this lock.
+    fn try_turn(&self, key: &PhysicalKey) -> Result<Option<Box<dyn Hold>>, DbErr>;
+
+    /// Whether it is somebody's turn.
+    fn is_awaited(&self, key: &PhysicalKey) -> Result<bool, DbErr>;
+
+    fn locks(&self) -> Result<Vec<ServerLock>, DbErr>;
+}
+
+/// What was taken; given back by its drop.
+pub(super) trait Hold: Send {
+    /// `false` when somebody has taken it away.
+    fn is_in_place(&self) -> Result<bool, DbErr>;
+}
+
+/// What one session holds.
+struct Held {
+    place: Arc<dyn Place>,
+    locks: Mutex<HashMap<PhysicalKey, Box<dyn Hold>>>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.place).finish()
+    }
+}
+
+impl Held {
+    fn locks(&self) -> MutexGuard<'_, HashMap<PhysicalKey, Box<dyn Hold>>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, request: &Request) -> Result<bool, DbErr> {
+        let lock = self.place.try_lock(&request.key, request.mode)?;
+        let taken = lock.map(|lock| self.locks().insert(request.key.clone(), lock));
+        Ok(taken.is_some())
+    }
+
+    fn try_take(&self, request: &Request) -> Result<bool, DbErr> {
+        Ok(!self.place.is_awaited(&request.key)? && self.take(request)?)
+    }
+
+    /// Whether it was there until now.
+    fn give_back(&self, key: &PhysicalKey) -> Result<bool, DbErr> {
+        let lock = self.locks().remove(key);
+        lock.map_or(Ok(false), |lock| lock.is_in_place())
+    }
+}
+
+fn answer(done: Result<bool, DbErr>) -> Answer {
+    done.map_or_else(Answer::Failed, Answer::from)
+}
+
+impl Local for Held {
+    fn exchange(&self, batch: &Batch) -> Answers {
+        let releases = batch.releases.iter();
+        let tries = batch.tries.iter();
+        Answers {
+            releases: releases
+                .map(|one| answer(self.give_back(&one.key)))
+                .collect(),
+            tries: tries.map(|one| answer(self.try_take(one))).collect(),
+        }
+    }
+}
+
+/// A holder that is a process of this host.
+fn process(id: u32) -> Holder {
+    let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+    Holder {
+        session: id.into(),
+        application: name.trim_end().to_owned(),
+    }
+}
+
+/// One session.
+pub(super) struct LocalSession(Arc<Held>);
+
+impl LocalSession {
+    pub(super) fn new(place: Arc<dyn Place>) -> Self {
+        let locks = Mutex::default();
+        Self(Arc::new(Held { place, locks }))
+    }
+
+    async fn wait_in_turn(&self, request: &Request, slice: Duration) -> Result<bool, DbErr> {
+        // A slice of nothing is one, too: the runtime must have its turn.
+        let until = Instant::now() + slice.max(FIRST_PAUSE);
+        let mut turn = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if turn.is_none() {
+                turn = self.0.place.try_turn(&request.key)?;
+            }
+            let got = match turn {
+                Some(_) => self.0.take(request)?,
+                None => self.0.try_take(request)?,
+            };
+            let now = Instant::now();
+            if got || now >= until {
+                return Ok(got);
+            }
+            let next = now + pause.mul_f64(0.5 + 0.5 * fastrand::f64());
+            sleep_until(next.min(until)).await;
+            pause = LAST_PAUSE.min(2 * pause);
+        }
+    }
+}
+
+#[async_trait]
+impl Session for LocalSession {
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    fn local(&self) -> Option<Arc<dyn Local>> {
+        Some(Arc::<Held>::clone(&self.0))
+    }
+
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+        Ok(self.0.exchange(batch))
+    }
+
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+        Ok(answer(self.wait_in_turn(request, slice).await))
+    }
+
+    async fn ping(&mut self) -> Result<(), DbErr> {
+        for (key, lock) in &*self.0.locks() {
+            if !lock.is_in_place()? {
+                return Err(DbErr::Custom(format!(
+                    "lock {key} was taken away from outside"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
+        self.0.place.locks()
+    }
+
+    async fn gone(&mut self) -> DbErr {
+        std::future::pending().await
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+impl Drop for LocalSession {
+    fn drop(&mut self) {
+        self.0.locks().clear();
+    }
+}
