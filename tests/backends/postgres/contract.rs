@@ -30,21 +30,27 @@ impl Postgres {
 impl Backend for Postgres {
     const SHARED: bool = true;
     const XACT: bool = true;
+    const LOSABLE: bool = true;
     const PAIRS: bool = true;
     const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
 
     async fn open() -> Outcome<Self> {
-        let db = connect(&Self::url("dlock-suite"), 1).await;
+        let url = Self::named(&env("DLOCK_TEST_POSTGRES_URL"), "dlock-suite");
+        let db = connect(&url, 1).await;
         Ok(Self { db })
     }
 
-    fn url(application: &str) -> String {
+    fn url(&self, application: &str) -> String {
         Self::named(&env("DLOCK_TEST_POSTGRES_URL"), application)
     }
 
     fn named(url: &str, application: &str) -> String {
         let separator = if url.contains('?') { '&' } else { '?' };
         format!("{url}{separator}application_name={application}")
+    }
+
+    fn holder(application: &str) -> String {
+        format!("{application} dlock")
     }
 
     fn silent_url(port: u16) -> Option<String> {
@@ -74,9 +80,10 @@ impl Backend for Postgres {
         })
     }
 
-    async fn sessions(&self, application: &str) -> Outcome<usize> {
+    async fn sessions(&self, application: &str) -> Outcome<Option<usize>> {
         let name = format!("application_name = '{application} dlock'");
-        self.count(format!("pg_stat_activity WHERE {name}")).await
+        let sessions = self.count(format!("pg_stat_activity WHERE {name}")).await?;
+        Ok(Some(sessions))
     }
 
     async fn kill_sessions(&self, application: &str) -> Outcome<usize> {

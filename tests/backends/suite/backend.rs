@@ -17,6 +17,8 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     const SHARED: bool;
     /// Whether there are locks that end with a transaction.
     const XACT: bool;
+    /// Whether a lock can be lost: it lives on a server, in a session that can be ended there.
+    const LOSABLE: bool;
     /// Whether a pair of numbers is a key.
     const PAIRS: bool;
     /// After this statement those of its connection fail where others would wait for a row.
@@ -26,10 +28,13 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     fn open() -> impl Future<Output = Outcome<Self>>;
 
     /// The main server for an application of this name.
-    fn url(application: &str) -> String;
+    fn url(&self, application: &str) -> String;
 
     /// Any server of this kind, by its URL, for an application of this name.
     fn named(url: &str, application: &str) -> String;
+
+    /// What a lock's holder is called when it is an application of this name in this process.
+    fn holder(application: &str) -> String;
 
     /// A server at this port of this host that never says a word; `None` where nothing is connected to.
     fn silent_url(port: u16) -> Option<String>;
@@ -43,10 +48,10 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     /// Who has or wants these keys, in whatever process.
     fn locks(&self, keys: &[i64]) -> impl Future<Output = Outcome<Locks>> + Send;
 
-    /// How many lock sessions this application has.
-    fn sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
+    /// How many lock sessions this application has; `None` where there is no server that could tell.
+    fn sessions(&self, application: &str) -> impl Future<Output = Outcome<Option<usize>>> + Send;
 
-    /// Ends the lock sessions of this application, and says how many there were. Zero where a lock cannot be lost.
+    /// Ends the lock sessions of this application, and says how many there were. Never called where a lock cannot be lost.
     fn kill_sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
 
     /// Makes every COMMIT of a change to this table last for about this many milliseconds; `false` where that cannot be done.

@@ -146,8 +146,7 @@ where
         Ok(took)
     })
     .await?;
-    let sessions = scene.backend.sessions(&scene.application("ours")).await?;
-    assert!(sessions <= 4, "{sessions} lock sessions");
+    scene.has_at_most(4, "ours").await?;
     let status = LockPool::of(&db).status();
     assert_eq!((status.held, status.waiters, status.keys), (0, 0, 0));
     has_all_connections(&db).await

@@ -51,7 +51,7 @@ impl<B: Backend> Scene<B> {
     }
 
     pub(crate) fn url(&self, of: &str) -> String {
-        B::url(&self.application(of))
+        self.backend.url(&self.application(of))
     }
 
     /// One of this test's applications; each has a lock pool of its own.
@@ -92,9 +92,20 @@ impl<B: Backend> Scene<B> {
     pub(crate) async fn until_sessions(&self, of: &str, count: usize) -> Outcome {
         let application = self.application(of);
         eventually(&format!("{of} has {count} lock sessions"), async || {
-            Ok(self.backend.sessions(&application).await? == count)
+            let sessions = self.backend.sessions(&application).await?;
+            Ok(sessions.is_none_or(|sessions| sessions == count))
         })
         .await
+    }
+
+    /// At most so many, now.
+    pub(crate) async fn has_at_most(&self, count: usize, of: &str) -> Outcome {
+        let sessions = self.backend.sessions(&self.application(of)).await?;
+        assert!(
+            sessions.is_none_or(|sessions| sessions <= count),
+            "{sessions:?} lock sessions"
+        );
+        Ok(())
     }
 
     /// As soon as there is one.

@@ -1,0 +1,77 @@
+//! The contract, mounted for SQLite.
+
+use std::path::PathBuf;
+
+use super::database::{Scratch, held};
+use crate::suite::{Backend, Locks, Outcome, contract};
+
+contract!(Sqlite);
+
+pub(crate) struct Sqlite {
+    database: Scratch,
+}
+
+impl Backend for Sqlite {
+    const SHARED: bool = true;
+    const XACT: bool = false;
+    const LOSABLE: bool = false;
+    const PAIRS: bool = false;
+    const IMPATIENCE: &str = "PRAGMA busy_timeout = 1";
+
+    async fn open() -> Outcome<Self> {
+        let database = Scratch::create().await;
+        Ok(Self { database })
+    }
+
+    fn url(&self, _application: &str) -> String {
+        self.database.url()
+    }
+
+    fn named(url: &str, _application: &str) -> String {
+        url.to_owned()
+    }
+
+    /// A process, as Linux calls it.
+    fn holder(_application: &str) -> String {
+        let name = std::fs::read_to_string("/proc/self/comm").expect("Linux");
+        name.trim_end().to_owned()
+    }
+
+    fn silent_url(_port: u16) -> Option<String> {
+        None
+    }
+
+    /// It counts as far as it gets in about that time.
+    fn slow_statement(milliseconds: u32) -> Option<String> {
+        let steps = 2000 * milliseconds;
+        Some(format!(
+            "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < {steps}) SELECT count(*) FROM step"
+        ))
+    }
+
+    fn victim() -> Option<PathBuf> {
+        None
+    }
+
+    async fn locks(&self, keys: &[i64]) -> Outcome<Locks> {
+        let files = keys
+            .iter()
+            .map(|key| self.database.lock_file(&key.to_string()));
+        Ok(Locks {
+            held: files.map(|file| held(&file)).sum(),
+            waited_for: 0,
+        })
+    }
+
+    async fn sessions(&self, _application: &str) -> Outcome<Option<usize>> {
+        Ok(None)
+    }
+
+    async fn kill_sessions(&self, _application: &str) -> Outcome<usize> {
+        unreachable!("a lock on a file cannot be ended from outside")
+    }
+
+    async fn slow_commits(&self, _table: &str, _milliseconds: u32) -> Outcome<bool> {
+        Ok(false)
+    }
+}
