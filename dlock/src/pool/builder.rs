@@ -68,7 +68,7 @@ impl<'a> LockPoolBuilder<'a> {
     /// this process that overlap without end keep a writer of another process waiting.
     /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     ///
-    /// On SQLite a session is no connection: it is a task that looks for a lock every 1 to 20 ms while it waits.
+    /// On SQLite a session is no connection: it is a task that looks for a lock every 1 to 10 ms while it waits.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self

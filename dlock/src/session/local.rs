@@ -24,7 +24,7 @@ use crate::server_lock::{Holder, ServerLock};
 
 /// Who waits looks again after this long; each time it is twice as long, up to the last, and a random part of it is left out.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where locks are.
 pub(super) trait Place: fmt::Debug + Send + Sync {

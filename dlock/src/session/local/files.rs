@@ -3,6 +3,9 @@
 //! A lock is held by whoever has the lock on the file that is at its path *after* it was taken: a file that was unlinked in between is nobody's. Only an exclusive
 //! holder unlinks, since he alone knows that nobody else holds. Two handles exclude each other within a process, too.
 
+mod listing;
+mod platform;
+
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -11,7 +14,8 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use super::{Hold, Place, process};
+use self::platform::{CAN_UNLINK, is_same, share};
+use super::{Hold, Place};
 use crate::dialect::sqlite::file_name;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -53,7 +57,10 @@ impl Files {
 
     fn create_directory(&self) -> io::Result<()> {
         match fs::create_dir(&self.directory) {
-            Ok(()) => share(&self.directory, &self.database),
+            Ok(()) => {
+                share(&self.directory, &self.directory.metadata()?, &self.database);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
@@ -98,8 +105,9 @@ impl Files {
             }
             let held = LockFile { file, path, mode };
             if metadata.len() == 0 {
-                share(&held.path, &self.database)?;
-                (&held.file).write_all(key.to_string().as_bytes())?;
+                share(&held.path, &metadata, &self.database);
+                // For people who look: on a full disk the lock is as good without.
+                drop((&held.file).write_all(key.to_string().as_bytes()));
             }
             return Ok(Some(held));
         }
@@ -165,7 +173,7 @@ impl Place for Files {
     }
 
     fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {
-        listing(&self.directory).map_err(|error| failed(&self.directory, &error))
+        listing::of(&self.directory).map_err(|error| failed(&self.directory, &error))
     }
 }
 
@@ -207,123 +215,4 @@ fn is_at(file: &Metadata, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-#[cfg(unix)]
-use self::unix::{CAN_UNLINK, inode, is_same, share};
-
-#[cfg(unix)]
-mod unix {
-    use std::fs::{self, Metadata, Permissions};
-    use std::io;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    use std::path::Path;
-
-    pub(super) const CAN_UNLINK: bool = true;
-
-    pub(super) fn is_same(a: &Metadata, b: &Metadata) -> bool {
-        (a.dev(), a.ino()) == (b.dev(), b.ino())
-    }
-
-    pub(super) fn inode(file: &Metadata) -> Option<u64> {
-        Some(file.ino())
-    }
-
-    /// As SQLite does with its journals: the owner, the group and the permissions of the database, whatever the umask.
-    pub(super) fn share(path: &Path, database: &Metadata) -> io::Result<()> {
-        let own = fs::metadata(path)?;
-        if (own.uid(), own.gid()) != (database.uid(), database.gid()) {
-            // Only root may give a file away.
-            drop(chown(path, Some(database.uid()), Some(database.gid())));
-        }
-        let read_write = database.mode() & 0o666 | 0o600;
-        let mode = match own.is_dir() {
-            true => read_write | (read_write & 0o444) >> 2,
-            false => read_write,
-        };
-        match own.mode() & 0o777 == mode {
-            true => Ok(()),
-            false => fs::set_permissions(path, Permissions::from_mode(mode)),
-        }
-    }
-}
-
-/// Where files cannot be told apart by their metadata, none is ever unlinked.
-#[cfg(not(unix))]
-use self::elsewhere::{CAN_UNLINK, inode, is_same, share};
-
-#[cfg(not(unix))]
-mod elsewhere {
-    use std::fs::Metadata;
-    use std::io;
-    use std::path::Path;
-
-    pub(super) const CAN_UNLINK: bool = false;
-
-    pub(super) fn is_same(_: &Metadata, _: &Metadata) -> bool {
-        true
-    }
-
-    pub(super) fn inode(_: &Metadata) -> Option<u64> {
-        None
-    }
-
-    pub(super) fn share(_: &Path, _: &Metadata) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Who holds what, as the operating system tells; where it does not, an exclusive lock shows by refusing a shared one.
-fn listing(directory: &Path) -> io::Result<Vec<ServerLock>> {
-    let owners = owners().unwrap_or_default();
-    let mut held = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some() {
-            continue;
-        }
-        let (Ok(file), Ok(text)) = (File::open(&path), fs::read_to_string(&path)) else {
-            continue;
-        };
-        let key = PhysicalKey::Name(text.into());
-        let inode = inode(&file.metadata()?);
-        let owners = owners.iter().filter(|owner| inode == Some(owner.inode));
-        let listed = held.len();
-        held.extend(
-            owners.map(|owner| ServerLock::held(key.clone(), owner.mode, process(owner.process))),
-        );
-        if held.len() == listed && !try_lock(&file, Mode::Shared)? {
-            held.push(ServerLock::held(key, Mode::Exclusive, process(0)));
-        }
-    }
-    Ok(held)
-}
-
-/// A line of `/proc/locks`.
-struct Owner {
-    inode: u64,
-    mode: Mode,
-    process: u32,
-}
-
-/// Linux only. <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
-fn owners() -> io::Result<Vec<Owner>> {
-    let table = fs::read_to_string("/proc/locks")?;
-    Ok(table.lines().filter_map(owner).collect())
-}
-
-/// `1: FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
-fn owner(line: &str) -> Option<Owner> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_number, "FLOCK", _advisory, access, process, file, ..] = words[..] else {
-        return None;
-    };
-    Some(Owner {
-        inode: file.rsplit(':').next()?.parse().ok()?,
-        mode: match access {
-            "READ" => Mode::Shared,
-            _ => Mode::Exclusive,
-        },
-        process: process.parse().unwrap_or(0),
-    })
 }
