@@ -73,9 +73,8 @@ async fn live(pool: LockPool, ledger: Arc<Ledger>, who: u64, mut random: fastran
     }
 }
 
-async fn play(seed: u64, faults: bool, config: Config) {
+async fn play(seed: u64, server: Arc<Server>, faults: bool, config: Config) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let server = Server::new();
     let ledger = Arc::new(Ledger::default());
     let pools = [server.pool("a", config.clone()), server.pool("b", config)];
     let tasks: Vec<_> = (0..24)
@@ -127,14 +126,14 @@ async fn play(seed: u64, faults: bool, config: Config) {
 #[tokio::test(start_paused = true)]
 async fn nobody_holds_wrongly_and_nothing_is_left() {
     for seed in 0..40 {
-        play(seed, false, config()).await;
+        play(seed, Server::new(), false, config()).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nor_when_connections_are_refused_requests_fail_and_answers_are_late() {
     for seed in 200..230 {
-        play(seed, true, config()).await;
+        play(seed, Server::new(), true, config()).await;
     }
 }
 
@@ -146,7 +145,7 @@ async fn nor_with_many_small_sessions() {
         ..config()
     };
     for seed in 300..330 {
-        play(seed, true, config.clone()).await;
+        play(seed, Server::new(), true, config.clone()).await;
     }
 }
 
@@ -157,6 +156,13 @@ async fn nor_with_one_session() {
         ..config()
     };
     for seed in 100..120 {
-        play(seed, seed % 2 == 0, config.clone()).await;
+        play(seed, Server::new(), seed % 2 == 0, config.clone()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_where_sessions_answer_at_once() {
+    for seed in 400..440 {
+        play(seed, Server::local(), seed % 2 == 0, config()).await;
     }
 }

@@ -1,6 +1,7 @@
 //! A database server in memory: grants locks like PostgreSQL does, in order, to sessions of several clients; counts and logs what it is asked, and fails as told.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::error::{Error, Phase};
 use crate::key::{Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
-use crate::session::{Answer, Answers, Batch, Connector, Request, Session};
+use crate::session::{Answer, Answers, Batch, Connector, Local, Request, Session};
 
 /// What goes wrong with the next statement, or connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(super) struct Server {
     /// What a round trip takes.
     pub(super) latency: Duration,
     pub(super) can_wait: bool,
+    /// Whether sessions answer at once.
+    pub(super) is_local: bool,
     statements: AtomicU64,
 }
 
@@ -120,6 +123,15 @@ impl Server {
         Arc::new(Self {
             latency,
             can_wait: true,
+            ..Self::default()
+        })
+    }
+
+    /// One whose sessions answer at once.
+    pub(super) fn local() -> Arc<Self> {
+        Arc::new(Self {
+            can_wait: true,
+            is_local: true,
             ..Self::default()
         })
     }
@@ -238,22 +250,33 @@ impl Connector for FakeConnector {
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         sleep(self.server.latency).await;
-        let id = self.server.open()?;
-        Ok(Box::new(FakeSession {
+        Ok(Box::new(FakeSession(Arc::new(Seat {
+            id: self.server.open()?,
             server: Arc::clone(&self.server),
             client: self.client,
-            id,
-        }))
+        }))))
     }
 }
 
-pub(super) struct FakeSession {
+pub(super) struct FakeSession(Arc<Seat>);
+
+/// A session's place on the server.
+struct Seat {
     server: Arc<Server>,
     client: &'static str,
     id: u64,
 }
 
-impl FakeSession {
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Seat")
+            .field(&self.client)
+            .field(&self.id)
+            .finish()
+    }
+}
+
+impl Seat {
     fn check(&self) -> Result<(), DbErr> {
         match self.server.state().alive.contains(&self.id) {
             true => Ok(()),
@@ -285,44 +308,78 @@ impl FakeSession {
         self.server.changed.notify_waiters();
         Answers { releases, tries }
     }
+
+    fn apply_nothing(&self, batch: &Batch) -> Answers {
+        Answers {
+            releases: vec![Answer::No; batch.releases.len()],
+            tries: vec![Answer::No; batch.tries.len()],
+        }
+    }
+
+    /// The server refuses what is asked for; what is given back it takes.
+    fn refuse(&self, batch: &Batch) -> Answers {
+        let releases = Batch {
+            releases: batch.releases.clone(),
+            tries: Vec::new(),
+        };
+        let failed = Answer::Failed(DbErr::Custom("refused by the server".into()));
+        Answers {
+            releases: self.apply(&releases).releases,
+            tries: batch.tries.iter().map(|_| failed.clone()).collect(),
+        }
+    }
+}
+
+impl Local for Seat {
+    /// A session that has died has lost its locks; it hears of it now.
+    fn exchange(&self, batch: &Batch) -> Answers {
+        self.server.statements.fetch_add(1, Ordering::Relaxed);
+        let fault = self
+            .server
+            .state()
+            .next_fault(|fault| fault != Fault::Refuse);
+        match fault {
+            Some(Fault::Fail) => self.refuse(batch),
+            Some(Fault::DieBefore | Fault::DieAfter) => {
+                drop(self.die());
+                self.apply_nothing(batch)
+            }
+            _ if self.check().is_err() => self.apply_nothing(batch),
+            _ => self.apply(batch),
+        }
+    }
 }
 
 #[async_trait]
 impl Session for FakeSession {
     fn can_wait(&self) -> bool {
-        self.server.can_wait
+        self.0.server.can_wait
+    }
+
+    fn local(&self) -> Option<Arc<dyn Local>> {
+        (self.0.server.is_local).then(|| Arc::<Seat>::clone(&self.0) as _)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        let fault = self.server.round_trip().await;
-        self.check()?;
+        let fault = self.0.server.round_trip().await;
+        self.0.check()?;
         match fault {
-            Some(Fault::DieBefore) => Err(self.die()),
+            Some(Fault::DieBefore) => Err(self.0.die()),
             Some(Fault::DieAfter) => {
-                self.apply(batch);
-                Err(self.die())
+                self.0.apply(batch);
+                Err(self.0.die())
             }
-            Some(Fault::Fail) => {
-                let releases = Batch {
-                    releases: batch.releases.clone(),
-                    tries: Vec::new(),
-                };
-                let failed = Answer::Failed(DbErr::Custom("refused by the server".into()));
-                Ok(Answers {
-                    releases: self.apply(&releases).releases,
-                    tries: batch.tries.iter().map(|_| failed.clone()).collect(),
-                })
-            }
-            _ => Ok(self.apply(batch)),
+            Some(Fault::Fail) => Ok(self.0.refuse(batch)),
+            _ => Ok(self.0.apply(batch)),
         }
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
         let until = Instant::now() + slice;
-        let fault = self.server.round_trip().await;
-        self.check()?;
+        let fault = self.0.server.round_trip().await;
+        self.0.check()?;
         match fault {
-            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.die()),
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
             Some(Fault::Fail) => {
                 let error = DbErr::Custom("refused by the server".into());
                 return Ok(Answer::Failed(error));
@@ -330,29 +387,33 @@ impl Session for FakeSession {
             _ => {}
         }
         {
-            let mut state = self.server.state();
-            let holds = state.locks.values().flatten().any(|held| held.0 == self.id);
-            assert!(!holds, "session {} waits while it holds", self.id);
+            let mut state = self.0.server.state();
+            let holds = state
+                .locks
+                .values()
+                .flatten()
+                .any(|held| held.0 == self.0.id);
+            assert!(!holds, "session {} waits while it holds", self.0.id);
             let queue = state.queues.entry(request.key.clone()).or_default();
-            queue.push_back((self.id, request.mode));
+            queue.push_back((self.0.id, request.mode));
         }
         loop {
-            let changed = self.server.changed.notified();
+            let changed = self.0.server.changed.notified();
             {
-                self.check()?;
-                let mut state = self.server.state();
-                let first = state.queues[&request.key][0].0 == self.id;
+                self.0.check()?;
+                let mut state = self.0.server.state();
+                let first = state.queues[&request.key][0].0 == self.0.id;
                 let expired = Instant::now() >= until;
-                let granted = first && !expired && state.is_free(self.id, request);
+                let granted = first && !expired && state.is_free(self.0.id, request);
                 if granted || expired {
                     if granted {
-                        state.take(self.client, self.id, request);
+                        state.take(self.0.client, self.0.id, request);
                     }
                     let queue = state.queues.get_mut(&request.key).unwrap();
-                    queue.retain(|(session, _)| *session != self.id);
+                    queue.retain(|(session, _)| *session != self.0.id);
                     state.queues.retain(|_, queue| !queue.is_empty());
                     drop(state);
-                    self.server.changed.notify_waiters();
+                    self.0.server.changed.notify_waiters();
                     return Ok(granted.into());
                 }
             }
@@ -364,8 +425,8 @@ impl Session for FakeSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        self.server.round_trip().await;
-        self.check()
+        self.0.server.round_trip().await;
+        self.0.check()
     }
 
     async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
@@ -374,8 +435,8 @@ impl Session for FakeSession {
 
     async fn gone(&mut self) -> DbErr {
         loop {
-            let changed = self.server.changed.notified();
-            if let Err(error) = self.check() {
+            let changed = self.0.server.changed.notified();
+            if let Err(error) = self.0.check() {
                 return error;
             }
             changed.await;
@@ -387,12 +448,12 @@ impl Session for FakeSession {
 
 impl Drop for FakeSession {
     fn drop(&mut self) {
-        let (server, id) = (Arc::clone(&self.server), self.id);
+        let (server, id) = (Arc::clone(&self.0.server), self.0.id);
         let bury = move || {
             server.state().bury(id);
             server.changed.notify_waiters();
         };
-        match self.check() {
+        match self.0.check() {
             Ok(()) => bury(),
             Err(_) => drop(tokio::spawn(async move {
                 sleep(Duration::from_millis(2)).await;
