@@ -1,7 +1,7 @@
 //! Who holds what, as the operating system tells.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::super::process;
@@ -24,7 +24,9 @@ pub(super) fn of(directory: &Path) -> io::Result<Vec<ServerLock>> {
         let Ok(file) = File::open(&path) else {
             continue;
         };
-        let key = PhysicalKey::Name(io::read_to_string(&file)?.into());
+        let mut text = Vec::new();
+        (&file).read_to_end(&mut text)?;
+        let key = PhysicalKey::Name(String::from_utf8_lossy(&text).into());
         let inode = inode(&file.metadata()?);
         let owners = owners.iter().filter(|owner| inode == Some(owner.inode));
         let listed = held.len();
