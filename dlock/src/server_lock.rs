@@ -4,7 +4,7 @@ use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 
 /// A lock as the server sees it, whoever holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ServerLock {
     /// What this process calls it, when it holds or wants it too: a server that hashes keys cannot tell.
@@ -33,7 +33,7 @@ impl ServerLock {
 }
 
 /// A session on the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
     /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`. On SQLite the id of the

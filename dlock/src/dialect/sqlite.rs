@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use blake2::{Blake2b512, Digest};
 use sea_orm::DatabaseBackend;
-use sea_query::{Expr, ExprTrait, Query, SqliteQueryBuilder};
 
 use super::{Dialect, lock_name};
 use crate::error::Error;
@@ -30,14 +29,12 @@ pub(crate) fn file_name(key: &PhysicalKey) -> String {
     name
 }
 
-/// Where the database is: its absolute path without symbolic links; empty for one in memory. <https://www.sqlite.org/pragma.html#pragma_database_list>
-pub(crate) fn database_file() -> String {
-    Query::select()
-        .column("file")
-        .from("pragma_database_list")
-        .and_where(Expr::col("name").eq("main"))
-        .to_string(SqliteQueryBuilder)
-}
+/// The first row is the main database. sea-query has no words for a pragma, and a `SELECT` from it would wait for whoever locks the database.
+/// <https://www.sqlite.org/pragma.html#pragma_database_list>
+pub(crate) const DATABASE_LIST: &str = "PRAGMA database_list";
+
+/// Its column with the absolute path without symbolic links, empty for a database in memory.
+pub(crate) const FILE: &str = "file";
 
 #[cfg(test)]
 mod tests {

@@ -93,7 +93,7 @@ impl<'a, C> DLock<'a, C> {
         self.await
     }
 
-    /// One try: `None` when somebody else holds the lock. A [`timeout`](Self::timeout) bounds the try itself.
+    /// One try: `None` when somebody else holds the lock, or stands first in line for it. A [`timeout`](Self::timeout) bounds the try itself.
     ///
     /// # Errors
     ///

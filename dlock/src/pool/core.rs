@@ -71,16 +71,19 @@ impl Core {
 
     /// One change of the state, and afterwards, outside of the mutex, the tasks that it calls for.
     pub(crate) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let (result, start) = {
+        let (result, lost, start) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             let result = change(&mut state, now);
-            state.exchange_locally(now);
+            let lost = state.exchange_locally(now);
             if std::mem::take(&mut state.wake_keeper) {
                 self.wake_keeper.notify_one();
             }
-            (result, Start::needed(&mut state))
+            (result, lost, Start::needed(&mut state))
         };
+        for key in lost {
+            tracing::warn!(%key, "dlock: lock lost");
+        }
         if let Some(start) = start {
             self.start(start);
         }

@@ -99,7 +99,7 @@ impl State {
         queue.releasing.push(hold.session);
         session.held.remove(key);
         session.releases.push((request, confirm));
-        session.inbox.notify_one();
+        session.wake_for_work(self.closing);
         self.settle(key, now);
     }
 
@@ -107,13 +107,13 @@ impl State {
     fn hand_over(&mut self, key: &PhysicalKey, index: usize, now: Instant) -> bool {
         let queue = &self.keys[key];
         let hold = &queue.holds[index];
-        let in_turn = hold.handoffs < self.config.max_local_handoffs
-            && now.duration_since(hold.granted_at) < TENURE;
-        if hold.mode != Mode::Exclusive || !in_turn || !self.is_fresh(hold.session, now) {
+        let next = queue.waiters.front().map(|waiter| waiter.mode);
+        if (hold.mode, next) != (Mode::Exclusive, Some(Mode::Exclusive)) {
             return false;
         }
-        let next = queue.waiters.front().map(|waiter| waiter.mode);
-        if next != Some(Mode::Exclusive) {
+        let in_turn = hold.handoffs < self.config.max_local_handoffs
+            && now.duration_since(hold.granted_at) < TENURE;
+        if !in_turn || !self.is_proven(hold.session, key, now) {
             return false;
         }
         let hold = &mut self.keys.get_mut(key).expect("BUG: the key is held").holds[index];
@@ -182,7 +182,7 @@ impl State {
         let can_ask_elsewhere = self.can_ask_elsewhere(key, now);
         let joinable = |hold: &Hold| {
             (now.duration_since(hold.granted_at) < TENURE || !can_ask_elsewhere)
-                && self.is_fresh(hold.session, now)
+                && self.is_proven(hold.session, key, now)
         };
         let Some(index) = self.keys[key].holds.iter().position(joinable) else {
             return false;
@@ -225,7 +225,7 @@ impl State {
         match session.and_then(|id| self.sessions.get_mut(&id)) {
             Some(session) => {
                 session.tries.push_back(request);
-                session.inbox.notify_one();
+                session.wake_for_work(self.closing);
             }
             None => {
                 self.unassigned.push_back(request);
@@ -254,6 +254,13 @@ impl State {
         if let Some(Ask::Backoff(until)) = queue.ask {
             self.retries.remove(&(until, key.clone()));
             queue.ask = None;
+        }
+        if let Some(Ask::Wait(session)) = queue.ask
+            && let Some(session) = self.sessions.get(&session)
+            && let Some(local) = &session.local
+        {
+            local.leave();
+            session.inbox.notify_one();
         }
         if queue.is_unused() {
             self.keys.remove(key);

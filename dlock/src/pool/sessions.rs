@@ -6,8 +6,6 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use sea_orm::DbErr;
-
 use super::queue::{Link, SessionId};
 use crate::error::Error;
 use crate::key::PhysicalKey;
@@ -29,10 +27,9 @@ pub(crate) struct SessionEntry {
     pub(crate) ready: bool,
     pub(crate) can_wait: bool,
     pub(crate) local: Option<Arc<dyn Local>>,
-    /// Why its task is to give it up.
-    pub(crate) doubt: Option<DbErr>,
     pub(crate) has_answered: bool,
     pub(crate) last_reply: Instant,
+    pub(crate) last_ping: Instant,
     pub(crate) idle_since: Instant,
     pub(crate) releases: Vec<(Request, Option<Confirm>)>,
     /// A try that nobody wants any more stays until it is its turn.
@@ -67,9 +64,9 @@ impl SessionEntry {
             ready: false,
             can_wait: false,
             local: None,
-            doubt: None,
             has_answered: false,
             last_reply: now,
+            last_ping: now,
             idle_since: now,
             releases: Vec::new(),
             tries: VecDeque::new(),
@@ -88,14 +85,22 @@ impl SessionEntry {
     }
 
     pub(crate) fn can_try(&self) -> bool {
-        self.ready && self.wait.is_none() && self.doubt.is_none()
+        self.ready && self.wait.is_none()
     }
 
-    /// Something that can be carried out without its task.
-    pub(crate) fn local_work(&self) -> Option<Arc<dyn Local>> {
-        let has_work = !self.releases.is_empty() || !self.tries.is_empty();
-        let local = self.local.as_ref().filter(|_| has_work)?;
-        self.doubt.is_none().then(|| Arc::clone(local))
+    /// It has something to release or to try for. Where there is no server in between that is done by the time its task could look, but the task has to close it.
+    pub(crate) fn wake_for_work(&self, closing: bool) {
+        if self.local.is_none() || closing {
+            self.inbox.notify_one();
+        }
+    }
+
+    /// When it last showed that all it holds is held. On a server any reply does; where there is none, nobody tells unless he is asked.
+    pub(crate) fn last_proof(&self) -> Instant {
+        match self.local {
+            Some(_) => self.last_ping,
+            None => self.last_reply,
+        }
     }
 
     /// Holds nothing and has nothing to do.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::config::Config;
-use super::queue::{Ask, KeyQueue, SessionId};
+use super::queue::{Ask, KeyQueue, SessionId, TENURE};
 use super::sessions::{Inspect, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
@@ -226,10 +226,15 @@ impl State {
         free.next().map(|(id, _)| *id)
     }
 
-    pub(crate) fn is_fresh(&self, session: SessionId, now: Instant) -> bool {
-        let session = self.sessions.get(&session);
-        session
-            .is_some_and(|session| now.duration_since(session.last_reply) <= super::queue::TENURE)
+    /// Whether it is proven that this session holds this key: by a reply of the server that is not older than a tenure, or by looking, where there is no server.
+    pub(crate) fn is_proven(&self, session: SessionId, key: &PhysicalKey, now: Instant) -> bool {
+        let Some(session) = self.sessions.get(&session) else {
+            return false;
+        };
+        match &session.local {
+            Some(local) => local.holds(key),
+            None => now.duration_since(session.last_reply) <= TENURE,
+        }
     }
 
     /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half and the whole of it.

@@ -11,15 +11,17 @@ use super::queue::{Ask, Hold, Refusal, SessionId};
 use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::error::{Error, Phase};
-use crate::key::PhysicalKey;
-use crate::session::{Answer, Answers, Batch, Request, Session};
+use crate::key::{Key, PhysicalKey};
+use crate::session::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session};
 
 /// A statement carries this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
 const MAX_BATCH: usize = 256;
 
-/// The first slice of a wait; each next is twice as long, up to the last.
+/// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
+const MAX_LOCAL_TRIES: usize = 32;
+
+/// The first slice of a wait; each next is twice as long, up to the longest.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
-const LAST_SLICE: Duration = Duration::from_secs(2);
 
 /// What a session does next.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub(crate) enum Job {
     Wait(Request, Duration),
     Ping,
     Inspect(Vec<Inspect>),
-    /// Give the session up, for this reason.
-    GiveUp(DbErr),
+    /// Let others run: this change of the state has done a part of what there is to do.
+    Yield,
     /// Look at the socket until something comes in, at most until then.
     Idle(Instant),
     /// End the session, once the guards that were told of their loss are gone.
@@ -93,15 +95,16 @@ impl State {
 
     /// What this session does next.
     pub(crate) fn next_job(&mut self, id: SessionId, now: Instant) -> Job {
-        if let Some(batch) = self.take_batch(id, now) {
+        let session = self.sessions.get(&id);
+        if session.is_some_and(|session| session.local.is_some() && !session.tries.is_empty()) {
+            return Job::Yield;
+        }
+        if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
         }
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
-        if let Some(doubt) = session.doubt.take() {
-            return Job::GiveUp(doubt);
-        }
         if !session.inspections.is_empty() {
             return Job::Inspect(std::mem::take(&mut session.inspections));
         }
@@ -113,7 +116,7 @@ impl State {
                 self.forget(key);
                 return self.next_job(id, now);
             }
-            let slice = LAST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
+            let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
             let left = queue
                 .last_deadline()
                 .map(|last| last.saturating_duration_since(now));
@@ -122,7 +125,7 @@ impl State {
             return job;
         }
         let idle_until = after(session.idle_since, self.config.idle_timeout);
-        let ping_at = after(session.last_reply, self.config.reply_timeout());
+        let ping_at = after(session.last_proof(), self.config.reply_timeout());
         if session.held.is_empty() && (self.closing || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
@@ -137,21 +140,40 @@ impl State {
         }
     }
 
-    /// What is asked of sessions that answer at once. In every change of the state, after all else.
-    pub(crate) fn exchange_locally(&mut self, now: Instant) {
-        let work = |(id, session): (&SessionId, &SessionEntry)| Some((*id, session.local_work()?));
-        while let Some((id, local)) = self.sessions.iter().find_map(work) {
-            let Some(batch) = self.take_batch(id, now) else {
+    /// What is asked of sessions that answer at once. In every change of the state, after all else: all releases, and tries as far as they take no time. Returns the
+    /// names of the locks that were not there any more when they were released.
+    pub(crate) fn exchange_locally(&mut self, now: Instant) -> Vec<Key> {
+        let mut lost = Vec::new();
+        let mut tries = MAX_LOCAL_TRIES;
+        while let Some((id, local)) = self.local_work(tries > 0) {
+            let Some(batch) = self.take_batch(id, tries, now) else {
                 continue;
             };
+            tries = tries.saturating_sub(batch.tries.len());
             let answers = local.exchange(&batch);
-            if let Err(doubt) = self.exchanged(id, answers, now)
-                && let Some(session) = self.sessions.get_mut(&id)
-            {
-                session.doubt = Some(doubt);
-                session.inbox.notify_one();
-            }
+            let released = batch.releases.iter().zip(&answers.releases);
+            let gone = released.filter(|(_, answer)| !matches!(answer, Answer::Yes));
+            lost.extend(gone.filter_map(|(request, _)| self.keys.get(&request.key)?.name.clone()));
+            // What else the session holds is none the worse.
+            drop(self.exchanged(id, answers, now));
         }
+        self.counters.lost += lost.len() as u64;
+        if let Some((id, _)) = self.local_work(true) {
+            self.sessions[&id].inbox.notify_one();
+        }
+        lost
+    }
+
+    /// A session that answers at once and has something to do; first those that give back.
+    fn local_work(&self, tries: bool) -> Option<(SessionId, Arc<dyn Local>)> {
+        let sessions = || {
+            let sessions = self.sessions.iter();
+            sessions.filter_map(|(id, session)| Some((id, session, session.local.as_ref()?)))
+        };
+        let releases = sessions().find(|(_, session, _)| !session.releases.is_empty());
+        let tries = || sessions().find(|(_, session, _)| tries && !session.tries.is_empty());
+        let (id, _, local) = releases.or_else(tries)?;
+        Some((*id, Arc::clone(local)))
     }
 
     /// Any proof of life.
@@ -167,6 +189,7 @@ impl State {
         let Some(session) = self.replied(id, now) else {
             return;
         };
+        session.last_ping = now;
         for key in std::mem::take(&mut session.probes) {
             let queue = self.keys.get_mut(&key).expect("BUG: it was asked for");
             queue.ask = None;
@@ -336,7 +359,7 @@ impl State {
     }
 
     /// What is waiting to be sent on this session, as far as it is still wanted.
-    fn take_batch(&mut self, id: SessionId, now: Instant) -> Option<Arc<Batch>> {
+    fn take_batch(&mut self, id: SessionId, tries: usize, now: Instant) -> Option<Arc<Batch>> {
         let session = self.sessions.get_mut(&id)?;
         let mut batch = Batch::default();
         let releases = session.releases.len().min(MAX_BATCH);
@@ -344,7 +367,7 @@ impl State {
         let mut unwanted = Vec::new();
         // A try may rely on a release of the same batch, never on one of the next.
         while session.releases.is_empty()
-            && batch.tries.len() < MAX_BATCH
+            && batch.tries.len() < tries
             && let Some(Request { key, .. }) = session.tries.pop_front()
         {
             let queue = self.keys.get_mut(&key).expect("BUG: it was asked for");

@@ -12,35 +12,37 @@ use super::core::Core;
 use super::queue::SessionId;
 use super::supply::Job;
 use crate::error::{Error, Phase};
-use crate::session::Session;
+use crate::session::{Answer, Session};
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(task: Task) {
-    let (core, id) = (&task.core, task.session);
+    let (core, id) = (Arc::clone(&task.core), task.session);
     let mut closing = core.closing.subscribe();
     let connected = tokio::select! {
         connected = core.connector.connect() => connected,
         _ = closing.wait_for(|closing| *closing) => Err(Error::PoolClosed),
     };
     match connected {
-        Ok(session) => serve(core, id, session).await,
+        Ok(session) => serve(session, task).await,
         Err(error) => {
             if !matches!(error, Error::PoolClosed) {
                 tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
             }
             core.with(|state, now| state.open_failed(id, &error, now));
+            task.finish();
         }
     }
-    task.finish();
 }
 
 fn cause(error: &dyn std::error::Error) -> Option<String> {
     error.source().map(ToString::to_string)
 }
 
-async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
+/// When the runtime ends, the task is dropped before the session: guards hear of their loss before the locks are free.
+async fn serve(mut session: Box<dyn Session>, task: Task) {
+    let (core, id) = (&task.core, task.session);
     tracing::debug!(session = id, "dlock: session opened");
     core.with(|state, now| state.session_ready(id, &*session, now));
     match carry_out_jobs(core, id, &mut *session).await {
@@ -58,6 +60,7 @@ async fn serve(core: &Arc<Core>, id: SessionId, mut session: Box<dyn Session>) {
         }
     }
     session.close().await;
+    task.finish();
 }
 
 /// Until the session is to be closed, or is lost.
@@ -67,6 +70,7 @@ async fn carry_out_jobs(
     session: &mut dyn Session,
 ) -> Result<Option<watch::Sender<bool>>, DbErr> {
     let reply_timeout = core.config.reply_timeout();
+    let is_local = session.local().is_some();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
         return Ok(None);
     };
@@ -85,6 +89,9 @@ async fn carry_out_jobs(
             Job::Wait(request, slice) => {
                 tokio::select! {
                     biased;
+                    () = inbox.notified(), if is_local => {
+                        core.with(|state, now| state.waited(id, Answer::No, now));
+                    }
                     answer = within(slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
                         let answer = answer?;
                         core.with(|state, now| state.waited(id, answer, now));
@@ -104,9 +111,12 @@ async fn carry_out_jobs(
                     let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
                     drop(inspection.send(locks));
                 }
-                locks?;
+                // The statement may be refused and the session as good as before.
+                if let Err(error @ DbErr::Conn(_)) = locks {
+                    return Err(error);
+                }
             }
-            Job::GiveUp(doubt) => return Err(doubt),
+            Job::Yield => tokio::task::yield_now().await,
             Job::Idle(until) => {
                 tokio::select! {
                     biased;

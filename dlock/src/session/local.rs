@@ -3,6 +3,7 @@
 //! Exclusion rests on the lock alone. Beside each lock there is a turn, for courtesy: whoever waits takes it, and as long as it is taken nobody else tries for the lock.
 //! So one that comes back again and again, or readers that overlap, cannot keep out those who look only every few milliseconds.
 
+#[cfg(feature = "sqlite")]
 mod files;
 mod memory;
 
@@ -13,11 +14,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::DbErr;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
+#[cfg(feature = "sqlite")]
 pub(super) use self::files::Files;
 pub(super) use self::memory::Memory;
-use super::{Answer, Answers, Batch, Local, Request, Session};
+use super::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -26,18 +29,24 @@ use crate::server_lock::{Holder, ServerLock};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
+/// A turn is taken anew with each slice: an older one belongs to somebody who stands still, and is ignored.
+const LONGEST_TURN: Duration = LONGEST_SLICE.saturating_mul(2);
+
+/// When something moves while the locks are listed, so many looks make a listing.
+const LOOKS: usize = 15;
+
 /// Where locks are.
 pub(super) trait Place: fmt::Debug + Send + Sync {
     /// One try.
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Result<Option<Box<dyn Hold>>, DbErr>;
 
-    /// Takes the turn to wait for this lock.
-    fn try_turn(&self, key: &PhysicalKey) -> Result<Option<Box<dyn Hold>>, DbErr>;
+    /// Takes the turn to wait for this lock, unless it is somebody's or cannot be had.
+    fn try_turn(&self, key: &PhysicalKey) -> Option<Box<dyn Hold>>;
 
     /// Whether it is somebody's turn.
-    fn is_awaited(&self, key: &PhysicalKey) -> Result<bool, DbErr>;
+    fn is_awaited(&self, key: &PhysicalKey) -> bool;
 
-    fn locks(&self) -> Result<Vec<ServerLock>, DbErr>;
+    fn listing(&self) -> Result<Listing, DbErr>;
 }
 
 /// What was taken; given back by its drop.
@@ -46,10 +55,19 @@ pub(super) trait Hold: Send {
     fn is_in_place(&self) -> Result<bool, DbErr>;
 }
 
+/// The locks that are held.
+pub(super) struct Listing {
+    locks: Vec<ServerLock>,
+    /// Something has moved meanwhile: one may be missing, or be there twice.
+    has_moved: bool,
+}
+
 /// What one session holds.
 struct Held {
     place: Arc<dyn Place>,
     locks: Mutex<HashMap<PhysicalKey, Box<dyn Hold>>>,
+    /// It waits for one lock at most.
+    turn: Mutex<Option<Box<dyn Hold>>>,
 }
 
 impl fmt::Debug for Held {
@@ -63,6 +81,19 @@ impl Held {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn turn(&self) -> MutexGuard<'_, Option<Box<dyn Hold>>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is our turn to wait for this lock.
+    fn take_turn(&self, key: &PhysicalKey) -> bool {
+        let mut turn = self.turn();
+        if turn.is_none() {
+            *turn = self.place.try_turn(key);
+        }
+        turn.is_some()
+    }
+
     fn take(&self, request: &Request) -> Result<bool, DbErr> {
         let lock = self.place.try_lock(&request.key, request.mode)?;
         let taken = lock.map(|lock| self.locks().insert(request.key.clone(), lock));
@@ -70,7 +101,7 @@ impl Held {
     }
 
     fn try_take(&self, request: &Request) -> Result<bool, DbErr> {
-        Ok(!self.place.is_awaited(&request.key)? && self.take(request)?)
+        Ok(!self.place.is_awaited(&request.key) && self.take(request)?)
     }
 
     /// Whether it was there until now.
@@ -95,6 +126,16 @@ impl Local for Held {
             tries: tries.map(|one| answer(self.try_take(one))).collect(),
         }
     }
+
+    fn holds(&self, key: &PhysicalKey) -> bool {
+        let locks = self.locks();
+        let lock = locks.get(key);
+        lock.is_some_and(|lock| lock.is_in_place().unwrap_or(false))
+    }
+
+    fn leave(&self) {
+        *self.turn() = None;
+    }
 }
 
 /// A holder that is a process of this host.
@@ -106,27 +147,39 @@ fn process(id: u32) -> Holder {
     }
 }
 
+/// Each lock as often as half of the looks saw it, at least.
+fn median(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
+    let mut seen: HashMap<ServerLock, [usize; LOOKS]> = HashMap::new();
+    for (look, locks) in looks.into_iter().enumerate() {
+        for lock in locks {
+            seen.entry(lock).or_insert([0; LOOKS])[look] += 1;
+        }
+    }
+    let as_often = seen.into_iter().flat_map(|(lock, mut times)| {
+        times.sort_unstable();
+        std::iter::repeat_n(lock, times[LOOKS / 2])
+    });
+    as_often.collect()
+}
+
 /// One session.
 pub(super) struct LocalSession(Arc<Held>);
 
 impl LocalSession {
     pub(super) fn new(place: Arc<dyn Place>) -> Self {
-        let locks = Mutex::default();
-        Self(Arc::new(Held { place, locks }))
+        let (locks, turn) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Held { place, locks, turn }))
     }
 
     async fn wait_in_turn(&self, request: &Request, slice: Duration) -> Result<bool, DbErr> {
         // A slice of nothing is one, too: the runtime must have its turn.
         let until = Instant::now() + slice.max(FIRST_PAUSE);
-        let mut turn = None;
+        let _turn = Turn(&self.0);
         let mut pause = FIRST_PAUSE;
         loop {
-            if turn.is_none() {
-                turn = self.0.place.try_turn(&request.key)?;
-            }
-            let got = match turn {
-                Some(_) => self.0.take(request)?,
-                None => self.0.try_take(request)?,
+            let got = match self.0.take_turn(&request.key) {
+                true => self.0.take(request)?,
+                false => self.0.try_take(request)?,
             };
             let now = Instant::now();
             if got || now >= until {
@@ -136,6 +189,15 @@ impl LocalSession {
             sleep_until(next.min(until)).await;
             pause = LAST_PAUSE.min(2 * pause);
         }
+    }
+}
+
+/// It ends with the wait, also when that is dropped.
+struct Turn<'a>(&'a Held);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -160,16 +222,24 @@ impl Session for LocalSession {
     async fn ping(&mut self) -> Result<(), DbErr> {
         for (key, lock) in &*self.0.locks() {
             if !lock.is_in_place()? {
-                return Err(DbErr::Custom(format!(
-                    "lock {key} was taken away from outside"
-                )));
+                let lost = format!("lock {key} was taken away from outside");
+                return Err(DbErr::Custom(lost));
             }
         }
         Ok(())
     }
 
     async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
-        self.0.place.locks()
+        let mut looks = Vec::new();
+        while looks.len() < LOOKS {
+            let listing = self.0.place.listing()?;
+            if !listing.has_moved {
+                return Ok(listing.locks);
+            }
+            looks.push(listing.locks);
+            yield_now().await;
+        }
+        Ok(median(looks))
     }
 
     async fn gone(&mut self) -> DbErr {

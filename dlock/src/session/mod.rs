@@ -27,6 +27,9 @@ use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 
+/// A wait is cut in slices, none of them longer.
+pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(2);
+
 /// A lock, as a session asks for it or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -86,12 +89,13 @@ pub(crate) trait Session: Send {
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
 
     /// Waits on the server for about `slice`. The session holds nothing before, and nothing but this lock afterwards, if the answer is yes.
+    /// Cancel safe where there is a [`local`](Self::local).
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr>;
 
     /// A round trip that proves that the session lives.
     async fn ping(&mut self) -> Result<(), DbErr>;
 
-    /// Every lock that the server knows of.
+    /// Every lock that the server knows of. Here only a [`DbErr::Conn`] is an end of the session.
     async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr>;
 
     /// Resolves when the idle session turns out to be gone; never resolves where that cannot be seen. Cancel safe.
@@ -104,6 +108,12 @@ pub(crate) trait Session: Send {
 /// The part of a session that answers at once. Whoever has something for it carries it out himself, on any thread: so a guard that is dropped has released.
 pub(crate) trait Local: fmt::Debug + Send + Sync {
     fn exchange(&self, batch: &Batch) -> Answers;
+
+    /// Whether a lock that it holds is still there.
+    fn holds(&self, key: &PhysicalKey) -> bool;
+
+    /// Nobody waits any more for what this session [waits](Session::wait) for: it is in nobody's way from now on.
+    fn leave(&self);
 }
 
 /// Opens sessions.

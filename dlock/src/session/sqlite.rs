@@ -1,11 +1,13 @@
 //! SQLite by sqlx. The database itself is asked one thing: where it is.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use percent_encoding::percent_decode_str;
 use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqlitePool};
-use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 
 use super::local::{Files, LocalSession, Memory, Place};
@@ -17,8 +19,8 @@ use crate::error::{Error, Phase};
 /// Finds the locks of the application's database.
 pub(crate) struct SqliteConnector {
     latest: Latest<Sqlite>,
-    /// Names a database that only this pool can see.
-    pool: usize,
+    /// For a database that only this pool can see.
+    private: Memory,
 }
 
 impl Driver for Sqlite {
@@ -27,7 +29,7 @@ impl Driver for Sqlite {
     fn connector(pool: &SqlitePool, _: ConnectSettings) -> SqliteConnector {
         SqliteConnector {
             latest: Latest::of(pool),
-            pool: super::Application::identity(pool),
+            private: Memory::private(pool),
         }
     }
 
@@ -43,8 +45,7 @@ impl Connector for SqliteConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let options = self.latest.options();
-        let place = self.place(&options).await;
+        let place = self.place(&self.latest.options()).await;
         let place = place.map_err(|error| Phase::Connect.failed(error))?;
         Ok(Box::new(LocalSession::new(place)))
     }
@@ -52,37 +53,63 @@ impl Connector for SqliteConnector {
 
 impl SqliteConnector {
     async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, DbErr> {
-        let file = database_file(options)
-            .await
-            .map_err(|error| cannot_open(options, error))?;
-        if !file.is_empty() {
-            return Ok(Arc::new(Files::beside(Path::new(&file))?));
-        }
-        Ok(Arc::new(
-            match options.get_filename().to_string_lossy().as_ref() {
-                // Each connection to it has a database of its own. <https://www.sqlite.org/inmemorydb.html>
-                "" | ":memory:" => Memory::named(&format!("{:x}", self.pool)),
-                name => Memory::named(name),
-            },
-        ))
+        let name = options.get_filename().to_string_lossy();
+        let in_memory = is_in_memory(options);
+        let file = match in_memory {
+            true => String::new(),
+            false => database_file(options).await?,
+        };
+        Ok(match (&*file, &*name) {
+            // Each connection to it has a database of its own. <https://www.sqlite.org/inmemorydb.html>
+            ("", "" | ":memory:") if !in_memory => Arc::new(self.private.clone()),
+            ("", _) => Arc::new(Memory::named(&path(&name))),
+            _ => Arc::new(Files::beside(Path::new(&file))?),
+        })
     }
 }
 
-/// SQLite alone knows how it reads a file name: relative, with symbolic links, as a URI.
-async fn database_file(options: &SqliteConnectOptions) -> Result<String, sqlx::Error> {
-    let options = options.clone().optimize_on_close(false, None);
-    let mut connection = options.disable_statement_logging().connect().await?;
-    let question = AssertSqlSafe(dialect::database_file());
-    let file = sqlx::query_scalar(question)
-        .fetch_one(&mut connection)
-        .await?;
-    connection.close().await?;
-    Ok(file)
+/// Whether SQLite is told so. It is not asked: a connection to such a database fails while somebody changes its tables.
+fn is_in_memory(options: &SqliteConnectOptions) -> bool {
+    // Any name will do; sqlx panics over some.
+    let url = options.clone().filename("any").to_url_lossy();
+    let by_option = url.query().is_some_and(says_memory);
+    let name = options.get_filename().to_string_lossy();
+    let by_name = name
+        .strip_prefix("file:")
+        .and_then(|uri| uri.split_once('?'));
+    by_option || by_name.is_some_and(|(_, query)| says_memory(query))
 }
 
-fn cannot_open(options: &SqliteConnectOptions, error: sqlx::Error) -> DbErr {
-    let file = options.get_filename().display();
-    DbErr::Conn(RuntimeErr::Internal(format!(
-        "SQLite database {file}: {error}"
-    )))
+fn says_memory(query: &str) -> bool {
+    query.split('&').any(|parameter| parameter == "mode=memory")
+}
+
+/// Where the database is, empty if in memory. SQLite alone knows how it reads a file name: relative, with symbolic links, as a URI.
+async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> {
+    let ask = async {
+        let options = options.clone().optimize_on_close(false, None);
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let main = sqlx::query(dialect::DATABASE_LIST)
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        main.try_get(dialect::FILE)
+    };
+    ask.await.map_err(|error: sqlx::Error| {
+        let file = options.get_filename().display();
+        DbErr::Conn(RuntimeErr::Internal(format!(
+            "SQLite database {file}: {error}"
+        )))
+    })
+}
+
+/// The name without the forms of a URI. <https://www.sqlite.org/uri.html>
+fn path(name: &str) -> Cow<'_, str> {
+    let Some(uri) = name.strip_prefix("file:") else {
+        return name.into();
+    };
+    let path = uri.split(['?', '#']).next().unwrap_or_default();
+    let hosts = ["//localhost", "//"];
+    let local = hosts.iter().find_map(|host| path.strip_prefix(host));
+    percent_decode_str(local.unwrap_or(path)).decode_utf8_lossy()
 }

@@ -107,6 +107,10 @@ impl State {
             .values_mut()
             .for_each(|holders| holders.retain(|(holder, _)| *holder != session));
         self.locks.retain(|_, holders| !holders.is_empty());
+        self.leave(session);
+    }
+
+    fn leave(&mut self, session: u64) {
         self.queues
             .values_mut()
             .for_each(|queue| queue.retain(|(waiter, _)| *waiter != session));
@@ -309,13 +313,6 @@ impl Seat {
         Answers { releases, tries }
     }
 
-    fn apply_nothing(&self, batch: &Batch) -> Answers {
-        Answers {
-            releases: vec![Answer::No; batch.releases.len()],
-            tries: vec![Answer::No; batch.tries.len()],
-        }
-    }
-
     /// The server refuses what is asked for; what is given back it takes.
     fn refuse(&self, batch: &Batch) -> Answers {
         let releases = Batch {
@@ -331,22 +328,38 @@ impl Seat {
 }
 
 impl Local for Seat {
-    /// A session that has died has lost its locks; it hears of it now.
+    /// What dies here is not the session: somebody takes away what is being released.
     fn exchange(&self, batch: &Batch) -> Answers {
         self.server.statements.fetch_add(1, Ordering::Relaxed);
-        let fault = self
-            .server
-            .state()
-            .next_fault(|fault| fault != Fault::Refuse);
+        let fault = (self.server.state()).next_fault(|fault| fault != Fault::Refuse);
         match fault {
             Some(Fault::Fail) => self.refuse(batch),
-            Some(Fault::DieBefore | Fault::DieAfter) => {
-                drop(self.die());
-                self.apply_nothing(batch)
-            }
-            _ if self.check().is_err() => self.apply_nothing(batch),
+            Some(Fault::DieBefore | Fault::DieAfter) => Answers {
+                releases: vec![Answer::No; batch.releases.len()],
+                ..self.apply(batch)
+            },
             _ => self.apply(batch),
         }
+    }
+
+    fn holds(&self, key: &PhysicalKey) -> bool {
+        let state = self.server.state();
+        let mut holders = state.locks.get(key).into_iter().flatten();
+        holders.any(|(session, _)| *session == self.id)
+    }
+
+    fn leave(&self) {
+        self.server.state().leave(self.id);
+        self.server.changed.notify_waiters();
+    }
+}
+
+/// Leaves the queue with the wait, also when that is dropped.
+struct Queued<'a>(&'a Seat);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -397,23 +410,20 @@ impl Session for FakeSession {
             let queue = state.queues.entry(request.key.clone()).or_default();
             queue.push_back((self.0.id, request.mode));
         }
+        let _queued = Queued(&self.0);
         loop {
             let changed = self.0.server.changed.notified();
             {
                 self.0.check()?;
                 let mut state = self.0.server.state();
-                let first = state.queues[&request.key][0].0 == self.0.id;
+                let queue = state.queues.get(&request.key);
+                let first = queue.is_some_and(|queue| queue[0].0 == self.0.id);
                 let expired = Instant::now() >= until;
                 let granted = first && !expired && state.is_free(self.0.id, request);
                 if granted || expired {
                     if granted {
                         state.take(self.0.client, self.0.id, request);
                     }
-                    let queue = state.queues.get_mut(&request.key).unwrap();
-                    queue.retain(|(session, _)| *session != self.0.id);
-                    state.queues.retain(|_, queue| !queue.is_empty());
-                    drop(state);
-                    self.0.server.changed.notify_waiters();
                     return Ok(granted.into());
                 }
             }

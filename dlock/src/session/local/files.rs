@@ -2,35 +2,37 @@
 //!
 //! A lock is held by whoever has the lock on the file that is at its path *after* it was taken: a file that was unlinked in between is nobody's. Only an exclusive
 //! holder unlinks, since he alone knows that nobody else holds. Two handles exclude each other within a process, too.
+//!
+//! The directory belongs to whom the database belongs to. Who can enter it can read the files, which is all that it takes to lock them, whoever has created them.
 
 mod listing;
 mod platform;
 
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use self::platform::{CAN_UNLINK, is_same, share};
-use super::{Hold, Place};
+use self::platform::{CAN_UNLINK, create_new, is_same, is_too_many_files, open, share, show};
+use super::{Hold, LONGEST_TURN, Listing, Place};
 use crate::dialect::sqlite::file_name;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
-use crate::server_lock::ServerLock;
 
 /// The turn of somebody who waits is the lock on another file, named for the lock's with this behind it.
 const TURN: &str = "wait";
 
-/// A turn is taken anew every two seconds: an older one belongs to a process that stands still, and is ignored.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
+/// A file that is being made has a name of its own with this behind it.
+const NEW: &str = "new";
+
+/// So many times in a row a file may be unlinked just before it was locked.
+const MAX_TRIES: usize = 1000;
 
 /// The locks of one database file, in a directory beside it.
 pub(crate) struct Files {
     directory: PathBuf,
-    /// Who may use the database may use its locks.
     database: Metadata,
 }
 
@@ -50,20 +52,18 @@ impl Files {
             directory: directory.into(),
             database: metadata,
         };
-        let created = files.create_directory();
-        created.map_err(|error| failed(&files.directory, &error))?;
+        let prepared = files.prepare_directory();
+        prepared.map_err(|error| failed(&files.directory, &error))?;
         Ok(files)
     }
 
-    fn create_directory(&self) -> io::Result<()> {
+    /// Who may use the database may use its locks, also when that has changed.
+    fn prepare_directory(&self) -> io::Result<()> {
         match fs::create_dir(&self.directory) {
-            Ok(()) => {
-                share(&self.directory, &self.directory.metadata()?, &self.database);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
+        share(&self.directory, &self.database)
     }
 
     fn lock_path(&self, key: &PhysicalKey) -> PathBuf {
@@ -74,54 +74,64 @@ impl Files {
         self.lock_path(key).with_extension(TURN)
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true);
-        match options.open(path) {
-            // Somebody has tidied up.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.create_directory()?;
-                options.open(path)
+    fn try_file(&self, path: PathBuf, text: &str, mode: Mode) -> io::Result<Option<LockFile>> {
+        for _ in 0..MAX_TRIES {
+            let file = match open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let created = self.create(&path, text, mode)?;
+                    if let Some(file) = created {
+                        return Ok(Some(LockFile { file, path, mode }));
+                    }
+                    continue;
+                }
+                opened => opened?,
+            };
+            let taken = try_lock(&file, mode)?;
+            if is_at(&file, &path)? {
+                return Ok(taken.then(|| LockFile { file, path, mode }));
             }
-            opened => opened,
+            give_back(&file);
         }
+        Err(io::Error::other(
+            "the files of this file system cannot be told apart",
+        ))
     }
 
-    fn try_file(
-        &self,
-        path: PathBuf,
-        key: &PhysicalKey,
-        mode: Mode,
-    ) -> io::Result<Option<LockFile>> {
-        loop {
-            let file = self.open(&path)?;
-            let taken = try_lock(&file, mode)?;
-            let metadata = file.metadata()?;
-            if !is_at(&metadata, &path)? {
-                continue;
-            }
-            if !taken {
+    /// The file is readable, has its text and is locked when it comes to its path. `None`: another one was first, or the directory was gone.
+    fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
+        let new = path.with_extension(format!("{:016x}.{NEW}", fastrand::u64(..)));
+        let mut file = match create_new(&new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.prepare_directory()?;
                 return Ok(None);
             }
-            let held = LockFile { file, path, mode };
-            if metadata.len() == 0 {
-                share(&held.path, &metadata, &self.database);
-                // For people who look: on a full disk the lock is as good without.
-                drop((&held.file).write_all(key.to_string().as_bytes()));
-            }
-            return Ok(Some(held));
+            created => created?,
+        };
+        let _named = Named(&new);
+        show(&file);
+        // For people who look: on a full disk the lock is as good without.
+        drop(file.write_all(text.as_bytes()));
+        try_lock(&file, mode)?;
+        match fs::hard_link(&new, path) {
+            Ok(()) => Ok(Some(file)),
+            Err(error) => match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
+                // A file system without hard links: it comes to its path empty, and whoever is first locks it.
+                _ => create_new(path).map(|file| {
+                    show(&file);
+                    None
+                }),
+            },
         }
     }
+}
 
-    fn take(
-        &self,
-        path: PathBuf,
-        key: &PhysicalKey,
-        mode: Mode,
-    ) -> Result<Option<Box<dyn Hold>>, DbErr> {
-        let taken = self.try_file(path.clone(), key, mode);
-        let taken = taken.map_err(|error| failed(&path, &error))?;
-        Ok(taken.map(|held| Box::new(held) as Box<dyn Hold>))
+/// Takes the name away from a file that has come to its path, or never will.
+struct Named<'a>(&'a Path);
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        drop(fs::remove_file(self.0));
     }
 }
 
@@ -137,42 +147,68 @@ fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> DbErr {
-    let path = path.display();
-    DbErr::Custom(format!(
-        "{path}: {error}; SQLite's locks are files in a directory beside the database, where every process that uses them must be able to write"
-    ))
+/// Not by closing it: a process that is just being started has inherited the file, and closes it only when it runs.
+fn give_back(file: &File) {
+    drop(file.unlock());
 }
 
-fn age(file: &File) -> io::Result<Duration> {
-    let modified = file.metadata()?.modified()?;
-    // One from the future is young.
-    Ok(modified.elapsed().unwrap_or_default())
-}
-
-fn is_somebodys(turn: &Path) -> io::Result<bool> {
-    match File::open(turn) {
-        Ok(file) => Ok(age(&file)? < LONGEST_TURN && !try_lock(&file, Mode::Shared)?),
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(is_same(&file.metadata()?, &there)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
+fn is_somebodys(turn: &Path) -> io::Result<bool> {
+    let file = open(turn)?;
+    // One from the future is young.
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    if age >= LONGEST_TURN {
+        return Ok(false);
+    }
+    let free = try_lock(&file, Mode::Shared)?;
+    if free {
+        give_back(&file);
+    }
+    Ok(!free)
+}
+
+fn failed(path: &Path, error: &io::Error) -> DbErr {
+    let way_out = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "; SQLite's locks are files in a directory beside the database: every process that uses them must be able to write there"
+        }
+        ErrorKind::NotADirectory => {
+            "; SQLite's locks are files in a directory of that name: move what is there away"
+        }
+        _ if is_too_many_files(error) => {
+            "; each lock that is held is an open file: raise the limit (`ulimit -n`), or hold fewer locks"
+        }
+        _ => "",
+    };
+    DbErr::Custom(format!("{}: {error}{way_out}", path.display()))
+}
+
 impl Place for Files {
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Result<Option<Box<dyn Hold>>, DbErr> {
-        self.take(self.lock_path(key), key, mode)
+        let path = self.lock_path(key);
+        let taken = self.try_file(path.clone(), &key.to_string(), mode);
+        let taken = taken.map_err(|error| failed(&path, &error))?;
+        Ok(taken.map(|held| Box::new(held) as Box<dyn Hold>))
     }
 
-    fn try_turn(&self, key: &PhysicalKey) -> Result<Option<Box<dyn Hold>>, DbErr> {
-        self.take(self.turn_path(key), key, Mode::Exclusive)
+    fn try_turn(&self, key: &PhysicalKey) -> Option<Box<dyn Hold>> {
+        let taken = self.try_file(self.turn_path(key), "", Mode::Exclusive);
+        let turn = taken.ok().flatten()?;
+        Some(Box::new(turn))
     }
 
-    fn is_awaited(&self, key: &PhysicalKey) -> Result<bool, DbErr> {
-        let turn = self.turn_path(key);
-        is_somebodys(&turn).map_err(|error| failed(&turn, &error))
+    fn is_awaited(&self, key: &PhysicalKey) -> bool {
+        is_somebodys(&self.turn_path(key)).unwrap_or(false)
     }
 
-    fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {
+    fn listing(&self) -> Result<Listing, DbErr> {
         listing::of(&self.directory).map_err(|error| failed(&self.directory, &error))
     }
 }
@@ -184,35 +220,21 @@ struct LockFile {
     mode: Mode,
 }
 
-impl LockFile {
-    fn is_at_its_path(&self) -> io::Result<bool> {
-        is_at(&self.file.metadata()?, &self.path)
-    }
-}
-
 impl Hold for LockFile {
     fn is_in_place(&self) -> Result<bool, DbErr> {
-        self.is_at_its_path()
-            .map_err(|error| failed(&self.path, &error))
+        is_at(&self.file, &self.path).map_err(|error| failed(&self.path, &error))
     }
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Before the file is closed: afterwards it may be somebody else's.
+        // Before the file is given back: afterwards it may be somebody else's.
         if CAN_UNLINK
             && self.mode == Mode::Exclusive
-            && self.is_at_its_path().is_ok_and(|it_is| it_is)
+            && is_at(&self.file, &self.path).unwrap_or(false)
         {
             drop(fs::remove_file(&self.path));
         }
-    }
-}
-
-fn is_at(file: &Metadata, path: &Path) -> io::Result<bool> {
-    match fs::metadata(path) {
-        Ok(there) => Ok(is_same(file, &there)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        give_back(&self.file);
     }
 }

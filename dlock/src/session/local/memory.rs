@@ -3,16 +3,27 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
+use std::time::Instant;
 
 use sea_orm::DbErr;
 
-use super::{Hold, Place, process};
+use super::{Hold, LONGEST_TURN, Listing, Place, process};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
+use crate::session::{Application, Closed};
 
-/// Every place of this process by its name, as long as somebody uses it.
-static PLACES: LazyLock<Mutex<HashMap<String, Weak<Locks>>>> = LazyLock::new(Mutex::default);
+/// Every database of this process that has locks here.
+static DATABASES: LazyLock<Mutex<Databases>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Databases {
+    /// Those that everybody in this process can see.
+    named: HashMap<String, Weak<Locks>>,
+    /// Those of one connection pool, by its identity, which is used again when it is gone.
+    private: HashMap<usize, (Closed, Weak<Locks>)>,
+}
 
 type Locks = Mutex<HashMap<Slot, Holders>>;
 
@@ -26,9 +37,11 @@ enum Slot {
 struct Holders {
     mode: Mode,
     count: usize,
+    since: Instant,
 }
 
 /// The locks of one database.
+#[derive(Clone)]
 pub(crate) struct Memory {
     locks: Arc<Locks>,
 }
@@ -42,22 +55,39 @@ impl fmt::Debug for Memory {
 impl Memory {
     /// The same locks for the same name.
     pub(crate) fn named(name: &str) -> Self {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = places.get(name).and_then(Weak::upgrade);
-        let locks = known.unwrap_or_else(|| {
-            places.retain(|_, locks| locks.strong_count() > 0);
-            let locks = Arc::default();
-            places.insert(name.to_owned(), Arc::downgrade(&locks));
-            locks
-        });
+        let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
+        databases.named.retain(|_, locks| locks.strong_count() > 0);
+        let known = databases.named.get(name).and_then(Weak::upgrade);
+        let locks = known.unwrap_or_default();
+        databases
+            .named
+            .insert(name.to_owned(), Arc::downgrade(&locks));
+        Self { locks }
+    }
+
+    /// The same locks for the same connection pool.
+    pub(crate) fn private(pool: &dyn Application) -> Self {
+        let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut context = Context::from_waker(Waker::noop());
+        databases
+            .private
+            .retain(|_, (closed, _)| closed.as_mut().poll(&mut context).is_pending());
+        let known = databases.private.get(&pool.identity());
+        let locks = known
+            .and_then(|(_, locks)| locks.upgrade())
+            .unwrap_or_default();
+        let entry = (pool.closed(), Arc::downgrade(&locks));
+        databases.private.insert(pool.identity(), entry);
         Self { locks }
     }
 
     fn take(&self, slot: Slot, mode: Mode) -> Option<Box<dyn Hold>> {
         let mut locks = lock(&self.locks);
-        let holders = locks
-            .entry(slot.clone())
-            .or_insert(Holders { mode, count: 0 });
+        let holders = locks.entry(slot.clone()).or_insert_with(|| Holders {
+            mode,
+            count: 0,
+            since: Instant::now(),
+        });
         let shared = holders.mode == Mode::Shared && mode == Mode::Shared;
         (holders.count == 0 || shared).then(|| {
             holders.count += 1;
@@ -76,24 +106,29 @@ impl Place for Memory {
         Ok(self.take(Slot::Lock(key.clone()), mode))
     }
 
-    fn try_turn(&self, key: &PhysicalKey) -> Result<Option<Box<dyn Hold>>, DbErr> {
-        Ok(self.take(Slot::Turn(key.clone()), Mode::Exclusive))
+    fn try_turn(&self, key: &PhysicalKey) -> Option<Box<dyn Hold>> {
+        self.take(Slot::Turn(key.clone()), Mode::Exclusive)
     }
 
-    fn is_awaited(&self, key: &PhysicalKey) -> Result<bool, DbErr> {
-        Ok(lock(&self.locks).contains_key(&Slot::Turn(key.clone())))
+    fn is_awaited(&self, key: &PhysicalKey) -> bool {
+        let locks = lock(&self.locks);
+        let turn = locks.get(&Slot::Turn(key.clone()));
+        turn.is_some_and(|turn| turn.since.elapsed() < LONGEST_TURN)
     }
 
-    fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {
+    fn listing(&self) -> Result<Listing, DbErr> {
+        let us = process(std::process::id());
         let mut held = Vec::new();
         for (slot, holders) in &*lock(&self.locks) {
             if let Slot::Lock(key) = slot {
-                let by_us =
-                    ServerLock::held(key.clone(), holders.mode, process(std::process::id()));
+                let by_us = ServerLock::held(key.clone(), holders.mode, us.clone());
                 held.extend(std::iter::repeat_n(by_us, holders.count));
             }
         }
-        Ok(held)
+        Ok(Listing {
+            locks: held,
+            has_moved: false,
+        })
     }
 }
 

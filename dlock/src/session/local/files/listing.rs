@@ -1,59 +1,88 @@
 //! Who holds what, as the operating system tells.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
-use super::super::process;
-use super::platform::inode;
-use super::try_lock;
+use super::super::{Listing, process};
+use super::platform::{inode, open};
+use super::{give_back, try_lock};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 
-/// Where the operating system does not tell, an exclusive lock shows by refusing a shared one.
-pub(super) fn of(directory: &Path) -> io::Result<Vec<ServerLock>> {
-    let owners = owners().unwrap_or_default();
-    let mut held = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some() {
-            continue;
-        }
-        // One that is released meanwhile is not held.
-        let Ok(file) = File::open(&path) else {
-            continue;
-        };
-        let mut text = Vec::new();
-        (&file).read_to_end(&mut text)?;
-        let key = PhysicalKey::Name(String::from_utf8_lossy(&text).into());
-        let inode = inode(&file.metadata()?);
-        let owners = owners.iter().filter(|owner| inode == Some(owner.inode));
-        let listed = held.len();
-        held.extend(
-            owners.map(|owner| ServerLock::held(key.clone(), owner.mode, process(owner.process))),
-        );
-        if held.len() == listed && !try_lock(&file, Mode::Shared)? {
-            held.push(ServerLock::held(key, Mode::Exclusive, process(0)));
+pub(super) fn of(directory: &Path) -> io::Result<Listing> {
+    let owners = Owners::ask();
+    let mut locks = Vec::new();
+    for path in files(directory)? {
+        match look(&path, &owners) {
+            // It was released meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            holders => locks.extend(holders?),
         }
     }
-    Ok(held)
+    let has_moved = owners != Owners::ask();
+    Ok(Listing { locks, has_moved })
 }
 
-/// A line of `/proc/locks`.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths?;
+    paths.retain(|path| path.extension().is_none() && path.is_file());
+    Ok(paths)
+}
+
+fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
+    let file = open(path)?;
+    let mut text = Vec::new();
+    (&file).read_to_end(&mut text)?;
+    let key = PhysicalKey::Name(String::from_utf8_lossy(&text).into());
+    let held = |mode, id| ServerLock::held(key.clone(), mode, process(id));
+    if let (Owners::Told(table), Some(inode)) = (owners, inode(&file.metadata()?)) {
+        let owners = table
+            .lines()
+            .filter_map(owner)
+            .filter(|owner| owner.inode == inode);
+        return Ok(owners
+            .map(|owner| held(owner.mode, owner.process))
+            .collect());
+    }
+    // An exclusive lock shows by refusing a shared one.
+    let free = try_lock(&file, Mode::Shared)?;
+    if free {
+        give_back(&file);
+    }
+    Ok((!free)
+        .then(|| held(Mode::Exclusive, 0))
+        .into_iter()
+        .collect())
+}
+
+/// Who holds which file.
+#[derive(PartialEq, Eq)]
+enum Owners {
+    /// Linux tells in `/proc/locks`, piece by piece: what moves meanwhile is missed, or seen twice. <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
+    Told(String),
+    Unknown,
+}
+
+impl Owners {
+    fn ask() -> Self {
+        fs::read_to_string("/proc/locks").map_or(Self::Unknown, Self::Told)
+    }
+}
+
+/// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
 struct Owner {
     inode: u64,
     mode: Mode,
     process: u32,
 }
 
-/// Linux only. <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
-fn owners() -> io::Result<Vec<Owner>> {
-    let table = fs::read_to_string("/proc/locks")?;
-    Ok(table.lines().filter_map(owner).collect())
-}
-
-/// `1: FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
 fn owner(line: &str) -> Option<Owner> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_number, "FLOCK", _advisory, access, process, file, ..] = words[..] else {
