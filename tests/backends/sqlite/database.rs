@@ -8,6 +8,8 @@ use blake2::{Blake2b512, Digest};
 use dlock_tests::connect;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
+use crate::suite::{Outcome, Peer, eventually};
+
 /// In a folder of its own, which goes with it.
 pub(super) struct Scratch {
     pub(super) folder: PathBuf,
@@ -34,6 +36,11 @@ impl Scratch {
         format!("sqlite:{}?mode=rwc", self.file().display())
     }
 
+    /// Another process that uses it.
+    pub(super) async fn peer(&self) -> Outcome<Peer> {
+        Peer::start(&self.url()).await
+    }
+
     /// Each time another application, with a lock pool of its own.
     pub(super) async fn db(&self) -> DatabaseConnection {
         connect(&self.url(), 4).await
@@ -49,6 +56,17 @@ impl Scratch {
         let digest = Blake2b512::digest(name);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         self.locks().join(digest)
+    }
+
+    /// The file of the turn to wait for a lock.
+    pub(super) fn turn_file(&self, name: &str) -> PathBuf {
+        self.lock_file(name).with_extension("wait")
+    }
+
+    /// Until the directory of locks is empty: who waits finishes what he began.
+    pub(super) async fn until_empty(&self) -> Outcome {
+        let empty = eventually("no file is left", async || Ok(self.files().is_empty())).await;
+        empty.map_err(|failure| failure.but(&self.files().join(", ")))
     }
 
     /// The names of the files in the directory of locks.
@@ -74,8 +92,18 @@ pub(super) fn held(file: &Path) -> usize {
     let Ok(metadata) = fs::metadata(file) else {
         return 0;
     };
-    let table = fs::read_to_string("/proc/locks").expect("Linux");
     let inode = format!(":{} 0 EOF", metadata.ino());
-    let on_it = |line: &&str| line.contains(" FLOCK ") && line.ends_with(&inode);
+    // Its table moves while it is read, when others lock and unlock: one reading may miss a line or see it twice.
+    let mut readings = [count(&inode), count(&inode), count(&inode)];
+    while readings.iter().any(|reading| *reading != readings[0]) {
+        readings.rotate_left(1);
+        readings[2] = count(&inode);
+    }
+    readings[0]
+}
+
+fn count(inode: &str) -> usize {
+    let table = fs::read_to_string("/proc/locks").expect("Linux");
+    let on_it = |line: &&str| line.contains(" FLOCK ") && line.ends_with(inode);
     table.lines().filter(on_it).count()
 }

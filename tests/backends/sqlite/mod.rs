@@ -1,4 +1,26 @@
 //! SQLite.
 
+mod bad_input;
+mod busy_database;
 mod contract;
 mod database;
+mod dropping;
+mod fairness;
+mod files;
+mod frozen;
+mod keys;
+mod listing;
+mod listing_beside_others;
+mod memory;
+mod memory_identity;
+mod paths;
+mod permissions;
+mod planted;
+mod races;
+mod removed;
+mod removed_and_taken;
+mod spawning;
+mod stress;
+mod untouched;
+mod which_pool;
+mod xact;

@@ -1,5 +1,6 @@
 //! Another process that does as it is told: see `dlock-peer`.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::time::timeout;
 
 use super::{Failure, Outcome};
 
+const PEER: &str = env!("CARGO_BIN_EXE_dlock-peer");
+
 /// Killed when it is dropped.
 pub(crate) struct Peer {
     process: Child,
@@ -19,8 +22,25 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn start(url: &str) -> Outcome<Self> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_dlock-peer"))
-            .arg(url)
+        Self::spawn(Command::new(PEER).arg(url)).await
+    }
+
+    /// After a command of the shell: elsewhere, with less, under another mask.
+    pub(crate) async fn start_after(set_up: &str, url: &str) -> Outcome<Self> {
+        let script = format!("{set_up} && exec \"$@\"");
+        Self::spawn(Command::new("sh").args(["-c", &script, "sh", PEER, url])).await
+    }
+
+    /// For another user of this host. A copy of the program, since he may not see ours.
+    pub(crate) async fn start_as(user: u32, program: &Path, url: &str) -> Outcome<Self> {
+        if !program.exists() {
+            std::fs::copy(PEER, program)?;
+        }
+        Self::spawn(Command::new(program).arg(url).uid(user).gid(user)).await
+    }
+
+    async fn spawn(command: &mut Command) -> Outcome<Self> {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -87,6 +107,38 @@ impl Peer {
     pub(crate) async fn release(&mut self, key: i64) -> Outcome {
         self.order(format!("release {key}")).await?;
         self.expect("released").await
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> Outcome<u32> {
+        self.process.id().ok_or(Failure::new("the peer has ended"))
+    }
+
+    /// SIGSTOP; it stands still then.
+    pub(crate) async fn freeze(&self) -> Outcome {
+        self.signal("-STOP").await?;
+        let status = format!("/proc/{}/status", self.id()?);
+        super::eventually("the peer stands still", async || {
+            Ok(std::fs::read_to_string(&status)?.contains("State:\tT"))
+        })
+        .await
+    }
+
+    /// SIGCONT.
+    pub(crate) async fn thaw(&self) -> Outcome {
+        self.signal("-CONT").await
+    }
+
+    async fn signal(&self, signal: &str) -> Outcome {
+        let process = self.id()?.to_string();
+        let sent = Command::new("kill")
+            .args([signal, &process])
+            .status()
+            .await?;
+        match sent.success() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("kill {signal}: {sent}"))),
+        }
     }
 
     /// SIGKILL.

@@ -107,10 +107,13 @@ impl Peer {
 }
 
 /// Until the server has said that somebody else holds the lock.
-async fn contended(db: &DatabaseConnection) {
+fn contended(db: &DatabaseConnection) -> impl Future<Output = ()> {
     let pool = LockPool::of(db);
+    // From now, and not from its first poll: the answer may come before that.
     let before = pool.status().counters.contended;
-    while pool.status().counters.contended == before {
-        sleep(Duration::from_millis(1)).await;
+    async move {
+        while pool.status().counters.contended == before {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 }
