@@ -24,9 +24,6 @@ use crate::mode::Mode;
 /// The turn of somebody who waits is the lock on another file, named for the lock's with this behind it.
 const TURN: &str = "wait";
 
-/// A file that is being made has a name of its own with this behind it.
-const NEW: &str = "new";
-
 /// So many times in a row a file may be unlinked just before it was locked.
 const MAX_TRIES: usize = 1000;
 
@@ -34,6 +31,8 @@ const MAX_TRIES: usize = 1000;
 pub(crate) struct Files {
     directory: PathBuf,
     database: Metadata,
+    /// Where this session makes its files, one after the other. Always the same name, since a directory grows with each new one.
+    workbench: PathBuf,
 }
 
 impl fmt::Debug for Files {
@@ -48,8 +47,10 @@ impl Files {
         let metadata = fs::metadata(database).map_err(|error| failed(database, &error))?;
         let mut directory = database.as_os_str().to_owned();
         directory.push(".dlock");
+        let directory = PathBuf::from(directory);
         let files = Self {
-            directory: directory.into(),
+            workbench: directory.join(format!("{:032x}.new", fastrand::u128(..))),
+            directory,
             database: metadata,
         };
         let prepared = files.prepare_directory();
@@ -99,20 +100,20 @@ impl Files {
 
     /// The file is readable, has its text and is locked when it comes to its path. `None`: another one was first, or the directory was gone.
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
-        let new = path.with_extension(format!("{:016x}.{NEW}", fastrand::u64(..)));
-        let mut file = match create_new(&new) {
+        let new = &self.workbench;
+        let mut file = match create_new(new) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.prepare_directory()?;
                 return Ok(None);
             }
             created => created?,
         };
-        let _named = Named(&new);
+        let _named = Named(new);
         show(&file);
         // For people who look: on a full disk the lock is as good without.
         drop(file.write_all(text.as_bytes()));
         try_lock(&file, mode)?;
-        match fs::hard_link(&new, path) {
+        match fs::hard_link(new, path) {
             Ok(()) => Ok(Some(file)),
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
