@@ -5,7 +5,8 @@
 //! $ DATABASE_URL=postgres://me:secret@localhost/mine cargo run --example quickstart
 //! ```
 //!
-//! The counter is a table of its own, which is dropped at the end; without `DATABASE_URL` it is in a SQLite database in a temporary folder.
+//! The counter is a table of its own, which is dropped at the end; without `DATABASE_URL` it is in a SQLite database in a temporary folder. Beside a SQLite database of
+//! yours the empty directory of its locks is left.
 
 use std::env;
 use std::error::Error;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use dlock::prelude::*;
 use sea_orm::sea_query::{Alias, ColumnDef, Expr, Query, Table};
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::SqliteSynchronous;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr};
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -98,8 +99,18 @@ async fn read(db: &DatabaseConnection, table: &str) -> Result<i64, DbErr> {
 /// Both ways, one after the other.
 async fn compare() -> Result<(), Box<dyn Error>> {
     let folder = Folder::create()?;
-    let url = env::var("DATABASE_URL").unwrap_or_else(|_| folder.database());
+    let given = env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    let url = given.clone().unwrap_or_else(|| folder.database());
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(
+            "processes do not share a database in memory: name a file, or no DATABASE_URL".into(),
+        );
+    }
     let db = connect(&url).await?;
+    if given.is_none() {
+        // In our own database writers do not wait for readers.
+        db.execute_unprepared("PRAGMA journal_mode = WAL").await?;
+    }
     println!(
         "{PROCESSES} processes with {TASKS} tasks each raise one counter on {:?}, {RAISES} times in all: read it, think for 1 ms, write one more.\n",
         db.get_database_backend()
@@ -196,12 +207,8 @@ async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
         .max_connections(TASKS)
         .acquire_timeout(Duration::from_secs(5))
         .sqlx_logging(false);
-    // On SQLite, writers that do not wait for readers.
-    options.map_sqlx_sqlite_opts(|options| {
-        options
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-    });
+    // On SQLite: a crash may cost the last updates, which nobody will miss here.
+    options.map_sqlx_sqlite_opts(|options| options.synchronous(SqliteSynchronous::Normal));
     Database::connect(options).await
 }
 

@@ -54,17 +54,18 @@ impl Connector for SqliteConnector {
 impl SqliteConnector {
     async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, DbErr> {
         let name = options.get_filename().to_string_lossy();
-        let in_memory = is_in_memory(options);
-        let file = match in_memory {
-            true => String::new(),
-            false => database_file(options).await?,
-        };
-        Ok(match (&*file, &*name) {
+        if is_in_memory(options) {
+            return Ok(Arc::new(Memory::named(&path(&name))));
+        }
+        let file = database_file(options).await?;
+        if !file.is_empty() {
+            return Ok(Arc::new(Files::beside(Path::new(&file))?));
+        }
+        Ok(Arc::new(match &*name {
             // Each connection to it has a database of its own. <https://www.sqlite.org/inmemorydb.html>
-            ("", "" | ":memory:") if !in_memory => Arc::new(self.private.clone()),
-            ("", _) => Arc::new(Memory::named(&path(&name))),
-            _ => Arc::new(Files::beside(Path::new(&file))?),
-        })
+            "" | ":memory:" => self.private.clone(),
+            name => Memory::named(&path(name)),
+        }))
     }
 }
 
