@@ -68,7 +68,7 @@ impl<'a> LockPoolBuilder<'a> {
     /// this process that overlap without end keep a writer of another process waiting.
     /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     ///
-    /// On SQLite a session is no connection: it is a task that looks for a lock every 1 to 10 ms while it waits.
+    /// On SQLite a session is no connection: it is a task that looks for a lock every 0.5 to 10 ms while it waits.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self
@@ -99,7 +99,7 @@ impl<'a> LockPoolBuilder<'a> {
     /// A session whose network goes silent is given up after this long, and its guards report the loss. Default 15 s, at least 100 ms.
     ///
     /// It is also the TCP keepalive that the server is asked to use towards us, so that a host that disappears does not keep its locks. On SQLite the time within
-    /// which a guard hears that somebody has deleted its lock file.
+    /// which a guard, and with it all others of its session, hears that somebody has deleted its lock file.
     pub fn keepalive(mut self, keepalive: Duration) -> Self {
         self.config.keepalive = keepalive;
         self

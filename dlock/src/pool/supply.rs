@@ -47,6 +47,7 @@ impl State {
         session.can_wait = opened.can_wait();
         session.local = opened.local();
         session.last_reply = now;
+        session.last_ping = now;
         session.idle_since = now;
         session.inspections.append(&mut self.inspections);
         self.counters.sessions_opened += 1;

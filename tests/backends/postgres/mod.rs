@@ -11,7 +11,6 @@ mod refusals;
 mod server;
 mod sessions;
 mod silence;
-mod stress;
 mod ui;
 mod which_pool;
 mod without_plpgsql;

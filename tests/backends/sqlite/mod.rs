@@ -20,7 +20,6 @@ mod races;
 mod removed;
 mod removed_and_taken;
 mod spawning;
-mod stress;
 mod untouched;
 mod which_pool;
 mod xact;

@@ -22,6 +22,7 @@ pub(crate) mod readers;
 pub(crate) mod reentrance;
 pub(crate) mod restart;
 pub(crate) mod runtimes;
+pub(crate) mod stress;
 pub(crate) mod transaction;
 
 pub(crate) use self::backend::{Backend, Locks};
@@ -134,6 +135,9 @@ macro_rules! contract {
             }
             futures {
                 locks_work_in_spawned_tasks
+            }
+            stress {
+                ten_thousand_waits_around_their_timeout_leak_nothing
             }
         }
     };

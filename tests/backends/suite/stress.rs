@@ -8,8 +8,7 @@ use dlock::{DLockExt, Error, LockPool};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::database::{Scratch, held};
-use crate::suite::Outcome;
+use super::{Backend, Outcome, Scene};
 
 const POOLS: usize = 4;
 const TASKS: usize = 100;
@@ -23,13 +22,13 @@ struct Tally {
     taken: [AtomicBool; KEYS],
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_waits_around_their_timeout_leak_nothing() -> Outcome {
-    let scratch = Scratch::create().await;
-    let db = scratch.db().await;
+pub(crate) async fn ten_thousand_waits_around_their_timeout_leak_nothing<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let mut pools = Vec::new();
     pools.resize_with(POOLS, || LockPool::builder(&db).build());
-    let keys: [i64; KEYS] = std::array::from_fn(|key| key as i64);
+    let keys: [i64; KEYS] = std::array::from_fn(|_| scene.key());
     let tally = Arc::new(Tally::default());
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
@@ -40,7 +39,6 @@ async fn ten_thousand_waits_around_their_timeout_leak_nothing() -> Outcome {
         ));
     }
     tasks.join_all().await;
-
     let granted = tally.granted.load(Ordering::Relaxed);
     let timed_out = tally.timed_out.load(Ordering::Relaxed);
     assert_eq!(granted + timed_out, (TASKS * WAITS) as u64);
@@ -59,9 +57,8 @@ async fn ten_thousand_waits_around_their_timeout_leak_nothing() -> Outcome {
     );
 
     for key in keys {
-        assert_eq!(held(&scratch.lock_file(&key.to_string())), 0);
+        scene.until_free(key).await?;
     }
-    scratch.until_empty().await?;
     for pool in pools {
         let status = pool.status();
         assert_eq!(
