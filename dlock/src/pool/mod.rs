@@ -84,7 +84,8 @@ impl LockPool {
     }
 
     /// Every lock on the server that this library could have taken, whoever holds it or waits for it, as the server lists them:
-    /// on PostgreSQL, all advisory locks of the current database; on SQLite, those that are held, by which process on Linux only.
+    /// on PostgreSQL, all advisory locks of the current database; on SQLite, those that are held, by which process on Linux only (its
+    /// table of locks moves while it is read: on a host where many come and go, one may be missing now and then).
     ///
     /// # Errors
     ///

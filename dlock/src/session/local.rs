@@ -33,7 +33,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_TURN: Duration = LONGEST_SLICE.saturating_mul(2);
 
 /// When something moves while the locks are listed, so many looks make a listing.
-const LOOKS: usize = 15;
+const LOOKS: usize = 5;
 
 /// Where locks are.
 pub(super) trait Place: fmt::Debug + Send + Sync {
@@ -58,7 +58,7 @@ pub(super) trait Hold: Send {
 /// The locks that are held.
 pub(super) struct Listing {
     locks: Vec<ServerLock>,
-    /// Something has moved meanwhile: one may be missing, or be there twice.
+    /// Something has moved meanwhile: one may be missing.
     has_moved: bool,
 }
 
@@ -147,19 +147,22 @@ fn process(id: u32) -> Holder {
     }
 }
 
-/// Each lock as often as half of the looks saw it, at least.
-fn median(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
-    let mut seen: HashMap<ServerLock, [usize; LOOKS]> = HashMap::new();
-    for (look, locks) in looks.into_iter().enumerate() {
+/// Each lock as often as it was seen at once: what moves is missed now and then, and never seen too often.
+fn seen_at_once(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
+    let mut most: HashMap<ServerLock, usize> = HashMap::new();
+    for locks in looks {
+        let mut times: HashMap<ServerLock, usize> = HashMap::new();
         for lock in locks {
-            seen.entry(lock).or_insert([0; LOOKS])[look] += 1;
+            *times.entry(lock).or_default() += 1;
+        }
+        for (lock, times) in times {
+            let most = most.entry(lock).or_default();
+            *most = times.max(*most);
         }
     }
-    let as_often = seen.into_iter().flat_map(|(lock, mut times)| {
-        times.sort_unstable();
-        std::iter::repeat_n(lock, times[LOOKS / 2])
-    });
-    as_often.collect()
+    let all = most.into_iter();
+    all.flat_map(|(lock, times)| std::iter::repeat_n(lock, times))
+        .collect()
 }
 
 /// One session.
@@ -239,7 +242,7 @@ impl Session for LocalSession {
             looks.push(listing.locks);
             yield_now().await;
         }
-        Ok(median(looks))
+        Ok(seen_at_once(looks))
     }
 
     async fn gone(&mut self) -> DbErr {

@@ -7,8 +7,9 @@ use dlock::{DLockExt, Error, LockPool, Mode};
 use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::suite::{Outcome, soon, waiting};
+use crate::suite::{Outcome, eventually, soon, waiting};
 
 const KEY: i64 = 42;
 pub(super) const ANONYMOUS: &str = "sqlite::memory:";
@@ -161,4 +162,39 @@ async fn no_file_appears() -> Outcome {
     }
     drop(guards);
     Ok(())
+}
+
+/// On a runtime that nobody drives.
+#[test]
+fn a_waiter_that_stands_still_keeps_nobody_out_for_long() -> Outcome {
+    let url = named(&name());
+    let [stands_still, goes_on] = [runtime()?, runtime()?];
+    let (db, held) = goes_on.block_on(async {
+        let db = connect(&url, 1).await;
+        let held = db.dlock(KEY).await?;
+        Ok::<_, Error>((db, held))
+    })?;
+    let _waiting = stands_still.block_on(async {
+        let db = connect(&url, 1).await;
+        let waiter = tokio::spawn({
+            let db = db.clone();
+            async move { db.dlock(KEY).await }
+        });
+        waiting(&db, 1).await?;
+        eventually("it is asked for in turn", async || {
+            Ok(LockPool::of(&db).status().waiting_sessions == 1)
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok::<_, crate::suite::Failure>(waiter)
+    })?;
+    drop(held);
+    goes_on.block_on(async {
+        let got = db.dlock(KEY).timeout(Duration::from_secs(15)).await?;
+        Ok(got.release().await?)
+    })
+}
+
+fn runtime() -> Outcome<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub(super) struct Server {
     /// Whether sessions answer at once.
     pub(super) is_local: bool,
     statements: AtomicU64,
+    most_tries: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -165,6 +166,11 @@ impl Server {
 
     pub(super) fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Of one batch.
+    pub(super) fn most_tries(&self) -> usize {
+        self.most_tries.load(Ordering::Relaxed)
     }
 
     pub(super) fn grants(&self) -> Vec<&'static str> {
@@ -295,6 +301,8 @@ impl Seat {
     }
 
     fn apply(&self, batch: &Batch) -> Answers {
+        let tries = batch.tries.len();
+        self.server.most_tries.fetch_max(tries, Ordering::Relaxed);
         let mut state = self.server.state();
         let releases = batch.releases.iter();
         let releases = releases.map(|request| state.give_back(self.id, request).into());

@@ -42,6 +42,21 @@ async fn requests_that_are_pending_travel_together() {
     );
 }
 
+/// Nobody else gets at the pool while they are made.
+#[tokio::test(start_paused = true)]
+async fn many_tries_are_made_by_and_by_where_sessions_answer_at_once() {
+    let server = Server::local();
+    let pool = server.pool("a", config());
+    let tasks: Vec<_> = (0..500).map(|key| exclusive_later(&pool, key)).collect();
+    let mut guards = Vec::new();
+    for task in tasks {
+        guards.push(task.await.unwrap());
+    }
+    assert_eq!(server.held(), 500);
+    assert!(server.most_tries() > 1, "they were pending");
+    assert!(server.most_tries() <= 32, "{} tries", server.most_tries());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_session_is_spared() {
     let server = Server::new();

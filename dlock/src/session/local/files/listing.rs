@@ -1,6 +1,6 @@
 //! Who holds what, as the operating system tells.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -43,13 +43,10 @@ fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
     let key = PhysicalKey::Name(String::from_utf8_lossy(&text).into());
     let held = |mode, id| ServerLock::held(key.clone(), mode, process(id));
     if let (Owners::Told(table), Some(inode)) = (owners, inode(&file.metadata()?)) {
-        let owners = table
-            .lines()
-            .filter_map(owner)
-            .filter(|owner| owner.inode == inode);
-        return Ok(owners
-            .map(|owner| held(owner.mode, owner.process))
-            .collect());
+        let owners = table.iter().filter_map(|line| owner(line));
+        let owners = owners.filter(|owner| owner.inode == inode);
+        let held = owners.map(|owner| held(owner.mode, owner.process));
+        return Ok(held.collect());
     }
     // An exclusive lock shows by refusing a shared one.
     let free = try_lock(&file, Mode::Shared)?;
@@ -65,18 +62,39 @@ fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
 /// Who holds which file.
 #[derive(PartialEq, Eq)]
 enum Owners {
-    /// Linux tells in `/proc/locks`, piece by piece: what moves meanwhile is missed, or seen twice. <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
-    Told(String),
+    /// The lines of `/proc/locks`, without their numbers.
+    Told(Vec<String>),
     Unknown,
 }
 
 impl Owners {
     fn ask() -> Self {
-        fs::read_to_string("/proc/locks").map_or(Self::Unknown, Self::Told)
+        table().map_or(Self::Unknown, Self::Told)
     }
 }
 
-/// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
+/// Linux only. It is told piece by piece: each is right in itself, but when a lock is added in front meanwhile, the next begins with what the last has ended with.
+/// <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
+fn table() -> io::Result<Vec<String>> {
+    let mut file = File::open("/proc/locks")?;
+    let mut lines: Vec<String> = Vec::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(lines);
+        }
+        let text = String::from_utf8_lossy(&piece[..length]);
+        let next = text.lines().filter_map(|line| line.split_once(' '));
+        let next: Vec<String> = next.map(|(_number, line)| line.to_owned()).collect();
+        let known = (0..=next.len())
+            .rev()
+            .find(|&known| lines.ends_with(&next[..known]));
+        lines.extend_from_slice(&next[known.unwrap_or(0)..]);
+    }
+}
+
+/// A line of it: `FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
 struct Owner {
     inode: u64,
     mode: Mode,
@@ -85,7 +103,7 @@ struct Owner {
 
 fn owner(line: &str) -> Option<Owner> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [_number, "FLOCK", _advisory, access, process, file, ..] = words[..] else {
+    let ["FLOCK", _advisory, access, process, file, ..] = words[..] else {
         return None;
     };
     Some(Owner {
