@@ -102,11 +102,12 @@ impl Files {
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
         let new = &self.workbench;
         let mut file = match create_new(new) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.prepare_directory()?;
-                return Ok(None);
-            }
-            created => created?,
+            Ok(file) => file,
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => return self.prepare_directory().map(|()| None),
+                ErrorKind::AlreadyExists => return fs::remove_file(new).map(|()| None),
+                _ => return Err(error),
+            },
         };
         let _named = Named(new);
         show(&file);
@@ -118,10 +119,13 @@ impl Files {
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
                 // A file system without hard links: it comes to its path empty, and whoever is first locks it.
-                _ => create_new(path).map(|file| {
-                    show(&file);
-                    None
-                }),
+                _ => match create_new(path) {
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+                    created => {
+                        created.iter().for_each(show);
+                        Ok(None)
+                    }
+                },
             },
         }
     }
