@@ -101,7 +101,7 @@ impl Files {
     /// The file is readable, has its text and is locked when it comes to its path. `None`: another one was first, or the directory was gone.
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
         let new = &self.workbench;
-        let mut file = match create_new(new) {
+        let file = match create_new(new) {
             Ok(file) => file,
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => return self.prepare_directory().map(|()| None),
@@ -110,25 +110,29 @@ impl Files {
             },
         };
         let _named = Named(new);
-        show(&file);
-        // For people who look: on a full disk the lock is as good without.
-        drop(file.write_all(text.as_bytes()));
+        inscribe(&file, text);
         try_lock(&file, mode)?;
         match fs::hard_link(new, path) {
             Ok(()) => Ok(Some(file)),
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
-                // A file system without hard links: it comes to its path empty, and whoever is first locks it.
+                // A file system without hard links: it is made at its path, and whoever is first locks it.
                 _ => match create_new(path) {
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
                     created => {
-                        created.iter().for_each(show);
+                        created.iter().for_each(|file| inscribe(file, text));
                         Ok(None)
                     }
                 },
             },
         }
     }
+}
+
+/// For others: who can enter the directory can read it. On a full disk the lock is as good without its text.
+fn inscribe(mut file: &File, text: &str) {
+    show(file);
+    drop(file.write_all(text.as_bytes()));
 }
 
 /// Takes the name away from a file that has come to its path, or never will.
