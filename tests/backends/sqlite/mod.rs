@@ -8,6 +8,7 @@ mod dropping;
 mod fairness;
 mod files;
 mod frozen;
+mod given_up;
 mod keys;
 mod listing;
 mod listing_beside_others;
