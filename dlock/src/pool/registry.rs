@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::task::{Context, Waker};
 
 use super::LockPool;
-use crate::session::{Application, Closed};
+use crate::session::{Application, Closed, is_over};
 
 /// By [`Application::identity`].
 static POOLS: LazyLock<Mutex<HashMap<usize, Entry>>> = LazyLock::new(Default::default);
@@ -20,8 +19,7 @@ struct Entry {
 
 impl Entry {
     fn is_stale(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.closed.as_mut().poll(&mut context).is_ready()
+        is_over(&mut self.closed)
     }
 }
 

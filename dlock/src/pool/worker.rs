@@ -1,5 +1,5 @@
 //! The task that owns one session: takes work from the state, talks to the server, reports. It alone touches the socket, and it finishes its statement whatever
-//! becomes of those who asked for it; only a wait is cut short, when the pool closes, and its session with it.
+//! becomes of those who asked for it. Only a wait is cut short: when the pool closes, and its session with it; and without a server, when nobody waits any more.
 
 use std::sync::Arc;
 use std::time::Duration;

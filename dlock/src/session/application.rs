@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DatabaseConnectionType};
@@ -12,6 +13,12 @@ use crate::error::Error;
 
 /// Resolves when the application's own connection is closed.
 pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Whether it is closed already.
+pub(crate) fn is_over(closed: &mut Closed) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    closed.as_mut().poll(&mut context).is_ready()
+}
 
 /// How sessions are opened: settings of the pool that its connector must know.
 #[derive(Debug, Clone, Copy)]

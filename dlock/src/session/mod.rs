@@ -11,7 +11,7 @@ mod sqlite;
 mod sqlx;
 
 pub use self::application::Connection;
-pub(crate) use self::application::{Application, Closed, ConnectSettings};
+pub(crate) use self::application::{Application, Closed, ConnectSettings, is_over};
 
 use std::any::Any;
 use std::fmt;

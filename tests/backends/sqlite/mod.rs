@@ -14,6 +14,7 @@ mod listing;
 mod listing_beside_others;
 mod memory;
 mod memory_identity;
+mod open_files;
 mod paths;
 mod permissions;
 mod planted;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dlock::{DLockExt, Error};
+use dlock::{DLockExt, Error, LockPool};
 use tokio::time::timeout;
 
 use super::database::Scratch;
@@ -47,6 +47,7 @@ async fn no_link_is_followed() -> Outcome {
     fs::write(&target, "mine")?;
     is_refused(&scratch).await?;
     assert_eq!(fs::read_to_string(&target)?, "mine");
+    assert_eq!(LockPool::of(&scratch.db().await).locks().await?, []);
     Ok(())
 }
 

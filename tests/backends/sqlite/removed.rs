@@ -57,12 +57,14 @@ async fn a_guard_hears_within_the_keepalive_that_its_file_is_gone() -> Outcome {
     for deleted in Deleted::ALL {
         let (scratch, db) = database().await;
         in_one_of(4, KEEPALIVE, async || {
-            let guard = db.dlock(KEY).await?;
+            let (guard, other) = (db.dlock(KEY).await?, db.dlock("other").await?);
             deleted.from(&scratch)?;
             let start = Instant::now();
             soon("the loss", guard.lost()).await?;
             let took = start.elapsed();
             assert!(!guard.is_held());
+            // It is on the same session.
+            soon("the loss", other.lost()).await?;
             let released = guard.release().await;
             assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
             Ok(took)

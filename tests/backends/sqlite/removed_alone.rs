@@ -26,10 +26,14 @@ async fn the_others_of_its_session_are_none_the_worse() -> Outcome {
         (status.counters.lost, status.counters.sessions_lost),
         (1, 0)
     );
-    // Whatever the session would do about it, it has done by now.
-    db.dlock(KEY).await?.release().await?;
-    tokio::task::yield_now().await;
+    // Whatever the session would do about it, it has done before it answers.
+    LockPool::of(&db).locks().await?;
     assert!(other.is_held());
+    let status = LockPool::of(&db).status();
+    assert_eq!(
+        (status.counters.lost, status.counters.sessions_lost),
+        (1, 0)
+    );
     assert_eq!(held(&scratch.lock_file(OTHER_NAME)), 1);
     Ok(other.release().await?)
 }
@@ -48,7 +52,7 @@ async fn who_waits_behind_it_gets_the_lock_for_good() -> Outcome {
     let released = gone.release().await;
     assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
     let next = soon("the lock", next).await???;
-    tokio::task::yield_now().await;
+    LockPool::of(&db).locks().await?;
     assert!(next.is_held());
     assert_eq!(held(&scratch.lock_file(NAME)), 1);
     Ok(next.release().await?)

@@ -33,10 +33,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let words: Vec<&str> = order.split(' ').collect();
         match peer.obey(&words).await {
             Ok(answer) => println!("{answer}"),
-            Err(error) => println!("error {error}"),
+            Err(error) => println!("error {}", with_causes(&*error)),
         }
     }
     std::process::exit(0)
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 struct Peer {

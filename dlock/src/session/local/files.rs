@@ -6,6 +6,8 @@
 //! The directory belongs to whom the database belongs to. Who can enter it can read the files, which is all that it takes to lock them, whoever has created them.
 
 mod listing;
+#[cfg_attr(unix, path = "files/unix.rs")]
+#[cfg_attr(not(unix), path = "files/elsewhere.rs")]
 mod platform;
 
 use std::fmt;

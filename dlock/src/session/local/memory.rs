@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Waker};
 use std::time::Instant;
 
 use sea_orm::DbErr;
@@ -12,7 +11,7 @@ use super::{Hold, LONGEST_TURN, Listing, Place, process};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
-use crate::session::{Application, Closed};
+use crate::session::{Application, Closed, is_over};
 
 /// Every database of this process that has locks here.
 static DATABASES: LazyLock<Mutex<Databases>> = LazyLock::new(Mutex::default);
@@ -68,10 +67,7 @@ impl Memory {
     /// The same locks for the same connection pool.
     pub(crate) fn private(pool: &dyn Application) -> Self {
         let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut context = Context::from_waker(Waker::noop());
-        databases
-            .private
-            .retain(|_, (closed, _)| closed.as_mut().poll(&mut context).is_pending());
+        databases.private.retain(|_, (closed, _)| !is_over(closed));
         let known = databases.private.get(&pool.identity());
         let locks = known
             .and_then(|(_, locks)| locks.upgrade())

@@ -30,10 +30,16 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths?;
-    paths.retain(|path| path.extension().is_none() && path.is_file());
-    Ok(paths)
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        // Not one behind a link.
+        if path.extension().is_none() && entry.file_type()?.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
