@@ -15,17 +15,32 @@ use super::server::{
 
 const CONTENTION: Duration = Duration::from_secs(15);
 
-/// The lines that the server has logged for these sessions.
-async fn logged(pids: &[String]) -> Vec<String> {
-    let prefix = Server::main().await.ask("SHOW log_line_prefix").await;
-    assert!(prefix.contains("[%p]"), "lines without a process: {prefix}");
-    let log = std::fs::read(env("DLOCK_TEST_POSTGRES_LOG")).expect("the server's log");
-    let log = String::from_utf8_lossy(&log);
-    let lines = log.lines().filter(|line| {
-        let of = |pid: &String| line.contains(&format!("[{pid}]"));
-        pids.iter().any(of)
-    });
-    lines.map(str::to_owned).collect()
+/// The server's log from now on: before, others may have had the same process ids.
+struct Log {
+    from: usize,
+}
+
+impl Log {
+    fn begin() -> Self {
+        Self { from: log().len() }
+    }
+
+    /// The lines for these sessions.
+    async fn of(self, pids: &[String]) -> Vec<String> {
+        let prefix = Server::main().await.ask("SHOW log_line_prefix").await;
+        assert!(prefix.contains("[%p]"), "lines without a process: {prefix}");
+        let log = log();
+        let log = String::from_utf8_lossy(&log[self.from..]);
+        let lines = log.lines().filter(|line| {
+            let of = |pid: &String| line.contains(&format!("[{pid}]"));
+            pids.iter().any(of)
+        });
+        lines.map(str::to_owned).collect()
+    }
+}
+
+fn log() -> Vec<u8> {
+    std::fs::read(env("DLOCK_TEST_POSTGRES_LOG")).expect("the server's log")
 }
 
 /// The server processes of an application and of its lock sessions.
@@ -40,6 +55,7 @@ async fn processes(server: &mut Server, application: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn fifteen_seconds_of_waiting_leave_the_log_clean() {
+    let log = Log::begin();
     let (url, application) = application(&url());
     let key = key();
     let mut server = Server::main().await;
@@ -71,12 +87,13 @@ async fn fifteen_seconds_of_waiting_leave_the_log_clean() {
     for ended in waiting.join_all().await {
         ended.unwrap();
     }
-    let lines = logged(&pids).await;
+    let lines = log.of(&pids).await;
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
 #[tokio::test]
 async fn a_wait_that_the_server_refuses_is_not_repeated_without_a_pause() {
+    let log = Log::begin();
     let (database, direct) = scratch_database().await;
     let mut server = Server::at(&direct).await;
     let role = name();
@@ -99,7 +116,7 @@ async fn a_wait_that_the_server_refuses_is_not_repeated_without_a_pause() {
         "{result:?}"
     );
     let pids = processes(&mut server, &application).await;
-    let lines = logged(&pids).await;
+    let lines = log.of(&pids).await;
     let errors = lines.iter().filter(|line| line.contains("ERROR")).count();
     assert!(errors <= 20, "{errors} errors in a second");
     drop_database(&database).await;
@@ -108,6 +125,7 @@ async fn a_wait_that_the_server_refuses_is_not_repeated_without_a_pause() {
 
 #[tokio::test]
 async fn a_wait_in_a_transaction_opens_no_savepoint() {
+    let log = Log::begin();
     let (url, application) = application(&url());
     let db = connect(&url, 1).await;
     let (busy, free) = (key(), key());
@@ -123,7 +141,7 @@ async fn a_wait_in_a_transaction_opens_no_savepoint() {
     assert_eq!(pids.len(), 1);
     txn.rollback().await.unwrap();
 
-    let lines = logged(&pids).await;
+    let lines = log.of(&pids).await;
     assert!(
         lines
             .iter()
