@@ -32,6 +32,8 @@ pub trait DLockExt {
 impl DLockExt for DatabaseConnection {}
 impl DLockExt for DatabaseTransaction {}
 impl DLockExt for LockPool {}
+#[cfg(feature = "mysql")]
+impl DLockExt for sea_orm::sqlx::MySqlPool {}
 #[cfg(feature = "postgres")]
 impl DLockExt for sea_orm::sqlx::PgPool {}
 #[cfg(feature = "sqlite")]

@@ -45,14 +45,16 @@
 //! session/              one session on one server
 //!   mod.rs              the seam: trait Session, trait Connector
 //!   application.rs      the application's connection, which sessions imitate
-//!   sqlx.rs             what the pools of sqlx have in common
+//!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses
+//!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
 //!   postgres.rs         advisory locks
+//!   mysql.rs            user-level locks
 //!   sqlite.rs           names of files
 //!   │
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
@@ -63,7 +65,7 @@
 //! are of a new kind, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
 
 #![cfg_attr(
-    not(any(feature = "postgres", feature = "sqlite")),
+    not(any(feature = "postgres", feature = "mysql", feature = "sqlite")),
     allow(dead_code, reason = "without a database there is nothing to lock on")
 )]
 

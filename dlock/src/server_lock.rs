@@ -19,7 +19,7 @@ pub struct ServerLock {
     pub holder: Holder,
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 impl ServerLock {
     pub(crate) fn held(key: PhysicalKey, mode: Mode, holder: Holder) -> Self {
         Self {
@@ -36,9 +36,10 @@ impl ServerLock {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`. On SQLite the id of the
-    /// process that holds the lock, or 0 where the operating system does not tell.
+    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`; on MySQL and MariaDB its
+    /// connection id, as in `SHOW PROCESSLIST` and for `KILL`. On SQLite the id of the process that holds the lock, or 0 where the operating system does not tell.
     pub session: i64,
-    /// What its application calls itself; on PostgreSQL it ends in `dlock` for a lock session of this library. On SQLite the name of the process, on Linux.
+    /// What its application calls itself. On PostgreSQL it ends in `dlock` for a lock session of this library. On MySQL and MariaDB it is the account and its host,
+    /// and where the server tells also the program and its process: `billing@10.0.0.7 dlock worker[4242]`. On SQLite the name of the process, on Linux.
     pub application: String,
 }

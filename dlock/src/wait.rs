@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
 /// When a request was made, and when it gives up.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,14 @@ impl Wait {
         Self {
             one_try: true,
             ..Self::start(timeout)
+        }
+    }
+
+    /// Gives up at the deadline.
+    pub(crate) async fn bound<T>(&self, coming: impl Future<Output = T>) -> Result<T, Elapsed> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, coming).await,
+            None => Ok(coming.await),
         }
     }
 

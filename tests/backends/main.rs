@@ -1,5 +1,8 @@
 //! Every test that needs a server, one module per backend: `cargo test postgres::`.
 
+mod mariadb;
+mod mysql;
 mod postgres;
 mod sqlite;
 mod suite;
+mod user_locks;

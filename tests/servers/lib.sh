@@ -122,11 +122,11 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=900 install -y --no-install-recommends "$@" >"$RUN/apt.log" 2>&1
 }
 
-# need PROGRAM PACKAGE...: installs the packages unless the program is there
+# need PROGRAM PACKAGE...: installs the packages unless the program, or the file, is there
 need() (
   program=$1
   shift
-  if command -v "$program" >/dev/null; then
+  if [ -e "$program" ] || command -v "$program" >/dev/null; then
     exit 0
   fi
   is_root || die "missing $program; as root: apt-get install ${PACKAGES:-$*}"

@@ -1,5 +1,7 @@
 //! What each database calls things: pure functions from a request to a statement. No I/O; one file per database.
 
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
@@ -12,15 +14,26 @@ use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 
+/// A batch has this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
+pub(crate) const MAX_BATCH: usize = 256;
+
 /// What the layers above must know of a database before they talk to it.
 pub(crate) trait Dialect: Send + Sync {
-    /// The lock's name on the server.
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error>;
+    /// The lock's name on the server; `None` when that depends on a server that is not known yet.
+    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error>;
+
+    /// Whether a lock can be held like this.
+    fn check(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Locks that end with the caller's transaction. The statements take no parameters, since behind a transaction pooler a statement that SeaORM prepares can meet
 /// one of the same name on a server session that others have used; so the answer is a number of rows.
-pub(crate) trait TransactionLocks: Dialect {
+pub(crate) trait TransactionLocks: Send + Sync {
+    /// The lock's name on the server.
+    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error>;
+
     /// One row when the lock is held now, none when somebody else has it.
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String;
 
@@ -68,8 +81,8 @@ pub(crate) fn transaction_locks(
 }
 
 /// The key on a database that knows locks by name.
-#[cfg(feature = "sqlite")]
-pub(crate) fn lock_name(key: &Key, backend: DatabaseBackend) -> Result<PhysicalKey, Error> {
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn lock_name(key: &Key, backend: &'static str) -> Result<std::sync::Arc<str>, Error> {
     use crate::key::KeyRepr;
 
     let text = match key.repr() {
@@ -86,14 +99,26 @@ pub(crate) fn lock_name(key: &Key, backend: DatabaseBackend) -> Result<PhysicalK
         KeyRepr::Int(int) => int.to_string().into(),
         KeyRepr::Pair(..) => {
             return Err(Error::Unsupported {
-                backend: name(backend),
+                backend,
                 feature: "a pair of integers as a key",
                 hint: "write it as text: `format!(\"{a},{b}\")`",
             });
         }
     };
     not_empty(text.as_bytes())?;
-    Ok(PhysicalKey::Name(text))
+    Ok(text)
+}
+
+/// As `b2sum` prints a digest.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+fn hexadecimal(digest: &[u8]) -> String {
+    use std::fmt::Write;
+
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        write!(text, "{byte:02x}").expect("BUG: a string takes everything");
+    }
+    text
 }
 
 /// The empty key is nobody's.
@@ -111,7 +136,7 @@ pub(crate) fn not_empty(key: &[u8]) -> Result<(), Error> {
 pub(crate) fn name(backend: DatabaseBackend) -> &'static str {
     match backend {
         DatabaseBackend::Postgres => "PostgreSQL",
-        DatabaseBackend::MySql => "MySQL",
+        DatabaseBackend::MySql => "MySQL/MariaDB",
         DatabaseBackend::Sqlite => "SQLite",
         _ => "this database",
     }

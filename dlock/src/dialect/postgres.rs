@@ -20,13 +20,17 @@ use crate::mode::Mode;
 pub(crate) struct Postgres;
 
 impl Dialect for Postgres {
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
-        match key.repr() {
-            KeyRepr::Text(text) => hash(text.as_bytes()),
-            KeyRepr::Bytes(bytes) => hash(bytes),
-            KeyRepr::Int(int) => Ok(PhysicalKey::Int(*int)),
-            KeyRepr::Pair(a, b) => Ok(PhysicalKey::Pair(*a, *b)),
-        }
+    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+        physical_key(key).map(Some)
+    }
+}
+
+fn physical_key(key: &Key) -> Result<PhysicalKey, Error> {
+    match key.repr() {
+        KeyRepr::Text(text) => hash(text.as_bytes()),
+        KeyRepr::Bytes(bytes) => hash(bytes),
+        KeyRepr::Int(int) => Ok(PhysicalKey::Int(*int)),
+        KeyRepr::Pair(a, b) => Ok(PhysicalKey::Pair(*a, *b)),
     }
 }
 
@@ -295,6 +299,10 @@ fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
 const WAIT_OUTCOME: &str = "dlock.outcome";
 
 impl TransactionLocks for Postgres {
+    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+        physical_key(key)
+    }
+
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String {
         let lock = Expr::cust(call(Call::TryInTransaction, key, mode));
         text(Query::select().expr(Expr::val(1)).and_where(lock))

@@ -1,32 +1,24 @@
 //! SQLite: it has no locks for applications, so they are files beside the database, named for the keys.
 
-use std::fmt::Write;
-
-use blake2::{Blake2b512, Digest};
-use sea_orm::DatabaseBackend;
-
-use super::{Dialect, lock_name};
+use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
+use blake2::{Blake2b512, Digest};
 
 /// The dialect of SQLite.
 #[derive(Debug)]
 pub(crate) struct Sqlite;
 
 impl Dialect for Sqlite {
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
-        lock_name(key, DatabaseBackend::Sqlite)
+    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+        let name = lock_name(key, "SQLite")?;
+        Ok(Some(PhysicalKey::Name(name)))
     }
 }
 
 /// The file of a lock: the BLAKE2b digest of its name in hexadecimal, as `printf %s NAME | b2sum` prints it.
 pub(crate) fn file_name(key: &PhysicalKey) -> String {
-    let digest = Blake2b512::digest(key.to_string());
-    let mut name = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        write!(name, "{byte:02x}").expect("BUG: a string takes everything");
-    }
-    name
+    hexadecimal(&Blake2b512::digest(key.to_string()))
 }
 
 /// The first row is the main database. sea-query has no words for a pragma, and a `SELECT` from it would wait for whoever locks the database.

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::queue::SessionId;
+use super::sessions::Question;
 use super::state::State;
 use super::{keeper, worker};
 use crate::error::Error;
@@ -20,6 +21,9 @@ pub(crate) const NO_RUNTIME: Error = Error::Unsupported {
     feature: "locks",
     hint: "call from a task of a tokio runtime that has not been shut down",
 };
+
+/// So many runtimes may end under one wait; on one that has ended already, no session can ever be opened.
+pub(crate) const MAX_RUNTIMES: usize = 3;
 
 pub(crate) struct Core {
     state: Mutex<State>,
@@ -58,8 +62,21 @@ impl Core {
         })
     }
 
-    /// What the server will know this key by.
-    pub(crate) fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+    /// What the server will know this key by; if need be, a session is opened to find out.
+    pub(crate) async fn physical_key(self: &Arc<Self>, key: &Key) -> Result<PhysicalKey, Error> {
+        for _ in 0..MAX_RUNTIMES {
+            if let Some(physical) = self.try_physical_key(key)? {
+                return Ok(physical);
+            }
+            let (reply, answer) = oneshot::channel();
+            self.with(|state, now| state.ask(Question::Server(reply), now));
+            // A runtime that ends takes the question with it: it is asked anew on ours.
+            answer.await.unwrap_or(Ok(()))?;
+        }
+        Err(NO_RUNTIME)
+    }
+
+    fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
         // The key itself is checked, too: a namespace makes nothing valid.
         let dialect = self.connector.dialect();
         let plain = dialect.physical_key(key)?;

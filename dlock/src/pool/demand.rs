@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TicketId, Waiter};
-use super::sessions::{Confirm, Inspect};
+use super::sessions::{Confirm, Question};
 use super::state::State;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -267,19 +267,19 @@ impl State {
         }
     }
 
-    /// Hands a question about the server's locks to a session.
-    pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
+    /// Hands a question to a session.
+    pub(crate) fn ask(&mut self, question: Question, now: Instant) {
         if self.closing {
-            return drop(inspect.send(Err(Error::PoolClosed)));
+            return question.refuse(Error::PoolClosed);
         }
         let session = self.session_for_try(|_| false, now);
         match session.and_then(|id| self.sessions.get_mut(&id)) {
             Some(session) => {
-                session.inspections.push(inspect);
+                session.questions.push(question);
                 session.inbox.notify_one();
             }
             None => {
-                self.inspections.push(inspect);
+                self.questions.push(question);
                 self.open_for_demand(now);
             }
         }

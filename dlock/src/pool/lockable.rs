@@ -20,6 +20,13 @@ impl Lockable for sea_orm::DatabaseConnection {
     }
 }
 
+#[cfg(feature = "mysql")]
+impl Lockable for sea_orm::sqlx::MySqlPool {
+    fn lock_pool(&self) -> LockPool {
+        LockPool::of(self)
+    }
+}
+
 #[cfg(feature = "postgres")]
 impl Lockable for sea_orm::sqlx::PgPool {
     fn lock_pool(&self) -> LockPool {
@@ -45,6 +52,8 @@ mod sealed {
 
     impl Sealed for super::LockPool {}
     impl Sealed for sea_orm::DatabaseConnection {}
+    #[cfg(feature = "mysql")]
+    impl Sealed for sea_orm::sqlx::MySqlPool {}
     #[cfg(feature = "postgres")]
     impl Sealed for sea_orm::sqlx::PgPool {}
     #[cfg(feature = "sqlite")]

@@ -27,6 +27,7 @@ use tokio::time::timeout;
 pub use self::builder::LockPoolBuilder;
 pub use self::lockable::Lockable;
 use self::registry::Owner;
+use self::sessions::Question;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
 use crate::error::Error;
@@ -93,7 +94,7 @@ impl LockPool {
     pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
         let core = &self.owner()?.core;
         let (answer, locks) = oneshot::channel();
-        core.with(|state, now| state.inspect(answer, now));
+        core.with(|state, now| state.ask(Question::Locks(answer), now));
         let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
         core.with(|state, _| {
             for lock in &mut locks {
@@ -148,12 +149,11 @@ impl LockPool {
     ) -> Result<Option<Grant>, Error> {
         let owner = self.owner()?;
         let core = Arc::clone(&owner.core);
-        let physical = core.physical_key(key)?;
         let wait = match one_try {
             true => Wait::once(timeout),
             false => Wait::start(timeout.or(core.config.default_timeout)),
         };
-        let grant = ticket::acquire(core, key, physical, mode, wait).await;
+        let grant = ticket::acquire(core, key, mode, wait).await;
         match &grant {
             Ok(Some(grant)) => {
                 let waited = wait.since.elapsed();

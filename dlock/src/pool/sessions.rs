@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -15,8 +16,27 @@ use crate::session::{Batch, Local, Request};
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;
 
-/// Where a listing of the server's locks goes.
-pub(crate) type Inspect = oneshot::Sender<Result<Vec<ServerLock>, Error>>;
+/// Where the answer to a question goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What any session can answer.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// Is there a server? Its kind is known by then.
+    Server(Reply<()>),
+    /// What locks does it know of?
+    Locks(Reply<Vec<ServerLock>>),
+}
+
+impl Question {
+    /// Whoever asked may be gone.
+    pub(crate) fn refuse(self, error: Error) {
+        match self {
+            Self::Server(reply) => drop(reply.send(Err(error))),
+            Self::Locks(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct SessionEntry {
@@ -25,7 +45,8 @@ pub(crate) struct SessionEntry {
     pub(crate) lost: watch::Sender<bool>,
     pub(crate) inbox: Arc<Notify>,
     pub(crate) ready: bool,
-    pub(crate) can_wait: bool,
+    pub(crate) wait_unit: Option<Duration>,
+    pub(crate) heartbeat: Option<Duration>,
     pub(crate) local: Option<Arc<dyn Local>>,
     pub(crate) has_answered: bool,
     pub(crate) last_reply: Instant,
@@ -37,7 +58,7 @@ pub(crate) struct SessionEntry {
     /// Keys whose readers wait for a sign of life.
     pub(crate) probes: Vec<PhysicalKey>,
     pub(crate) wait: Option<WaitOrder>,
-    pub(crate) inspections: Vec<Inspect>,
+    pub(crate) questions: Vec<Question>,
     /// What the current statement releases and tries, and who wants to hear of the releases.
     pub(crate) in_flight: Arc<Batch>,
     pub(crate) confirms: Vec<Option<Confirm>>,
@@ -62,7 +83,8 @@ impl SessionEntry {
             lost,
             inbox: Arc::new(Notify::new()),
             ready: false,
-            can_wait: false,
+            wait_unit: None,
+            heartbeat: None,
             local: None,
             has_answered: false,
             last_reply: now,
@@ -72,7 +94,7 @@ impl SessionEntry {
             tries: VecDeque::new(),
             probes: Vec::new(),
             wait: None,
-            inspections: Vec::new(),
+            questions: Vec::new(),
             in_flight: Arc::default(),
             confirms: Vec::new(),
             held: HashSet::new(),
@@ -101,6 +123,12 @@ impl SessionEntry {
             Some(_) => self.last_ping,
             None => self.last_reply,
         }
+    }
+
+    /// After this long without a sign of life it is asked for one. `reply_timeout` is what it has to answer.
+    pub(crate) fn longest_silence(&self, reply_timeout: Duration) -> Duration {
+        let heartbeat = self.heartbeat.filter(|_| !self.held.is_empty());
+        heartbeat.map_or(reply_timeout, |heartbeat| heartbeat.min(reply_timeout))
     }
 
     /// Holds nothing and has nothing to do.

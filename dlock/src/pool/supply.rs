@@ -8,14 +8,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Hold, Refusal, SessionId};
-use super::sessions::{Inspect, SessionEntry, WaitOrder};
+use super::sessions::{Question, SessionEntry, WaitOrder};
 use super::state::State;
+use crate::dialect::MAX_BATCH;
 use crate::error::{Error, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::session::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session};
-
-/// A statement carries this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
-const MAX_BATCH: usize = 256;
 
 /// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
 const MAX_LOCAL_TRIES: usize = 32;
@@ -29,7 +27,8 @@ pub(crate) enum Job {
     Exchange(Arc<Batch>),
     Wait(Request, Duration),
     Ping,
-    Inspect(Vec<Inspect>),
+    /// Together with the keys that are known here.
+    Answer(Vec<Question>, Vec<PhysicalKey>),
     /// Let others run: this change of the state has done a part of what there is to do.
     Yield,
     /// Look at the socket until something comes in, at most until then.
@@ -44,12 +43,13 @@ impl State {
             return;
         };
         session.ready = true;
-        session.can_wait = opened.can_wait();
+        session.wait_unit = opened.wait_unit();
+        session.heartbeat = opened.heartbeat();
         session.local = opened.local();
         session.last_reply = now;
         session.last_ping = now;
         session.idle_since = now;
-        session.inspections.append(&mut self.inspections);
+        session.questions.append(&mut self.questions);
         self.counters.sessions_opened += 1;
         self.refused_until = None;
         self.assign(now);
@@ -106,8 +106,9 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
-        if !session.inspections.is_empty() {
-            return Job::Inspect(std::mem::take(&mut session.inspections));
+        if !session.questions.is_empty() {
+            let questions = std::mem::take(&mut session.questions);
+            return Job::Answer(questions, self.keys.keys().cloned().collect());
         }
         if let Some(order) = session.wait.take() {
             let key = &order.request.key;
@@ -121,12 +122,17 @@ impl State {
             let left = queue
                 .last_deadline()
                 .map(|last| last.saturating_duration_since(now));
-            let job = Job::Wait(order.request.clone(), slice.min(left.unwrap_or(slice)));
+            let slice = slice.min(left.unwrap_or(slice));
+            let slice = in_units(slice, session.wait_unit.unwrap_or_default());
+            let job = Job::Wait(order.request.clone(), slice);
             session.wait = Some(order);
             return job;
         }
         let idle_until = after(session.idle_since, self.config.idle_timeout);
-        let ping_at = after(session.last_proof(), self.config.reply_timeout());
+        let ping_at = after(
+            session.last_proof(),
+            session.longest_silence(self.config.reply_timeout()),
+        );
         if session.held.is_empty() && (self.closing || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
@@ -387,6 +393,15 @@ impl State {
         }
         (!batch.is_empty()).then_some(batch)
     }
+}
+
+/// Rounded up; a unit of zero is none.
+fn in_units(duration: Duration, unit: Duration) -> Duration {
+    if unit.is_zero() {
+        return duration;
+    }
+    let units = duration.as_nanos().div_ceil(unit.as_nanos());
+    unit.saturating_mul(units.try_into().unwrap_or(u32::MAX))
 }
 
 /// A clock cannot hold every duration that a setting can.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
-use super::core::{Core, NO_RUNTIME};
+use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use crate::error::Error;
@@ -17,9 +17,6 @@ use crate::wait::Wait;
 
 /// A wait that lasts this long is worth a line in the log.
 const LONG_WAIT: Duration = Duration::from_secs(10);
-
-/// So many runtimes may end under one wait; on one that has ended already, no session can ever be opened.
-const MAX_RUNTIMES: usize = 3;
 
 /// One lock on one hold; gives it back when it is dropped.
 #[derive(Debug)]
@@ -76,12 +73,21 @@ impl Drop for Grant {
 pub(crate) async fn acquire(
     core: Arc<Core>,
     name: &Key,
-    key: PhysicalKey,
     mode: Mode,
     wait: Wait,
 ) -> Result<Option<Grant>, Error> {
     // Without a runtime there is no clock to wait by.
     Handle::try_current().map_err(|_| NO_RUNTIME)?;
+    let timed_out = |_elapsed| {
+        core.with(|state, _| state.counters.timeouts += 1);
+        Error::Timeout {
+            key: name.clone(),
+            waited: wait.since.elapsed(),
+        }
+    };
+    core.connector.dialect().check(mode)?;
+    let key = wait.bound(core.physical_key(name)).await;
+    let key = key.map_err(timed_out)??;
     for _ in 0..MAX_RUNTIMES {
         let (id, reply) = core.with(|state, now| state.enqueue(name, &key, mode, wait, now))?;
         let mut ticket = Ticket {
@@ -96,13 +102,9 @@ pub(crate) async fn acquire(
             Ok(Ok(Err(Refusal::Failed(error)))) => return Err(error),
             // The pool's runtime has ended: the next turn starts it on ours.
             Ok(Err(_channel_gone)) => {}
-            Err(_elapsed) => {
+            Err(elapsed) => {
                 drop(ticket);
-                core.with(|state, _| state.counters.timeouts += 1);
-                return Err(Error::Timeout {
-                    key: name.clone(),
-                    waited: wait.since.elapsed(),
-                });
+                return Err(timed_out(elapsed));
             }
         }
     }
@@ -135,10 +137,7 @@ impl Ticket {
             tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
             reply.await
         };
-        let answer = match wait.deadline {
-            Some(deadline) => timeout_at(deadline, answer).await?,
-            None => answer.await,
-        };
+        let answer = wait.bound(answer).await?;
         self.reply = None;
         Ok(answer)
     }

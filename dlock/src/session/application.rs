@@ -24,7 +24,7 @@ pub(crate) fn is_over(closed: &mut Closed) -> bool {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     not(feature = "postgres"),
-    allow(dead_code, reason = "SQLite has no server to tell")
+    allow(dead_code, reason = "the others need less")
 )]
 pub(crate) struct ConnectSettings {
     pub(crate) keepalive: Duration,
@@ -56,6 +56,8 @@ pub(crate) trait Application {
 pub trait Connection: sealed::Connection {}
 
 impl Connection for DatabaseConnection {}
+#[cfg(feature = "mysql")]
+impl Connection for sea_orm::sqlx::MySqlPool {}
 #[cfg(feature = "postgres")]
 impl Connection for sea_orm::sqlx::PgPool {}
 #[cfg(feature = "sqlite")]
@@ -78,6 +80,10 @@ pub(crate) mod sealed {
 impl sealed::Connection for DatabaseConnection {
     fn application(&self) -> Result<&dyn Application, Error> {
         match &self.inner {
+            #[cfg(feature = "mysql")]
+            DatabaseConnectionType::SqlxMySqlPoolConnection(_) => {
+                Ok(self.get_mysql_connection_pool())
+            }
             #[cfg(feature = "postgres")]
             DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
                 Ok(self.get_postgres_connection_pool())
@@ -98,7 +104,7 @@ impl sealed::Connection for DatabaseConnection {
             _ => Err(Error::Unsupported {
                 backend: "this kind of `DatabaseConnection`",
                 feature: "locks",
-                hint: "this version of dlock locks on PostgreSQL (feature `postgres`) and SQLite (feature `sqlite`), both by sqlx",
+                hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx",
             }),
         }
     }

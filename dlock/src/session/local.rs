@@ -206,8 +206,8 @@ impl Drop for Turn<'_> {
 
 #[async_trait]
 impl Session for LocalSession {
-    fn can_wait(&self) -> bool {
-        true
+    fn wait_unit(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
     }
 
     fn local(&self) -> Option<Arc<dyn Local>> {
@@ -232,7 +232,7 @@ impl Session for LocalSession {
         Ok(())
     }
 
-    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
         let mut looks = Vec::new();
         while looks.len() < LOOKS {
             let listing = self.0.place.listing()?;

@@ -3,11 +3,13 @@
 mod application;
 #[cfg(feature = "sqlite")]
 mod local;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod sqlx;
 
 pub use self::application::Connection;
@@ -77,8 +79,13 @@ impl From<bool> for Answer {
 /// One session on the server. Only a task of the pool owns one. An error of any method means that its state is unknown: it is dropped, and its locks with it.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
-    fn can_wait(&self) -> bool;
+    /// The length of a [`wait`](Self::wait) is a multiple of this; `None` where the server cannot wait, so that the pool tries again and again.
+    fn wait_unit(&self) -> Option<Duration>;
+
+    /// For this long the session may be silent while it holds anything, where [`gone`](Self::gone) sees nothing.
+    fn heartbeat(&self) -> Option<Duration> {
+        None
+    }
 
     /// What needs no task, where there is no server in between: from then on it is used in the place of [`exchange`](Self::exchange).
     fn local(&self) -> Option<Arc<dyn Local>> {
@@ -88,15 +95,15 @@ pub(crate) trait Session: Send {
     /// One round trip, unless the server refuses something.
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
 
-    /// Waits on the server for about `slice`. The session holds nothing before, and nothing but this lock afterwards, if the answer is yes.
+    /// Waits on the server for `slice` at most. The session holds nothing before, and nothing but this lock afterwards, if the answer is yes.
     /// Cancel safe where there is a [`local`](Self::local).
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr>;
 
     /// A round trip that proves that the session lives.
     async fn ping(&mut self) -> Result<(), DbErr>;
 
-    /// Every lock that the server knows of. Here only a [`DbErr::Conn`] is an end of the session.
-    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr>;
+    /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.
+    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
 
     /// Resolves when the idle session turns out to be gone; never resolves where that cannot be seen. Cancel safe.
     async fn gone(&mut self) -> DbErr;
@@ -119,6 +126,7 @@ pub(crate) trait Local: fmt::Debug + Send + Sync {
 /// Opens sessions.
 #[async_trait]
 pub(crate) trait Connector: Any + Send + Sync {
+    /// As far as the server is known: from the first session on for certain.
     fn dialect(&self) -> &'static dyn Dialect;
 
     /// Opens a session and makes sure that locks on it mean something.

@@ -2,7 +2,6 @@
 
 mod connect;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
+use super::sqlx::open::db;
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::postgres::{self as dialect, Arm};
 use crate::key::PhysicalKey;
@@ -24,14 +24,6 @@ fn code(error: &sqlx::Error) -> Option<&str> {
     {
         Some(error) => Some(error.code()),
         None => None,
-    }
-}
-
-fn db(error: sqlx::Error) -> DbErr {
-    let error = Arc::new(error);
-    match &*error {
-        sqlx::Error::Database(_) => DbErr::Query(RuntimeErr::SqlxError(error)),
-        _ => DbErr::Conn(RuntimeErr::SqlxError(error)),
     }
 }
 
@@ -145,8 +137,8 @@ fn explained(error: sqlx::Error) -> DbErr {
 
 #[async_trait]
 impl Session for PgSession {
-    fn can_wait(&self) -> bool {
-        self.can_wait
+    fn wait_unit(&self) -> Option<Duration> {
+        self.can_wait.then_some(Duration::ZERO)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
@@ -186,7 +178,7 @@ impl Session for PgSession {
         self.row(dialect::ping()).await.map(drop).map_err(db)
     }
 
-    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
         let query = sqlx::query(AssertSqlSafe(dialect::locks()));
         let connection = self.connection().await.map_err(db)?;
         let rows = query.fetch_all(connection).await.map_err(db)?;

@@ -1,5 +1,8 @@
 //! What every driver of sqlx has in common: a pool of sqlx as the application's connection.
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod open;
+
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +22,7 @@ pub(super) trait Driver: Database {
     fn latest(connector: &Self::Connector) -> &Latest<Self>;
 }
 
-type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
+pub(super) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 
 /// What the application connects with, as far as is known.
 pub(super) struct Latest<DB: Database>(Mutex<Arc<Options<DB>>>);

@@ -1,23 +1,21 @@
 //! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
 
-use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
-use sea_orm::{DbErr, RuntimeErr};
-use tokio::time::{Instant, sleep, timeout};
+use sea_orm::sqlx::{self, ConnectOptions, Row};
 
-use super::{PgSession, code, db};
+use super::{PgSession, code};
 use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
+use crate::session::sqlx::open::{
+    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, refused,
+    set_all,
+};
 use crate::session::sqlx::{Driver, Latest};
 use crate::session::{ConnectSettings, Connector, Session};
-
-/// How long a server that refuses connections may take to come (back) up.
-const STARTUP: Duration = Duration::from_secs(5);
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct PgConnector {
@@ -29,22 +27,12 @@ pub(crate) struct PgConnector {
     keepalive: Duration,
 }
 
-type Setting = (&'static str, String);
-
 impl PgConnector {
     fn new(pool: &PgPool, settings: ConnectSettings) -> Self {
         let ConnectSettings {
             keepalive,
             trust_session_pooling,
         } = settings;
-        // A session of the application's may be recycled, counted and cleaned (`DISCARD ALL` frees the locks); a lock session may not.
-        let options = (pool.options().clone())
-            .max_connections(1)
-            .min_connections(0)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .after_release(|_, _| Box::pin(async { Ok(true) }));
         let seconds = keepalive.as_secs().clamp(1, 3600);
         let probe = (seconds / 3).max(1);
         let settings = vec![
@@ -61,7 +49,7 @@ impl PgConnector {
             ("tcp_user_timeout", (2000 * seconds).to_string()),
         ];
         Self {
-            pool: options,
+            pool: for_one_session(pool),
             latest: Latest::of(pool),
             trust_session_pooling,
             settings,
@@ -99,73 +87,30 @@ impl Connector for PgConnector {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let token = format!("{:032x}", fastrand::u128(..));
         let options = self.options(&token);
-        let opened = tokio::select! {
-            opened = PgSession::open(self.pool.clone(), options.clone()) => opened,
-            error = cannot_connect(&options, self.keepalive) => Err(error),
-        };
-        let mut session = Box::new(opened.map_err(refused)?);
-        match timeout(self.keepalive, session.check(&token, self)).await {
-            Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => {
-                session.close().await;
-                Err(error)
-            }
-            Err(_elapsed) => {
-                session.close().await;
-                Err(Phase::Connect.failed(db(silent(self.keepalive))))
-            }
-        }
+        let opening = PgSession::open(self.pool.clone(), options.clone());
+        let opened = connect::<sqlx::Postgres, _>(opening, &options, is_starting, self.keepalive);
+        let mut session = opened.await.map_err(|error| match is_poolers(&error) {
+            true => POOLER,
+            false => refused(error),
+        })?;
+        let checked = in_time(self.keepalive, session.check(&token, self)).await;
+        keep_if(checked, session).await
     }
 }
 
-/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason.
-/// Not before a second has passed, since it takes a connection of its own.
-async fn cannot_connect(options: &PgConnectOptions, limit: Duration) -> sqlx::Error {
-    let patience = Instant::now() + STARTUP;
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let probe = timeout(limit, options.connect()).await;
-        match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
-            Ok(probe) => {
-                // The server is well, so it is this one connection that is stuck, or the application's hook.
-                drop(timeout(limit, probe.close()).await);
-                sleep(limit).await;
-                return sqlx::Error::PoolTimedOut;
-            }
-            Err(error) if is_starting(&error) && Instant::now() < patience => {}
-            Err(error) => return error,
-        }
-    }
-}
+/// The server starts or stops. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const CANNOT_CONNECT_NOW: &str = "57P03";
 
-/// Refused by the operating system, or by a server that starts or stops (57P03).
 fn is_starting(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(io) => io.kind() == io::ErrorKind::ConnectionRefused,
-        other => code(other) == Some("57P03"),
-    }
+    nobody_listens(error) || code(error) == Some(CANNOT_CONNECT_NOW)
 }
 
 /// A proxy that knows no start-up option of ours says so in words.
-fn refused(error: sqlx::Error) -> Error {
-    let pooler = error.as_database_error().is_some_and(|error| {
+fn is_poolers(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
         let message = error.message();
         message.contains("startup parameter") || message.contains(dialect::SESSION_TOKEN)
-    });
-    match error {
-        _ if pooler => POOLER,
-        sqlx::Error::PoolTimedOut => Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(
-            "the server accepts connections, but no session came up in time: the connection's after_connect hook fails (sqlx logs why) or \
-             takes too long, or this one connection was cut off"
-                .to_owned(),
-        ))),
-        error => Phase::Connect.failed(db(error)),
-    }
-}
-
-fn silent(limit: Duration) -> sqlx::Error {
-    let message = format!("no answer from the server within {limit:?}");
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+    })
 }
 
 const POOLER: Error = Error::Unsupported {
@@ -225,29 +170,12 @@ impl PgSession {
         };
         let mut settings = connector.settings.clone();
         settings.push(("application_name", name));
-        self.set_all(&settings).await.map_err(failed)
+        set_all(self, &settings).await.map_err(failed)
     }
+}
 
-    /// An older server lacks some settings, another platform refuses some: the lock is sound without them.
-    async fn set_all(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
-        if self.set(settings).await? {
-            return Ok(());
-        }
-        for setting in settings {
-            if !self.set(std::slice::from_ref(setting)).await? {
-                let (setting, value) = setting;
-                tracing::debug!(setting, value, "dlock: setting refused by the server");
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the server took them all.
-    async fn set(&mut self, settings: &[Setting]) -> Result<bool, sqlx::Error> {
-        match self.row(dialect::set_session(settings)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_database_error().is_some() => Ok(false),
-            Err(error) => Err(error),
-        }
+impl Configure for PgSession {
+    async fn set(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
+        self.row(dialect::set_session(settings)).await.map(drop)
     }
 }

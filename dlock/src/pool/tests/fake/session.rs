@@ -24,9 +24,9 @@ pub(super) struct FakeConnector {
 struct FakeDialect;
 
 impl Dialect for FakeDialect {
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
         match key.repr() {
-            KeyRepr::Int(int) => Ok(PhysicalKey::Int(*int)),
+            KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
             _ => panic!("the fake has numbers only: {key}"),
         }
     }
@@ -153,8 +153,8 @@ impl Drop for Queued<'_> {
 
 #[async_trait]
 impl Session for FakeSession {
-    fn can_wait(&self) -> bool {
-        self.0.server.can_wait
+    fn wait_unit(&self) -> Option<Duration> {
+        self.0.server.can_wait.then_some(Duration::ZERO)
     }
 
     fn local(&self) -> Option<Arc<dyn Local>> {
@@ -227,7 +227,7 @@ impl Session for FakeSession {
         self.0.check()
     }
 
-    async fn locks(&mut self) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
         Ok(Vec::new())
     }
 

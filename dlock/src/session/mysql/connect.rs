@@ -1,0 +1,170 @@
+//! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
+
+use super::{MySqlSession, has_number};
+use crate::dialect::Dialect;
+use crate::dialect::mysql::{self as dialect, MySql};
+use crate::error::{Error, Phase};
+use crate::session::sqlx::open::{
+    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, refused,
+    set_all,
+};
+use crate::session::sqlx::{Driver, Latest};
+use crate::session::{ConnectSettings, Connector, Session};
+
+/// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
+pub(crate) struct MySqlConnector {
+    pool: MySqlPoolOptions,
+    latest: Latest<sqlx::MySql>,
+    /// Known with the first session.
+    server: OnceLock<MySql>,
+    keepalive: Duration,
+}
+
+impl Driver for sqlx::MySql {
+    type Connector = MySqlConnector;
+
+    fn connector(pool: &MySqlPool, settings: ConnectSettings) -> MySqlConnector {
+        MySqlConnector {
+            pool: for_one_session(pool),
+            latest: Latest::of(pool),
+            server: OnceLock::new(),
+            keepalive: settings.keepalive,
+        }
+    }
+
+    fn latest(connector: &MySqlConnector) -> &Latest<Self> {
+        &connector.latest
+    }
+}
+
+#[async_trait]
+impl Connector for MySqlConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        dialect::names(self.server.get().copied())
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        let options = (*self.latest.options()).clone().disable_statement_logging();
+        let pool = self.pool.clone().connect_lazy_with(options.clone());
+        let opening = async { Ok(pool.acquire().await?.detach()) };
+        let opened = connect::<sqlx::MySql, _>(opening, &options, is_starting, self.keepalive);
+        let mut session = MySqlSession {
+            connection: opened.await.map_err(refused)?,
+            server: MySql::MySql,
+            id: 0,
+        };
+        let checked = in_time(self.keepalive, session.check(self)).await;
+        keep_if(checked, session).await
+    }
+}
+
+/// The server shuts down. <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
+const SHUTTING_DOWN: u16 = 1053;
+
+fn is_starting(error: &sqlx::Error) -> bool {
+    nobody_listens(error) || has_number(error, &[SHUTTING_DOWN])
+}
+
+const UNKNOWN_VARIABLE: u16 = 1193;
+
+/// In the server's own order: the first that is on is named.
+const REFUSED_WHERE_ON: [(&str, Error); 3] = [
+    (
+        "wsrep_on",
+        Error::Unsupported {
+            backend: "a node of a Galera cluster",
+            feature: "locks",
+            hint: "`GET_LOCK` excludes nobody on the other nodes: use a server that is not part of a cluster for locks",
+        },
+    ),
+    ("read_only", REPLICA),
+    ("innodb_read_only", REPLICA),
+];
+
+const REPLICA: Error = Error::Unsupported {
+    backend: "a read-only MySQL or MariaDB server, like a replica",
+    feature: "locks",
+    hint: "its locks exclude nobody on the primary: connect to the primary",
+};
+
+const ANOTHER_KIND: Error = Error::Unsupported {
+    backend: "a MariaDB server where MySQL was before, or the other way round,",
+    feature: "the same lock names",
+    hint: "connect anew, or restart the service",
+};
+
+impl MySqlSession {
+    /// Is this a server whose locks count, and the kind that it was? Then the session gets its settings.
+    async fn check(&mut self, connector: &MySqlConnector) -> Result<(), Error> {
+        let failed = |error| Phase::Connect.failed(db(error));
+        for (variable, refusal) in REFUSED_WHERE_ON {
+            if self.is_on(variable).await.map_err(failed)? {
+                return Err(refusal);
+            }
+        }
+        let version = self.row(dialect::version()).await;
+        let version: String = version.and_then(|row| row.try_get(0)).map_err(failed)?;
+        self.server = MySql::of_version(&version);
+        if *connector.server.get_or_init(|| self.server) != self.server {
+            return Err(ANOTHER_KIND);
+        }
+        self.prepare(connector.keepalive).await.map_err(failed)
+    }
+
+    async fn is_on(&mut self, variable: &str) -> Result<bool, sqlx::Error> {
+        match self.row(dialect::variable(variable)).await {
+            Ok(row) => Ok(dialect::is_on(row.try_get(0)?)),
+            Err(error) if has_number(&error, &[UNKNOWN_VARIABLE]) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn prepare(&mut self, keepalive: Duration) -> Result<(), sqlx::Error> {
+        self.id = self.row(dialect::ping()).await?.try_get(0)?;
+        sqlx::raw_sql(dialect::NAMES)
+            .execute(&mut self.connection)
+            .await?;
+        sqlx::query(dialect::MARK)
+            .persistent(false)
+            .bind(program())
+            .execute(&mut self.connection)
+            .await?;
+        // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
+        let silence = keepalive
+            .as_secs()
+            .saturating_mul(40)
+            .clamp(60, 24 * 60 * 60);
+        let statement_limit = match self.server {
+            MySql::MySql => "max_execution_time",
+            MySql::MariaDb => "max_statement_time",
+        };
+        let settings = [
+            ("wait_timeout", silence.to_string()),
+            ("autocommit", "1".into()),
+            (statement_limit, "0".into()),
+        ];
+        set_all(self, &settings).await
+    }
+}
+
+impl Configure for MySqlSession {
+    async fn set(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
+        let set = AssertSqlSafe(dialect::set_session(settings));
+        let done = sqlx::raw_sql(set).execute(&mut self.connection).await;
+        done.map(drop)
+    }
+}
+
+/// This program and its process, `worker[4242]`.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}[{}]", std::process::id())
+}

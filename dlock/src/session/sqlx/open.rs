@@ -1,0 +1,157 @@
+//! How a session on a server is opened: like one of the application's, and when that fails, with the reason.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Database, Pool};
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Options;
+use crate::error::{Error, Phase};
+use crate::session::Session;
+
+/// How long a server that refuses connections may take to come (back) up.
+const STARTUP: Duration = Duration::from_secs(5);
+
+pub(in crate::session) fn db(error: sqlx::Error) -> DbErr {
+    let error = Arc::new(error);
+    match &*error {
+        sqlx::Error::Database(_) => DbErr::Query(RuntimeErr::SqlxError(error)),
+        _ => DbErr::Conn(RuntimeErr::SqlxError(error)),
+    }
+}
+
+/// The application's options for one connection that stays. One of its own may be recycled, counted and cleaned (`DISCARD ALL` frees the locks).
+pub(in crate::session) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptions<DB> {
+    (application.options().clone())
+        .max_connections(1)
+        .min_connections(0)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_release(|_, _| Box::pin(async { Ok(true) }))
+}
+
+/// Opens a session, or says why it cannot be opened.
+pub(in crate::session) async fn connect<DB: Database, S>(
+    opening: impl Future<Output = Result<S, sqlx::Error>>,
+    options: &Options<DB>,
+    is_starting: fn(&sqlx::Error) -> bool,
+    limit: Duration,
+) -> Result<S, sqlx::Error>
+where
+    Options<DB>: ConnectOptions,
+{
+    tokio::select! {
+        opened = opening => opened,
+        error = cannot_connect::<DB>(options, is_starting, limit) => Err(error),
+    }
+}
+
+/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason.
+/// Not before a second has passed, since it takes a connection of its own.
+async fn cannot_connect<DB: Database>(
+    options: &Options<DB>,
+    is_starting: fn(&sqlx::Error) -> bool,
+    limit: Duration,
+) -> sqlx::Error {
+    let patience = Instant::now() + STARTUP;
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let probe = timeout(limit, options.connect()).await;
+        match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
+            Ok(probe) => {
+                // The server is well, so it is this one connection that is stuck, or the application's hook.
+                drop(timeout(limit, probe.close()).await);
+                sleep(limit).await;
+                return sqlx::Error::PoolTimedOut;
+            }
+            Err(error) if is_starting(&error) && Instant::now() < patience => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Nobody listens yet, as far as the operating system knows.
+pub(in crate::session) fn nobody_listens(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+pub(in crate::session) fn refused(error: sqlx::Error) -> Error {
+    Phase::Connect.failed(match error {
+        sqlx::Error::PoolTimedOut => DbErr::Conn(RuntimeErr::Internal(
+            "the server accepts connections, but no session came up in time: the connection's after_connect hook fails (sqlx logs why) or \
+             takes too long, or this one connection was cut off"
+                .to_owned(),
+        )),
+        error => db(error),
+    })
+}
+
+/// What the server must answer in time.
+pub(in crate::session) async fn in_time(
+    limit: Duration,
+    check: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let silent = |_elapsed| Phase::Connect.failed(db(silent(limit)));
+    timeout(limit, check).await.map_err(silent)?
+}
+
+/// A session is used only when its check has passed; otherwise it is closed.
+pub(in crate::session) async fn keep_if(
+    checked: Result<(), Error>,
+    session: impl Session + 'static,
+) -> Result<Box<dyn Session>, Error> {
+    let session = Box::new(session);
+    match checked {
+        Ok(()) => Ok(session),
+        Err(error) => {
+            session.close().await;
+            Err(error)
+        }
+    }
+}
+
+fn silent(limit: Duration) -> sqlx::Error {
+    let message = format!("no answer from the server within {limit:?}");
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+}
+
+/// A setting of the session and its value.
+pub(in crate::session) type Setting = (&'static str, String);
+
+/// A session that has settings.
+pub(in crate::session) trait Configure {
+    /// All of them or none.
+    fn set(&mut self, settings: &[Setting])
+    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// An older server lacks some settings, another platform refuses some: the lock is sound without them.
+pub(in crate::session) async fn set_all(
+    session: &mut impl Configure,
+    settings: &[Setting],
+) -> Result<(), sqlx::Error> {
+    if accepted(session.set(settings).await)? {
+        return Ok(());
+    }
+    for setting in settings {
+        if !accepted(session.set(std::slice::from_ref(setting)).await)? {
+            let (setting, value) = setting;
+            tracing::debug!(setting, value, "dlock: setting refused by the server");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the server took it.
+fn accepted(set: Result<(), sqlx::Error>) -> Result<bool, sqlx::Error> {
+    match set {
+        Ok(()) => Ok(true),
+        Err(error) if error.as_database_error().is_some() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

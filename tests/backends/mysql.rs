@@ -1,0 +1,6 @@
+//! MySQL.
+
+use crate::suite::contract;
+use crate::user_locks::{MySql, UserLocks};
+
+contract!(UserLocks<MySql>);

@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# What mariadb.sh and mysql.sh share; they source it.
+#
+# A script sets NAME and PORT and defines
+#   fetch        gets the programs, sets SERVER and CLIENT, two arrays
+#   create_data  fills the empty $DATA, as $ACCOUNT
+# and calls `main "$@"`.
+: "${NAME:?}" "${PORT:?}" "${RUN:?}"
+FOLDER=$RUN/$NAME
+DATA=$FOLDER/data
+LOG=$FOLDER/log.err # MariaDB insists on the ending
+
+# the account is Debian's, if it is there
+ACCOUNT=$(account mysql)
+
+up() { alive "$FOLDER/pid" && answers "$PORT"; }
+
+# The account without a name stands for every name: so a test tells its applications apart. Without a password, since
+# MySQL wants passwords through TLS or RSA.
+write_init() {
+  cat >"$FOLDER/init.sql" <<'SQL'
+CREATE DATABASE IF NOT EXISTS dlock;
+CREATE USER IF NOT EXISTS ''@'%';
+GRANT ALL ON *.* TO ''@'%' WITH GRANT OPTION;
+SQL
+}
+
+launch() (
+  cd /
+  # shellcheck disable=SC2086 # DBOPTS are words
+  as "$ACCOUNT" "${SERVER[@]}" --datadir="$DATA" --port="$PORT" --bind-address=127.0.0.1 --socket="$FOLDER/socket" \
+    --pid-file="$FOLDER/pid" --log-error="$LOG" --init-file="$FOLDER/init.sql" --skip-name-resolve \
+    --innodb-flush-log-at-trx-commit=0 --max-connections=500 ${DBOPTS:-} >/dev/null 2>&1 </dev/null &
+)
+
+client() { "${CLIENT[@]}" --no-defaults -h127.0.0.1 -P"$PORT" -udlock "$@"; }
+
+start() {
+  if up; then
+    say "already up on port $PORT"
+    return
+  fi
+  fetch
+  mkdir -p "$FOLDER"
+  write_init
+  own "$ACCOUNT" "$FOLDER"
+  if [ ! -d "$DATA/mysql" ]; then
+    say "creating $DATA"
+    rm -rf "$DATA"
+    create_data
+  fi
+  require_free "$PORT"
+  launch
+  wait_for 90 client -e 'SELECT 1' || die_with "$LOG" "start failed; '$0 wipe' gives it fresh data"
+  say "up: $(url)"
+}
+
+stop() {
+  stop_pid "$FOLDER/pid" TERM 60
+  say stopped
+}
+
+url() { echo "mysql://dlock@127.0.0.1:$PORT/dlock"; }
+
+version() {
+  fetch
+  client -Ne 'SELECT version()' "$@" 2>/dev/null
+}
+
+main() {
+  case ${1:-} in
+    start) start ;;
+    stop) stop ;;
+    status) up ;;
+    url) url ;;
+    version) version ;;
+    wipe)
+      stop
+      rm -rf "$FOLDER"
+      ;;
+    *) die "start|stop|status|url|version|wipe" ;;
+  esac
+}
