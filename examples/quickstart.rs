@@ -3,6 +3,7 @@
 //! ```console
 //! $ cargo run --example quickstart
 //! $ DATABASE_URL=postgres://me:secret@localhost/mine cargo run --example quickstart
+//! $ DATABASE_URL=mysql://me:secret@localhost/mine cargo run --example quickstart
 //! ```
 //!
 //! The counter is a table of its own, which is dropped at the end; without `DATABASE_URL` it is in a SQLite database in a temporary folder. Beside a SQLite database of

@@ -7,14 +7,19 @@ use std::sync::Arc;
 /// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
 ///
 /// The same key means the same lock in every process on the same database, and, where it has that database, in Python's sqlalchemy-dlock 0.8.1.
-/// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL.
+/// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL, and one elsewhere.
 ///
 /// | database | text, bytes | integer | pair |
 /// |---|---|---|---|
 /// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
+/// | MySQL, MariaDB | itself; bytes must be UTF-8 text. What the server would refuse or cut is hashed: see below | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 /// | SQLite | itself, of any length; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 ///
 /// The empty text is [`Error::InvalidKey`](crate::Error::InvalidKey).
+///
+/// [MySQL](https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html) takes names of up to 64 characters, none of which has four bytes in UTF-8 (as emoji have), and does not tell
+/// upper from lower case; MariaDB takes 192 bytes, and tells. Both end a name at a NUL. A name beyond that becomes its BLAKE2b digest of 32 bytes in hexadecimal, as
+/// `printf %s NAME | b2sum -l 256` prints it.
 ///
 /// ```
 /// use dlock::Key;

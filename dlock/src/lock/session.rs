@@ -60,7 +60,7 @@ impl<'a, C> DLock<'a, C> {
         }
     }
 
-    /// Many holders at once, as long as nobody holds it exclusively.
+    /// Many holders at once, as long as nobody holds it exclusively. On MySQL and MariaDB that is [`Error::Unsupported`], said by whatever takes the lock.
     pub fn shared(mut self) -> Self {
         self.mode = Mode::Shared;
         self.acquire = None;

@@ -44,7 +44,7 @@ impl<'a> LockPoolBuilder<'a> {
         }
     }
 
-    /// Prefixes every key with `{namespace}:`, so that services that share a database do not meet by accident. Default: none, as in Python.
+    /// Prefixes every key with `{namespace}:`, so that services that share a database (on MySQL and MariaDB: a server) do not meet by accident. Default: none, as in Python.
     ///
     /// Integers and pairs become text by it (`billing:42`, `billing:7,42`) and are hashed like text.
     ///
@@ -98,7 +98,9 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// A session whose network goes silent is given up after this long, and its guards report the loss. Default 15 s, at least 100 ms.
     ///
-    /// It is also the TCP keepalive that the server is asked to use towards us, so that a host that disappears does not keep its locks. On SQLite the time within
+    /// The server is asked to notice by it that our host has disappeared, so that its locks do not stay: on PostgreSQL it is the TCP keepalive; on MySQL and MariaDB, where
+    /// there is only `wait_timeout`, 40 times as long is (within a minute and a day), since a process that is merely stopped for a while does not answer either. There, too, a session that holds
+    /// anything is asked for a sign of life every half second. On SQLite the time within
     /// which a guard, and with it all others of its session, hears that somebody has deleted its lock file.
     pub fn keepalive(mut self, keepalive: Duration) -> Self {
         self.config.keepalive = keepalive;
@@ -123,7 +125,7 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// Vouches for a pooler that gives each client a server session of its own (`pool_mode = session`).
     ///
-    /// dlock recognises its own session by a start-up option, which a pooler cannot pass on; with this it sends none and trusts you.
+    /// dlock recognises its own PostgreSQL session by a start-up option, which a pooler cannot pass on; with this it sends none and trusts you. It has no meaning elsewhere.
     pub fn trust_session_pooling(mut self) -> Self {
         self.trust_session_pooling = true;
         self

@@ -74,19 +74,27 @@ fn is_starting(error: &sqlx::Error) -> bool {
 
 const UNKNOWN_VARIABLE: u16 = 1193;
 
-/// In the server's own order: the first that is on is named.
-const REFUSED_WHERE_ON: [(&str, Error); 3] = [
-    (
-        "wsrep_on",
-        Error::Unsupported {
-            backend: "a node of a Galera cluster",
-            feature: "locks",
-            hint: "`GET_LOCK` excludes nobody on the other nodes: use a server that is not part of a cluster for locks",
-        },
-    ),
-    ("read_only", REPLICA),
-    ("innodb_read_only", REPLICA),
+/// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
+/// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
+/// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
+const REFUSED_WHERE: [(&str, bool, Error); 4] = [
+    ("wsrep_on", true, GALERA),
+    ("read_only", true, REPLICA),
+    ("innodb_read_only", true, REPLICA),
+    ("group_replication_single_primary_mode", false, GROUP),
 ];
+
+const GALERA: Error = Error::Unsupported {
+    backend: "a node of a Galera cluster",
+    feature: "locks",
+    hint: "`GET_LOCK` excludes nobody on the other nodes: use a server that is not part of a cluster for locks",
+};
+
+const GROUP: Error = Error::Unsupported {
+    backend: "a MySQL group with several primaries",
+    feature: "locks",
+    hint: "`GET_LOCK` excludes nobody on the other members: use a group with a single primary for locks",
+};
 
 const REPLICA: Error = Error::Unsupported {
     backend: "a read-only MySQL or MariaDB server, like a replica",
@@ -104,8 +112,8 @@ impl MySqlSession {
     /// Is this a server whose locks count, and the kind that it was? Then the session gets its settings.
     async fn check(&mut self, connector: &MySqlConnector) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
-        for (variable, refusal) in REFUSED_WHERE_ON {
-            if self.is_on(variable).await.map_err(failed)? {
+        for (variable, on, refusal) in REFUSED_WHERE {
+            if self.is_on(variable).await.map_err(failed)? == Some(on) {
                 return Err(refusal);
             }
         }
@@ -118,10 +126,11 @@ impl MySqlSession {
         self.prepare(connector.keepalive).await.map_err(failed)
     }
 
-    async fn is_on(&mut self, variable: &str) -> Result<bool, sqlx::Error> {
+    /// `None` where the server has no such variable.
+    async fn is_on(&mut self, variable: &str) -> Result<Option<bool>, sqlx::Error> {
         match self.row(dialect::variable(variable)).await {
-            Ok(row) => Ok(dialect::is_on(row.try_get(0)?)),
-            Err(error) if has_number(&error, &[UNKNOWN_VARIABLE]) => Ok(false),
+            Ok(row) => Ok(Some(dialect::is_on(row.try_get(0)?))),
+            Err(error) if has_number(&error, &[UNKNOWN_VARIABLE]) => Ok(None),
             Err(error) => Err(error),
         }
     }
