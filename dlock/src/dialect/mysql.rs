@@ -186,10 +186,17 @@ fn text(select: &SelectStatement) -> String {
     select.to_string(MysqlQueryBuilder)
 }
 
-/// The server's number for the session, which is all that a sign of life has to be: behind a proxy it tells that it is still the same.
+/// The server's number for the session, which behind a proxy may have become another; and whether the server is a replica by now.
 pub(crate) fn ping() -> String {
-    text(Query::select().expr(Func::cust("CONNECTION_ID")))
+    text(
+        Query::select()
+            .expr(Func::cust("CONNECTION_ID"))
+            .expr(global(READ_ONLY)),
+    )
 }
+
+/// A primary may turn into a replica, and its sessions stay.
+pub(crate) const READ_ONLY: &str = "read_only";
 
 pub(crate) fn version() -> String {
     text(Query::select().expr(Func::cust("VERSION")))
@@ -197,7 +204,11 @@ pub(crate) fn version() -> String {
 
 /// The value of a variable of the server, as text: newer versions have words where older ones have numbers.
 pub(crate) fn variable(name: &str) -> String {
-    text(Query::select().expr(Expr::cust(format!("@@GLOBAL.{name}")).cast_as("CHAR")))
+    text(Query::select().expr(global(name)))
+}
+
+fn global(variable: &str) -> Expr {
+    Expr::cust(format!("@@GLOBAL.{variable}")).cast_as("CHAR")
 }
 
 /// Whether a variable that [`variable`] has read is on.

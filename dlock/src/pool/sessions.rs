@@ -125,10 +125,10 @@ impl SessionEntry {
         }
     }
 
-    /// After this long without a sign of life it is asked for one. `reply_timeout` is what it has to answer.
-    pub(crate) fn longest_silence(&self, reply_timeout: Duration) -> Duration {
+    /// When it is to be asked for a sign of life, however busy it is.
+    pub(crate) fn next_heartbeat(&self) -> Option<Instant> {
         let heartbeat = self.heartbeat.filter(|_| !self.held.is_empty());
-        heartbeat.map_or(reply_timeout, |heartbeat| heartbeat.min(reply_timeout))
+        heartbeat.map(|heartbeat| self.last_ping + heartbeat)
     }
 
     /// Holds nothing and has nothing to do.

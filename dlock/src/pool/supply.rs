@@ -100,6 +100,10 @@ impl State {
         if session.is_some_and(|session| session.local.is_some() && !session.tries.is_empty()) {
             return Job::Yield;
         }
+        let heartbeat = session.and_then(SessionEntry::next_heartbeat);
+        if heartbeat.is_some_and(|due| due <= now) {
+            return Job::Ping;
+        }
         if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
         }
@@ -129,10 +133,8 @@ impl State {
             return job;
         }
         let idle_until = after(session.idle_since, self.config.idle_timeout);
-        let ping_at = after(
-            session.last_proof(),
-            session.longest_silence(self.config.reply_timeout()),
-        );
+        let silent_until = after(session.last_proof(), self.config.reply_timeout());
+        let ping_at = heartbeat.map_or(silent_until, |due| due.min(silent_until));
         if session.held.is_empty() && (self.closing || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);

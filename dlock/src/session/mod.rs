@@ -82,7 +82,7 @@ pub(crate) trait Session: Send {
     /// The length of a [`wait`](Self::wait) is a multiple of this; `None` where the server cannot wait, so that the pool tries again and again.
     fn wait_unit(&self) -> Option<Duration>;
 
-    /// For this long the session may be silent while it holds anything, where [`gone`](Self::gone) sees nothing.
+    /// Where [`gone`](Self::gone) does not see everything that ends the locks: how often [`ping`](Self::ping) has to look while the session holds any.
     fn heartbeat(&self) -> Option<Duration> {
         None
     }
@@ -99,7 +99,7 @@ pub(crate) trait Session: Send {
     /// Cancel safe where there is a [`local`](Self::local).
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr>;
 
-    /// A round trip that proves that the session lives.
+    /// A round trip that proves that the session lives, and its locks with it.
     async fn ping(&mut self) -> Result<(), DbErr>;
 
     /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.

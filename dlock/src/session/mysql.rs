@@ -1,4 +1,4 @@
-//! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked, so it is asked often.
+//! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked for, so it is, often.
 
 mod connect;
 
@@ -56,6 +56,12 @@ impl MySqlSession {
     async fn row(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
         query.fetch_one(&mut self.connection).await
+    }
+
+    /// The server's number for this session, and whether the server is read-only.
+    async fn sign_of_life(&mut self) -> Result<(u64, bool), sqlx::Error> {
+        let row = self.row(dialect::ping()).await?;
+        Ok((row.try_get(0)?, dialect::is_on(row.try_get(1)?)))
     }
 
     /// The whole batch as one statement. The answers are `None` where the server failed without saying so.
@@ -132,7 +138,13 @@ impl MySqlSession {
     async fn listed(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
         let rows = query.fetch_all(&mut self.connection).await?;
-        rows.iter().map(|row| lock(row, known)).collect()
+        let known = match self.server {
+            MySql::MySql => known,
+            MySql::MariaDb => &[],
+        };
+        let folded = |key: &PhysicalKey| (key.to_string().to_lowercase(), key.clone());
+        let known = known.iter().map(folded).collect();
+        rows.iter().map(|row| lock(row, &known)).collect()
     }
 
     /// Where it does not: it tells who holds a lock that it is asked about.
@@ -219,14 +231,17 @@ impl Session for MySqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        let row = self.row(dialect::ping()).await;
-        let id: u64 = row.and_then(|row| row.try_get(0)).map_err(db)?;
-        match id == self.id {
-            true => Ok(()),
-            false => Err(DbErr::Conn(RuntimeErr::Internal(format!(
+        let ended = |why| Err(DbErr::Conn(RuntimeErr::Internal(why)));
+        match self.sign_of_life().await.map_err(db)? {
+            (id, _) if id != self.id => ended(format!(
                 "another server session answers: {id} in the place of {}",
                 self.id
-            )))),
+            )),
+            (_, true) => ended(
+                "the server has become read-only, like a replica: its locks exclude nobody on the primary"
+                    .to_owned(),
+            ),
+            (_, false) => Ok(()),
         }
     }
 
@@ -248,8 +263,11 @@ impl Session for MySqlSession {
     }
 }
 
-fn lock(row: &MySqlRow, known: &[PhysicalKey]) -> Result<ServerLock, sqlx::Error> {
+/// MySQL lists a name in the form in which it compares; one that is `known` is called as it is here.
+fn lock(row: &MySqlRow, known: &HashMap<String, PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
     let name: String = row.try_get(0)?;
+    let known = known.get(&name).cloned();
+    let key = known.unwrap_or_else(|| PhysicalKey::Name(name.into()));
     let (account, mark): (String, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
     let application = match mark {
         Some(mark) => format!("{account} dlock {mark}"),
@@ -258,21 +276,8 @@ fn lock(row: &MySqlRow, known: &[PhysicalKey]) -> Result<ServerLock, sqlx::Error
     let holder = holder(row.try_get(2)?, application)?;
     Ok(ServerLock {
         granted: row.try_get(1)?,
-        ..ServerLock::held(as_known(name, known), Mode::Exclusive, holder)
+        ..ServerLock::held(key, Mode::Exclusive, holder)
     })
-}
-
-/// The server lists a name in the form that it compares; here it is called as the first of us called it.
-fn as_known(name: String, known: &[PhysicalKey]) -> PhysicalKey {
-    let key = PhysicalKey::Name(name.into());
-    if known.contains(&key) {
-        return key;
-    }
-    let folded = key.to_string().to_lowercase();
-    let same = known
-        .iter()
-        .find(|key| key.to_string().to_lowercase() == folded);
-    same.cloned().unwrap_or(key)
 }
 
 fn holder(session: u64, application: String) -> Result<Holder, sqlx::Error> {

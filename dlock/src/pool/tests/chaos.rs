@@ -166,3 +166,10 @@ async fn nor_where_sessions_answer_at_once() {
         play(seed, Server::local(), seed % 2 == 0, config()).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nor_where_sessions_end_unseen() {
+    for seed in 500..530 {
+        play(seed, Server::asked(), seed % 2 == 0, config()).await;
+    }
+}

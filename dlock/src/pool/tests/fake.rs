@@ -45,6 +45,9 @@ pub(super) struct Server {
     pub(super) can_wait: bool,
     /// Whether sessions answer at once.
     pub(super) is_local: bool,
+    /// Whether a session has to be asked for its end, and waits for whole seconds.
+    pub(super) is_asked: bool,
+    pings: AtomicU64,
     statements: AtomicU64,
     most_tries: AtomicUsize,
 }
@@ -140,6 +143,16 @@ impl Server {
         })
     }
 
+    /// One whose sessions end unseen, and wait for whole seconds.
+    pub(super) fn asked() -> Arc<Self> {
+        Arc::new(Self {
+            latency: Duration::from_micros(200),
+            can_wait: true,
+            is_asked: true,
+            ..Self::default()
+        })
+    }
+
     /// A pool of this client's own.
     pub(super) fn pool(self: &Arc<Self>, client: &'static str, config: Config) -> LockPool {
         let connector = FakeConnector {
@@ -165,6 +178,10 @@ impl Server {
 
     pub(super) fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn pings(&self) -> u64 {
+        self.pings.load(Ordering::Relaxed)
     }
 
     /// Of one batch.

@@ -1,5 +1,6 @@
 //! How many sessions there are, and how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -55,6 +56,34 @@ async fn many_tries_are_made_by_and_by_where_sessions_answer_at_once() {
     assert_eq!(server.held(), 500);
     assert!(server.most_tries() > 1, "they were pending");
     assert!(server.most_tries() <= 32, "{} tries", server.most_tries());
+}
+
+/// Pings in five seconds of work on a session that holds a lock all the time.
+async fn pings_of_a_busy_session(server: &Arc<Server>) -> u64 {
+    let pool = server.pool("a", config());
+    let held = exclusive(&pool, 1).await;
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        assert!(exclusive(&pool, 2).await.release().await);
+    }
+    drop(held);
+    server.pings()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_end_is_not_seen_is_asked_often_while_it_holds_however_busy_it_is() {
+    let pings = pings_of_a_busy_session(&Server::asked()).await;
+    assert!((9..=11).contains(&pings), "{pings}");
+    assert_eq!(pings_of_a_busy_session(&Server::new()).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_holds_nothing_is_asked_when_it_has_been_silent_for_long() {
+    let server = Server::asked();
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 1).await);
+    sleep(Duration::from_secs(50)).await;
+    assert!((5..=8).contains(&server.pings()), "{}", server.pings());
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,7 +79,7 @@ const UNKNOWN_VARIABLE: u16 = 1193;
 /// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
 const REFUSED_WHERE: [(&str, bool, Error); 4] = [
     ("wsrep_on", true, GALERA),
-    ("read_only", true, REPLICA),
+    (dialect::READ_ONLY, true, REPLICA),
     ("innodb_read_only", true, REPLICA),
     ("group_replication_single_primary_mode", false, GROUP),
 ];
@@ -136,7 +136,7 @@ impl MySqlSession {
     }
 
     async fn prepare(&mut self, keepalive: Duration) -> Result<(), sqlx::Error> {
-        self.id = self.row(dialect::ping()).await?.try_get(0)?;
+        self.id = self.sign_of_life().await?.0;
         sqlx::raw_sql(dialect::NAMES)
             .execute(&mut self.connection)
             .await?;

@@ -154,7 +154,13 @@ impl Drop for Queued<'_> {
 #[async_trait]
 impl Session for FakeSession {
     fn wait_unit(&self) -> Option<Duration> {
-        self.0.server.can_wait.then_some(Duration::ZERO)
+        let server = &self.0.server;
+        let unit = Duration::from_secs(server.is_asked.into());
+        server.can_wait.then_some(unit)
+    }
+
+    fn heartbeat(&self) -> Option<Duration> {
+        (self.0.server.is_asked).then_some(Duration::from_millis(500))
     }
 
     fn local(&self) -> Option<Arc<dyn Local>> {
@@ -176,6 +182,7 @@ impl Session for FakeSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+        assert!(!self.0.server.is_asked || slice.subsec_nanos() == 0);
         let until = Instant::now() + slice;
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
@@ -223,6 +230,7 @@ impl Session for FakeSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
+        self.0.server.pings.fetch_add(1, Ordering::Relaxed);
         self.0.server.round_trip().await;
         self.0.check()
     }
@@ -232,6 +240,9 @@ impl Session for FakeSession {
     }
 
     async fn gone(&mut self) -> DbErr {
+        if self.0.server.is_asked {
+            return std::future::pending().await;
+        }
         loop {
             let changed = self.0.server.changed.notified();
             if let Err(error) = self.0.check() {
