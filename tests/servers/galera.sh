@@ -12,6 +12,7 @@ if [ "${1:-}" = start ]; then
   sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$RUN/mariadbgalera/data/grastate.dat" 2>/dev/null || true
 fi
 
+unset MARIADB_SUITE # its library is this machine's
 export SUFFIX=galera PORT="${PORT:-$(port 61810)}"
 export DBOPTS="--wsrep-on=ON --wsrep-provider=$LIBRARY --wsrep-cluster-address=gcomm:// --wsrep-node-address=$GROUP
   --wsrep-provider-options=gmcast.listen_addr=tcp://$GROUP;gcache.size=16M

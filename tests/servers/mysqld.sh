@@ -2,8 +2,8 @@
 # What mariadb.sh and mysql.sh share; they source it.
 #
 # A script sets NAME and PORT and defines
-#   fetch        gets the programs, sets SERVER and CLIENT, two arrays
-#   create_data  fills the empty $DATA, as $ACCOUNT
+#   fetch             gets the programs, sets SERVER and CLIENT, two arrays
+#   create_data FOLDER  fills it, as $ACCOUNT
 # and calls `main "$@"`.
 : "${NAME:?}" "${PORT:?}" "${RUN:?}"
 FOLDER=$RUN/$NAME
@@ -12,6 +12,17 @@ LOG=$FOLDER/log.err # MariaDB insists on the ending
 
 # the account is Debian's, if it is there
 ACCOUNT=$(account mysql)
+
+# fetch_tree SUITE PACKAGE...: packages of another Debian suite, to run with all their libraries and the ld.so among them,
+# so that neither root nor a chroot is needed; sets TREE, their /usr, and RUN_IN_TREE
+fetch_tree() {
+  local folder=$CACHE/$1-$2 loader
+  apt_tree "$folder" "$@"
+  TREE=$folder/root/usr
+  loader=$(find "$TREE/lib" -name 'ld-linux-*.so.*' -type f | head -n 1)
+  # shellcheck disable=SC2034 # it is for the scripts
+  RUN_IN_TREE=("$loader" --library-path "$(dirname "$loader")")
+}
 
 up() { alive "$FOLDER/pid" && answers "$PORT"; }
 
@@ -44,10 +55,12 @@ start() {
   mkdir -p "$FOLDER"
   write_init
   own "$ACCOUNT" "$FOLDER"
-  if [ ! -d "$DATA/mysql" ]; then
+  if [ ! -d "$DATA" ]; then
     say "creating $DATA"
-    rm -rf "$DATA"
-    create_data
+    rm -rf "$DATA.part"
+    as "$ACCOUNT" mkdir "$DATA.part"
+    create_data "$DATA.part" >"$FOLDER/create.log" 2>&1 || die_with "$FOLDER/create.log" "cannot create $DATA"
+    mv "$DATA.part" "$DATA"
   fi
   require_free "$PORT"
   launch
