@@ -43,6 +43,18 @@ impl MySql {
         fits && !name.contains('\0')
     }
 
+    /// Whether two names may be one on the server, so that who gives one of them back gives the other back. MySQL folds each character to lower case, in a way of its own.
+    pub(crate) fn may_fold(self, a: &str, b: &str) -> bool {
+        let may_be_same =
+            |(a, b): (char, char)| !a.is_ascii() || !b.is_ascii() || a.eq_ignore_ascii_case(&b);
+        match self {
+            Self::MySql => {
+                a.chars().count() == b.chars().count() && a.chars().zip(b.chars()).all(may_be_same)
+            }
+            Self::MariaDb => a == b,
+        }
+    }
+
     /// MySQL waits for whole seconds only; MariaDB takes fractions.
     pub(crate) fn wait_unit(self) -> Duration {
         match self {
@@ -327,6 +339,17 @@ mod tests {
         assert!(!itself(MySql::MySql, &"x".repeat(65)) && !itself(MySql::MySql, "😀"));
         assert!(itself(MySql::MariaDb, &"x".repeat(192)) && itself(MySql::MariaDb, &emoji));
         assert!(!itself(MySql::MariaDb, &"😀".repeat(49)));
+    }
+
+    #[test]
+    fn names_that_mysql_may_fold_are_told_apart_with_care() {
+        for (a, b) in [("Key", "kEY"), ("É", "é"), ("\u{212A}", "k"), ("k", "k")] {
+            assert!(MySql::MySql.may_fold(a, b), "{a} {b}");
+        }
+        for (a, b) in [("Key", "Kez"), ("key", "key "), ("e", "f")] {
+            assert!(!MySql::MySql.may_fold(a, b), "{a} {b}");
+        }
+        assert!(!MySql::MariaDb.may_fold("Key", "key"));
     }
 
     #[test]

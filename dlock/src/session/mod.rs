@@ -47,6 +47,22 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    fn of_releases(releases: Vec<Request>) -> Self {
+        Self {
+            releases,
+            ..Self::default()
+        }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    fn of_one_try(request: &Request) -> Self {
+        Self {
+            tries: vec![request.clone()],
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.releases.is_empty() && self.tries.is_empty()
     }

@@ -2,7 +2,8 @@
 
 mod connect;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,6 +50,8 @@ pub(crate) struct MySqlSession {
     server: MySql,
     /// The server's number for it.
     id: u64,
+    /// What it held before the statement that runs.
+    held: HashSet<Arc<str>>,
 }
 
 impl MySqlSession {
@@ -77,7 +80,7 @@ impl MySqlSession {
             let last = requests.last().into_iter().cycle();
             for request in requests.iter().chain(last).take(places) {
                 for _ in 0..names {
-                    query = query.bind(name(&request.key));
+                    query = query.bind(&**name(&request.key));
                 }
             }
         }
@@ -98,8 +101,19 @@ impl MySqlSession {
     }
 
     /// After a statement that failed half-way the server alone knows what it did. So everything in it is given back, which does no harm where nothing was held;
-    /// then each lock is tried for on its own.
+    /// then each lock is tried for on its own. Only what a guard holds by another spelling must not be given back, and nobody can tell whether it would be.
     async fn redo(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+        for request in &batch.tries {
+            let name = name(&request.key);
+            if let Some(held) = self
+                .held
+                .iter()
+                .find(|held| self.server.may_fold(name, held))
+            {
+                let doubt = format!("a statement about {name} failed while {held} was held");
+                return Err(DbErr::Custom(doubt));
+            }
+        }
         let all = batch.releases.iter().chain(&batch.tries);
         for all in all.cloned().collect::<Vec<_>>().chunks(MAX_BATCH) {
             self.give_back(all.to_vec()).await?;
@@ -109,10 +123,7 @@ impl MySqlSession {
             tries: Vec::new(),
         };
         for request in &batch.tries {
-            let one = Batch {
-                releases: Vec::new(),
-                tries: vec![request.clone()],
-            };
+            let one = Batch::of_one_try(request);
             let answer = match self.ask(&one).await {
                 Ok((_, tried)) if let [Some(granted)] = *tried => granted.into(),
                 Ok(_) => Answer::Failed(no_answer(&request.key)),
@@ -128,9 +139,14 @@ impl MySqlSession {
         Ok(answers)
     }
 
+    fn note(&mut self, request: &Request, answer: &Answer) {
+        if let Answer::Yes = answer {
+            self.held.insert(Arc::clone(name(&request.key)));
+        }
+    }
+
     async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), DbErr> {
-        let tries = Vec::new();
-        let batch = Batch { releases, tries };
+        let batch = Batch::of_releases(releases);
         self.ask(&batch).await.map(drop).map_err(db)
     }
 
@@ -157,9 +173,9 @@ impl MySqlSession {
         let mut locks = Vec::new();
         for keys in known.chunks(MAX_BATCH) {
             let query = sqlx::query(AssertSqlSafe(dialect::holders(keys.len())));
-            let query = keys
-                .iter()
-                .fold(query.persistent(false), |query, key| query.bind(name(key)));
+            let query = keys.iter().fold(query.persistent(false), |query, key| {
+                query.bind(&**name(key))
+            });
             let row = query.fetch_one(&mut self.connection).await?;
             for (index, key) in keys.iter().enumerate() {
                 if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
@@ -173,7 +189,7 @@ impl MySqlSession {
     }
 }
 
-fn name(key: &PhysicalKey) -> &str {
+fn name(key: &PhysicalKey) -> &Arc<str> {
     match key {
         PhysicalKey::Name(name) => name,
         PhysicalKey::Int(_) | PhysicalKey::Pair(..) => {
@@ -200,25 +216,36 @@ impl Session for MySqlSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        match self.ask(batch).await {
-            Ok((released, tried)) if tried.iter().all(Option::is_some) => Ok(Answers {
+        for request in &batch.releases {
+            self.held.remove(name(&request.key));
+        }
+        let answers = match self.ask(batch).await {
+            Ok((released, tried)) if tried.iter().all(Option::is_some) => Answers {
                 releases: released.into_iter().map(Answer::from).collect(),
                 tries: tried.into_iter().flatten().map(Answer::from).collect(),
-            }),
-            Err(error) if error.as_database_error().is_none() => Err(db(error)),
-            Ok(_) | Err(_) => self.redo(batch).await,
+            },
+            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Ok(_) | Err(_) => self.redo(batch).await?,
+        };
+        for (request, answer) in batch.tries.iter().zip(&answers.tries) {
+            self.note(request, answer);
         }
+        Ok(answers)
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let query = sqlx::query(AssertSqlSafe(dialect::wait())).bind(name(&request.key));
+        let query = sqlx::query(AssertSqlSafe(dialect::wait())).bind(&**name(&request.key));
         let query = match self.server {
             MySql::MySql => query.bind(slice.as_secs()),
             MySql::MariaDb => query.bind(slice.as_secs_f64()),
         };
         let waited = query.fetch_one(&mut self.connection).await;
         let answer = match waited.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
-            Ok(Some(answer)) => return Ok((answer == dialect::GRANTED).into()),
+            Ok(Some(answer)) => {
+                let answer = Answer::from(answer == dialect::GRANTED);
+                self.note(request, &answer);
+                return Ok(answer);
+            }
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
             Ok(None) => Answer::No,
             Err(error) if has_number(&error, &INTERRUPTED) => Answer::No,

@@ -92,10 +92,7 @@ impl PgSession {
                 answers.tries.push(Answer::Failed(DbErr::clone(full)));
                 continue;
             }
-            let one = Batch {
-                releases: Vec::new(),
-                tries: vec![request.clone()],
-            };
+            let one = Batch::of_one_try(request);
             let answer = match self.ask(&one).await {
                 Ok(granted) => granted[0].into(),
                 Err(error) if error.as_database_error().is_none() => return Err(db(error)),
@@ -113,8 +110,7 @@ impl PgSession {
     }
 
     async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), DbErr> {
-        let tries = Vec::new();
-        let batch = Batch { releases, tries };
+        let batch = Batch::of_releases(releases);
         self.ask(&batch).await.map(drop).map_err(db)
     }
 }

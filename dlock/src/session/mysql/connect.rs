@@ -1,5 +1,6 @@
 //! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ impl Connector for MySqlConnector {
             connection: opened.await.map_err(refused)?,
             server: MySql::MySql,
             id: 0,
+            held: HashSet::new(),
         };
         let checked = in_time(self.keepalive, session.check(self)).await;
         keep_if(checked, session).await
