@@ -1,17 +1,17 @@
 //! MySQL and MariaDB: user-level locks, by name, in the whole server.
 //! <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+mod statements;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use sea_orm::DatabaseBackend;
-use sea_query::{
-    Alias, Expr, ExprTrait, Func, FunctionCall, MysqlQueryBuilder, Query, SelectStatement, TableRef,
-};
 
-use super::{Dialect, MAX_BATCH, hexadecimal, lock_name};
+pub(crate) use self::statements::{
+    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, Shape, Tried, batch, holders,
+    is_on, locks, mark, ping, sessions, set_session, variables, wait,
+};
+use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -23,12 +23,39 @@ pub(crate) enum MySql {
     MariaDb,
 }
 
+/// <https://docs.pingcap.com/tidb/stable/locking-functions/>
+const TIDB: Error = Error::Unsupported {
+    backend: "TiDB",
+    feature: "locks",
+    hint: "its `GET_LOCK` waits for a second at least, and does not say whose a lock is: use a MySQL, MariaDB or PostgreSQL server for locks",
+};
+
+const NDB: Error = Error::Unsupported {
+    backend: "MySQL NDB Cluster",
+    feature: "locks",
+    hint: "`GET_LOCK` excludes nobody on its other SQL nodes: use a server that is not part of a cluster for locks",
+};
+
+const OLD: Error = Error::Unsupported {
+    backend: "a MySQL before 5.7.5, or a MariaDB before 10.0.2,",
+    feature: "more than one lock in a session",
+    hint: "a second `GET_LOCK` releases the first there: use a newer server",
+};
+
 impl MySql {
-    /// By what `VERSION()` says.
-    pub(crate) fn of_version(version: &str) -> Self {
-        match version.contains("MariaDB") {
-            true => Self::MariaDb,
-            false => Self::MySql,
+    /// By the version that it shows, unless its locks are something else.
+    pub(crate) fn of_version(version: &str) -> Result<Self, Error> {
+        let numbers = version.split(|c: char| !c.is_ascii_digit());
+        let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).collect();
+        let (server, first) = match version.contains("MariaDB") {
+            true => (Self::MariaDb, [10, 0, 2]),
+            false => (Self::MySql, [5, 7, 5]),
+        };
+        match version {
+            _ if version.contains("TiDB") => Err(TIDB),
+            _ if version.contains("-cluster") => Err(NDB),
+            _ if *numbers < first[..] => Err(OLD),
+            _ => Ok(server),
         }
     }
 
@@ -55,11 +82,21 @@ impl MySql {
         }
     }
 
-    /// MySQL waits for whole seconds only; MariaDB takes fractions.
-    pub(crate) fn wait_unit(self) -> Duration {
+    /// A name as `performance_schema` shows it: MySQL in the form that it compares; MariaDB cut after 64 characters, of three bytes at most.
+    pub(crate) fn shown(self, name: &str) -> String {
         match self {
-            Self::MySql => Duration::from_secs(1),
-            Self::MariaDb => Duration::ZERO,
+            // One character for one, as the server does it; `str::to_lowercase` looks at the neighbours.
+            Self::MySql => {
+                let fold = |c: char| c.to_lowercase().next();
+                name.chars().filter_map(fold).collect()
+            }
+            Self::MariaDb => {
+                let show = |c: char| match c.len_utf8() {
+                    4 => std::iter::repeat_n('?', 4),
+                    _ => std::iter::repeat_n(c, 1),
+                };
+                name.chars().flat_map(show).take(64).collect()
+            }
         }
     }
 }
@@ -119,209 +156,9 @@ impl Dialect for Names {
     }
 }
 
-/// What a try answers, besides 0 for a lock that another session holds.
-pub(crate) const GRANTED: i64 = 1;
-
-/// One way to give back, and one to try.
-fn get_lock(seconds: Expr) -> FunctionCall {
-    Func::cust("GET_LOCK").arg(parameter()).arg(seconds)
-}
-
-fn parameter() -> Expr {
-    Expr::cust("?")
-}
-
-fn release_lock() -> FunctionCall {
-    Func::cust("RELEASE_LOCK").arg(parameter())
-}
-
-/// The server says whether this session has the lock already, perhaps by a name that only the server knows to be the same: it would be granted a second time.
-fn try_lock() -> FunctionCall {
-    let holder = Func::cust("IS_USED_LOCK").arg(parameter());
-    let is_ours = Expr::expr(holder).eq(Func::cust("CONNECTION_ID"));
-    Func::cust("IF").arg(is_ours).arg(2).arg(get_lock(0.into()))
-}
-
-/// How often a statement has the name of one lock as a parameter.
-pub(crate) const NAMES_PER_RELEASE: usize = 1;
-pub(crate) const NAMES_PER_TRY: usize = 2;
-
-/// The shape of a batch. Each is a prepared statement of its own, which the server counts, so releases and tries have the same number of places, a power of two;
-/// places that are left repeat the last name: what is released is not held any more, and what is held is not taken twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) releases: usize,
-    pub(crate) tries: usize,
-}
-
-impl Shape {
-    const WIDTHS: usize = MAX_BATCH.ilog2() as usize + 1;
-
-    /// For so many releases and so many tries, of which there is one at least.
-    pub(crate) fn of(releases: usize, tries: usize) -> Self {
-        let width = releases.max(tries).next_power_of_two();
-        let places = |requests| if requests == 0 { 0 } else { width };
-        Self {
-            releases: places(releases),
-            tries: places(tries),
-        }
-    }
-
-    /// One row, with one column for each release and then one for each try. The server evaluates them from left to right, so what is released can be taken again.
-    pub(crate) fn statement(self) -> Arc<str> {
-        static STATEMENTS: [[OnceLock<Arc<str>>; 3]; Shape::WIDTHS] =
-            [const { [const { OnceLock::new() }; 3] }; Shape::WIDTHS];
-        let Self { releases, tries } = self;
-        let parts = usize::from(releases > 0) + 2 * usize::from(tries > 0);
-        let width = releases.max(tries).ilog2() as usize;
-        let build = || {
-            let releases = std::iter::repeat_n(release_lock(), releases);
-            let tries = std::iter::repeat_n(try_lock(), tries);
-            text(Query::select().exprs(releases.chain(tries))).into()
-        };
-        Arc::clone(STATEMENTS[width][parts - 1].get_or_init(build))
-    }
-}
-
-/// Its parameters are the name and the seconds.
-pub(crate) fn wait() -> String {
-    text(Query::select().expr(get_lock(parameter())))
-}
-
-/// Leaves the session with no lock at all.
-pub(crate) fn release_all() -> String {
-    text(Query::select().expr(Func::cust("RELEASE_ALL_LOCKS")))
-}
-
-/// `select.to_string` for statements without values.
-fn text(select: &SelectStatement) -> String {
-    select.to_string(MysqlQueryBuilder)
-}
-
-/// The server's number for the session, which behind a proxy may have become another; and whether the server is a replica by now.
-pub(crate) fn ping() -> String {
-    text(
-        Query::select()
-            .expr(Func::cust("CONNECTION_ID"))
-            .expr(global(READ_ONLY)),
-    )
-}
-
-/// A primary may turn into a replica, and its sessions stay.
-pub(crate) const READ_ONLY: &str = "read_only";
-
-pub(crate) fn version() -> String {
-    text(Query::select().expr(Func::cust("VERSION")))
-}
-
-/// The value of a variable of the server, as text: newer versions have words where older ones have numbers.
-pub(crate) fn variable(name: &str) -> String {
-    text(Query::select().expr(global(name)))
-}
-
-fn global(variable: &str) -> Expr {
-    Expr::cust(format!("@@GLOBAL.{variable}")).cast_as("CHAR")
-}
-
-/// Whether a variable that [`variable`] has read is on.
-pub(crate) fn is_on(value: &str) -> bool {
-    !matches!(value, "" | "0" | "OFF")
-}
-
-/// Settings of the session, all of them or none. sea-query has no words for it.
-pub(crate) fn set_session(settings: &[(&str, String)]) -> String {
-    let settings = settings
-        .iter()
-        .map(|(name, value)| format!("{name} = {value}"));
-    format!("SET SESSION {}", settings.collect::<Vec<_>>().join(", "))
-}
-
-/// MariaDB compares the bytes of names as they arrive, whatever characters they stand for.
-pub(crate) const NAMES: &str = "SET NAMES utf8mb4";
-
-/// The variable by which others recognise a lock session, with the program that it belongs to: the protocol's own way, a connection attribute, is not in sqlx.
-pub(crate) const MARK: &str = "SET @dlock = ?";
-
-/// Every user-level lock of the server: its name, whether it is granted; the number of its session, the account, the mark. Nothing where the server does not
-/// watch them. <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-metadata-locks-table.html>
-pub(crate) fn locks() -> String {
-    let schema = |table: &'static str, alias: &'static str| {
-        TableRef::from((Alias::new("performance_schema"), Alias::new(table))).alias(alias)
-    };
-    let mark = Expr::col(("v", "VARIABLE_NAME")).eq("dlock");
-    text(
-        Query::select()
-            .expr(Expr::col(("l", "OBJECT_NAME")))
-            .expr(Expr::col(("l", "LOCK_STATUS")).eq("GRANTED"))
-            .expr(Expr::col(("t", "PROCESSLIST_ID")))
-            .expr(account(
-                Expr::col(("t", "PROCESSLIST_USER")),
-                Expr::col(("t", "PROCESSLIST_HOST")),
-            ))
-            .expr(Expr::col(("v", "VARIABLE_VALUE")).cast_as("CHAR"))
-            .from(schema("metadata_locks", "l"))
-            .inner_join(
-                schema("threads", "t"),
-                Expr::col(("t", "THREAD_ID")).equals(("l", "OWNER_THREAD_ID")),
-            )
-            .left_join(
-                schema("user_variables_by_thread", "v"),
-                mark.and(Expr::col(("v", "THREAD_ID")).equals(("l", "OWNER_THREAD_ID"))),
-            )
-            .and_where(Expr::col(("l", "OBJECT_TYPE")).eq("USER LEVEL LOCK"))
-            .and_where(Expr::col(("l", "LOCK_STATUS")).is_in(["GRANTED", "PENDING"])),
-    )
-}
-
-fn account(user: Expr, host: Expr) -> FunctionCall {
-    Func::cust("CONCAT_WS").arg("@").arg(user).arg(host)
-}
-
-/// The number of the session that holds a lock, for as many names as there are parameters.
-pub(crate) fn holders(names: usize) -> String {
-    let holder = Func::cust("IS_USED_LOCK").arg(parameter());
-    text(Query::select().exprs(std::iter::repeat_n(holder, names)))
-}
-
-/// The sessions that we may see, by number, with their accounts.
-pub(crate) fn sessions() -> String {
-    text(
-        Query::select()
-            .expr(Expr::col("ID").cast_as("UNSIGNED"))
-            .expr(account(Expr::col("USER"), Expr::col("HOST")))
-            .from(("information_schema", "PROCESSLIST")),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_batch_releases_before_it_tries() {
-        let shape = Shape::of(1, 1);
-        assert_eq!(
-            &*shape.statement(),
-            "SELECT RELEASE_LOCK(?), IF(IS_USED_LOCK(?) = CONNECTION_ID(), 2, GET_LOCK(?, 0))"
-        );
-    }
-
-    #[test]
-    fn a_batch_has_places_for_all_its_requests() {
-        for (releases, tries) in [(0, 1), (1, 0), (3, 2), (0, MAX_BATCH), (MAX_BATCH, 1)] {
-            let shape = Shape::of(releases, tries);
-            assert!(shape.releases >= releases && shape.tries >= tries);
-            assert_eq!(
-                (shape.releases > 0, shape.tries > 0),
-                (releases > 0, tries > 0)
-            );
-            let parameters = shape.statement().matches('?').count();
-            assert_eq!(
-                parameters,
-                shape.releases * NAMES_PER_RELEASE + shape.tries * NAMES_PER_TRY
-            );
-        }
-    }
 
     fn name_on(server: Option<MySql>, text: &str) -> Option<String> {
         let key = names(server).physical_key(&text.into()).unwrap();
@@ -350,6 +187,36 @@ mod tests {
             assert!(!MySql::MySql.may_fold(a, b), "{a} {b}");
         }
         assert!(!MySql::MariaDb.may_fold("Key", "key"));
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_version() {
+        for (version, server) in [
+            ("10.11.14-MariaDB-0+deb12u2", MySql::MariaDb),
+            ("11.8.9-MariaDB-4 from Debian", MySql::MariaDb),
+            ("10.0.2-MariaDB", MySql::MariaDb),
+            ("9.7.4-2", MySql::MySql),
+            ("8.0.36", MySql::MySql),
+            ("5.7.44-log", MySql::MySql),
+        ] {
+            assert_eq!(MySql::of_version(version).unwrap(), server, "{version}");
+        }
+        for (version, found) in [
+            ("8.0.11-TiDB-v8.5.0", "TiDB"),
+            ("8.4.0-cluster", "NDB"),
+            ("5.6.51", "before 5.7.5"),
+            ("5.5.68-MariaDB", "before 10.0.2"),
+        ] {
+            let error = MySql::of_version(version).unwrap_err().to_string();
+            assert!(error.contains(found), "{version}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_shown_as_the_server_lists_it() {
+        assert_eq!(MySql::MySql.shown("KeyΑΣİ"), "keyασi");
+        assert_eq!(MySql::MariaDb.shown("Key😀"), "Key????");
+        assert_eq!(MySql::MariaDb.shown(&"x".repeat(70)), "x".repeat(64));
     }
 
     #[test]

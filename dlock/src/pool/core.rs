@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::queue::SessionId;
-use super::sessions::Question;
 use super::state::State;
 use super::{keeper, worker};
 use crate::error::Error;
@@ -64,16 +63,17 @@ impl Core {
 
     /// What the server will know this key by; if need be, a session is opened to find out.
     pub(crate) async fn physical_key(self: &Arc<Self>, key: &Key) -> Result<PhysicalKey, Error> {
-        for _ in 0..MAX_RUNTIMES {
+        let mut runtimes = 0..MAX_RUNTIMES;
+        loop {
             if let Some(physical) = self.try_physical_key(key)? {
                 return Ok(physical);
             }
-            let (reply, answer) = oneshot::channel();
-            self.with(|state, now| state.ask(Question::Server(reply), now));
-            // A runtime that ends takes the question with it: it is asked anew on ours.
-            answer.await.unwrap_or(Ok(()))?;
+            runtimes.next().ok_or(NO_RUNTIME)?;
+            let (meet, met) = oneshot::channel();
+            self.with(|state, now| state.meet_server(meet, now));
+            // A runtime that ends takes the sender with it: a session is opened anew on ours.
+            met.await.unwrap_or(Ok(()))?;
         }
-        Err(NO_RUNTIME)
     }
 
     fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {

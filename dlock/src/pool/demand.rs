@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TicketId, Waiter};
-use super::sessions::{Confirm, Question};
+use super::sessions::{Confirm, Inspect, Meet};
 use super::state::State;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -267,19 +267,31 @@ impl State {
         }
     }
 
-    /// Hands a question to a session.
-    pub(crate) fn ask(&mut self, question: Question, now: Instant) {
+    /// Answers as soon as there is a session, for which one is opened.
+    pub(crate) fn meet_server(&mut self, meet: Meet, now: Instant) {
         if self.closing {
-            return question.refuse(Error::PoolClosed);
+            return drop(meet.send(Err(Error::PoolClosed)));
+        }
+        if self.sessions.values().any(|session| session.ready) {
+            return drop(meet.send(Ok(())));
+        }
+        self.to_meet.push(meet);
+        self.open_for_demand(now);
+    }
+
+    /// Hands a question about the server's locks to a session.
+    pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
+        if self.closing {
+            return drop(inspect.send(Err(Error::PoolClosed)));
         }
         let session = self.session_for_try(|_| false, now);
         match session.and_then(|id| self.sessions.get_mut(&id)) {
             Some(session) => {
-                session.questions.push(question);
+                session.inspections.push(inspect);
                 session.inbox.notify_one();
             }
             None => {
-                self.questions.push(question);
+                self.inspections.push(inspect);
                 self.open_for_demand(now);
             }
         }

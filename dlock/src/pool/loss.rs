@@ -25,7 +25,7 @@ impl State {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
-        self.questions.extend(session.questions);
+        self.inspections.extend(session.inspections);
         self.counters.sessions_refused += 1;
         if self.sessions.is_empty() {
             return self.refuse_everybody(error);
@@ -33,7 +33,7 @@ impl State {
         self.refused_until = Some(now + REFUSED);
         self.assign(now);
         if let Some(session) = self.sessions.values_mut().find(|session| session.ready) {
-            session.questions.append(&mut self.questions);
+            session.inspections.append(&mut self.inspections);
             session.inbox.notify_one();
         }
     }
@@ -79,8 +79,8 @@ impl State {
                 queue.ask = None;
             }
         }
-        for question in session.questions {
-            question.refuse(Phase::Inspect.failed(error.clone()));
+        for inspection in session.inspections {
+            drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
         }
         if self.stillborn >= MAX_STILLBORN && self.sessions.is_empty() {
             self.stillborn = 0;

@@ -27,7 +27,6 @@ use tokio::time::timeout;
 pub use self::builder::LockPoolBuilder;
 pub use self::lockable::Lockable;
 use self::registry::Owner;
-use self::sessions::Question;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
 use crate::error::Error;
@@ -96,7 +95,7 @@ impl LockPool {
     pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
         let core = &self.owner()?.core;
         let (answer, locks) = oneshot::channel();
-        core.with(|state, now| state.ask(Question::Locks(answer), now));
+        core.with(|state, now| state.inspect(answer, now));
         let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
         core.with(|state, _| {
             for lock in &mut locks {

@@ -16,27 +16,11 @@ use crate::session::{Batch, Local, Request};
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;
 
-/// Where the answer to a question goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+/// Where a listing of the server's locks goes.
+pub(crate) type Inspect = oneshot::Sender<Result<Vec<ServerLock>, Error>>;
 
-/// What any session can answer.
-#[derive(Debug)]
-pub(crate) enum Question {
-    /// Is there a server? Its kind is known by then.
-    Server(Reply<()>),
-    /// What locks does it know of?
-    Locks(Reply<Vec<ServerLock>>),
-}
-
-impl Question {
-    /// Whoever asked may be gone.
-    pub(crate) fn refuse(self, error: Error) {
-        match self {
-            Self::Server(reply) => drop(reply.send(Err(error))),
-            Self::Locks(reply) => drop(reply.send(Err(error))),
-        }
-    }
-}
+/// Where the news goes that there is a session, and the server known by it.
+pub(crate) type Meet = oneshot::Sender<Result<(), Error>>;
 
 #[derive(Debug)]
 pub(crate) struct SessionEntry {
@@ -45,7 +29,7 @@ pub(crate) struct SessionEntry {
     pub(crate) lost: watch::Sender<bool>,
     pub(crate) inbox: Arc<Notify>,
     pub(crate) ready: bool,
-    pub(crate) wait_unit: Option<Duration>,
+    pub(crate) can_wait: bool,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) local: Option<Arc<dyn Local>>,
     pub(crate) has_answered: bool,
@@ -58,7 +42,7 @@ pub(crate) struct SessionEntry {
     /// Keys whose readers wait for a sign of life.
     pub(crate) probes: Vec<PhysicalKey>,
     pub(crate) wait: Option<WaitOrder>,
-    pub(crate) questions: Vec<Question>,
+    pub(crate) inspections: Vec<Inspect>,
     /// What the current statement releases and tries, and who wants to hear of the releases.
     pub(crate) in_flight: Arc<Batch>,
     pub(crate) confirms: Vec<Option<Confirm>>,
@@ -83,7 +67,7 @@ impl SessionEntry {
             lost,
             inbox: Arc::new(Notify::new()),
             ready: false,
-            wait_unit: None,
+            can_wait: false,
             heartbeat: None,
             local: None,
             has_answered: false,
@@ -94,7 +78,7 @@ impl SessionEntry {
             tries: VecDeque::new(),
             probes: Vec::new(),
             wait: None,
-            questions: Vec::new(),
+            inspections: Vec::new(),
             in_flight: Arc::default(),
             confirms: Vec::new(),
             held: HashSet::new(),

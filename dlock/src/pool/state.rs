@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::queue::{Ask, KeyQueue, SessionId, TENURE};
-use super::sessions::{Question, SessionEntry};
+use super::sessions::{Inspect, Meet, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
 use crate::key::PhysicalKey;
@@ -24,8 +24,10 @@ pub(crate) struct State {
     pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
     /// Tries that no session has taken yet.
     pub(crate) unassigned: VecDeque<Request>,
-    /// Questions that no session has taken yet.
-    pub(crate) questions: Vec<Question>,
+    /// Inspections that no session has taken yet.
+    pub(crate) inspections: Vec<Inspect>,
+    /// Those who must know the server before they can ask for a lock.
+    pub(crate) to_meet: Vec<Meet>,
     /// Keys in back-off by the time of their next try.
     pub(crate) retries: BTreeSet<(Instant, PhysicalKey)>,
     /// The server refused a further session: none is asked for before this.
@@ -62,7 +64,8 @@ impl State {
             keys: HashMap::new(),
             sessions: BTreeMap::new(),
             unassigned: VecDeque::new(),
-            questions: Vec::new(),
+            inspections: Vec::new(),
+            to_meet: Vec::new(),
             retries: BTreeSet::new(),
             refused_until: None,
             stillborn: 0,
@@ -101,8 +104,11 @@ impl State {
 
     /// Everybody who waits gets this error; what was asked for them is forgotten as far as it has not been sent.
     pub(crate) fn refuse_everybody(&mut self, error: &Error) {
-        for question in self.questions.drain(..) {
-            question.refuse(error.clone());
+        for inspection in self.inspections.drain(..) {
+            drop(inspection.send(Err(error.clone())));
+        }
+        for meet in self.to_meet.drain(..) {
+            drop(meet.send(Err(error.clone())));
         }
         self.unassigned.clear();
         let keys: Vec<PhysicalKey> = self.keys.keys().cloned().collect();
@@ -148,7 +154,8 @@ impl State {
         self.tasks = 0;
         self.keys.clear();
         self.unassigned.clear();
-        self.questions.clear();
+        self.inspections.clear();
+        self.to_meet.clear();
         self.retries.clear();
         self.to_open.clear();
     }
@@ -156,8 +163,9 @@ impl State {
     /// Opens as many sessions as the demand wants and the settings allow.
     pub(crate) fn open_for_demand(&mut self, now: Instant) {
         let opening = self.sessions.values().filter(|session| !session.ready);
-        let tries = self.unassigned.len() + self.questions.len();
+        let tries = self.unassigned.len() + self.inspections.len();
         let wanted = tries.div_ceil(self.config.max_locks_per_session)
+            + usize::from(!self.to_meet.is_empty())
             + self.retries.len().min(self.config.max_sessions);
         let missing = wanted.saturating_sub(opening.count());
         let room = self.config.max_sessions.saturating_sub(self.sessions.len());
@@ -208,7 +216,8 @@ impl State {
     /// When the keeper has something to do next.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(until, _)| *until);
-        let wanted = !self.unassigned.is_empty() || !self.questions.is_empty();
+        let wanted =
+            !self.unassigned.is_empty() || !self.inspections.is_empty() || !self.to_meet.is_empty();
         let reopen = self.refused_until.filter(|_| wanted);
         retry.into_iter().chain(reopen).min()
     }
@@ -222,7 +231,7 @@ impl State {
         let _left_for_tries = able.next()?;
         let mut free = able
             .rev()
-            .filter(|(_, session)| session.wait_unit.is_some() && session.is_free());
+            .filter(|(_, session)| session.can_wait && session.is_free());
         free.next().map(|(id, _)| *id)
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Hold, Refusal, SessionId};
-use super::sessions::{Question, SessionEntry, WaitOrder};
+use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
 use crate::error::{Error, Phase};
@@ -17,6 +17,9 @@ use crate::session::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Sess
 
 /// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
 const MAX_LOCAL_TRIES: usize = 32;
+
+/// Nobody waits for less: a caller that is late to look at its deadline must not make the server spin.
+const SHORTEST_SLICE: Duration = Duration::from_millis(10);
 
 /// The first slice of a wait; each next is twice as long, up to the longest.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
@@ -28,7 +31,7 @@ pub(crate) enum Job {
     Wait(Request, Duration),
     Ping,
     /// Together with the keys that are known here.
-    Answer(Vec<Question>, Vec<PhysicalKey>),
+    Inspect(Vec<Inspect>, Vec<PhysicalKey>),
     /// Let others run: this change of the state has done a part of what there is to do.
     Yield,
     /// Look at the socket until something comes in, at most until then.
@@ -43,13 +46,17 @@ impl State {
             return;
         };
         session.ready = true;
-        session.wait_unit = opened.wait_unit();
+        session.can_wait = opened.can_wait();
         session.heartbeat = opened.heartbeat();
         session.local = opened.local();
         session.last_reply = now;
         session.last_ping = now;
         session.idle_since = now;
-        session.questions.append(&mut self.questions);
+        session.inspections.append(&mut self.inspections);
+        for meet in self.to_meet.drain(..) {
+            // Whoever asked may be gone.
+            drop(meet.send(Ok(())));
+        }
         self.counters.sessions_opened += 1;
         self.refused_until = None;
         self.assign(now);
@@ -110,9 +117,9 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
-        if !session.questions.is_empty() {
-            let questions = std::mem::take(&mut session.questions);
-            return Job::Answer(questions, self.keys.keys().cloned().collect());
+        if !session.inspections.is_empty() {
+            let inspections = std::mem::take(&mut session.inspections);
+            return Job::Inspect(inspections, self.keys.keys().cloned().collect());
         }
         if let Some(order) = session.wait.take() {
             let key = &order.request.key;
@@ -126,8 +133,7 @@ impl State {
             let left = queue
                 .last_deadline()
                 .map(|last| last.saturating_duration_since(now));
-            let slice = slice.min(left.unwrap_or(slice));
-            let slice = in_units(slice, session.wait_unit.unwrap_or_default());
+            let slice = slice.min(left.unwrap_or(slice)).max(SHORTEST_SLICE);
             let job = Job::Wait(order.request.clone(), slice);
             session.wait = Some(order);
             return job;
@@ -395,15 +401,6 @@ impl State {
         }
         (!batch.is_empty()).then_some(batch)
     }
-}
-
-/// Rounded up; a unit of zero is none.
-fn in_units(duration: Duration, unit: Duration) -> Duration {
-    if unit.is_zero() {
-        return duration;
-    }
-    let units = duration.as_nanos().div_ceil(unit.as_nanos());
-    unit.saturating_mul(units.try_into().unwrap_or(u32::MAX))
 }
 
 /// A clock cannot hold every duration that a setting can.

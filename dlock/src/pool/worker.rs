@@ -10,10 +10,8 @@ use tokio::time::{sleep_until, timeout};
 
 use super::core::Core;
 use super::queue::SessionId;
-use super::sessions::Question;
 use super::supply::Job;
 use crate::error::{Error, Phase};
-use crate::key::PhysicalKey;
 use crate::session::{Answer, Session};
 
 /// How long a session that was taken away from its guards stays open for them to notice.
@@ -107,8 +105,16 @@ async fn carry_out_jobs(
                 within(reply_timeout, session.ping()).await?;
                 core.with(|state, now| state.pinged(id, now));
             }
-            Job::Answer(questions, known) => {
-                answer(questions, &known, session, reply_timeout).await?;
+            Job::Inspect(inspections, known) => {
+                let locks = within(reply_timeout, session.locks(&known)).await;
+                for inspection in inspections {
+                    let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
+                    drop(inspection.send(locks));
+                }
+                // The statement may be refused and the session as good as before.
+                if let Err(error @ DbErr::Conn(_)) = locks {
+                    return Err(error);
+                }
             }
             Job::Yield => tokio::task::yield_now().await,
             Job::Idle(until) => {
@@ -121,34 +127,6 @@ async fn carry_out_jobs(
             }
             Job::Close(farewell) => return Ok(farewell),
         }
-    }
-}
-
-async fn answer(
-    questions: Vec<Question>,
-    known: &[PhysicalKey],
-    session: &mut dyn Session,
-    reply_timeout: Duration,
-) -> Result<(), DbErr> {
-    let mut listings = Vec::new();
-    for question in questions {
-        match question {
-            Question::Server(reply) => drop(reply.send(Ok(()))),
-            Question::Locks(reply) => listings.push(reply),
-        }
-    }
-    if listings.is_empty() {
-        return Ok(());
-    }
-    let locks = within(reply_timeout, session.locks(known)).await;
-    for reply in listings {
-        let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
-        drop(reply.send(locks));
-    }
-    match locks {
-        Err(error @ DbErr::Conn(_)) => Err(error),
-        // The statement may be refused and the session as good as before.
-        Ok(_) | Err(_) => Ok(()),
     }
 }
 

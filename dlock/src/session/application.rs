@@ -24,7 +24,7 @@ pub(crate) fn is_over(closed: &mut Closed) -> bool {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     not(feature = "postgres"),
-    allow(dead_code, reason = "the others need less")
+    allow(dead_code, reason = "only PostgreSQL has poolers to trust")
 )]
 pub(crate) struct ConnectSettings {
     pub(crate) keepalive: Duration,

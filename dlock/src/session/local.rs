@@ -206,8 +206,8 @@ impl Drop for Turn<'_> {
 
 #[async_trait]
 impl Session for LocalSession {
-    fn wait_unit(&self) -> Option<Duration> {
-        Some(Duration::ZERO)
+    fn can_wait(&self) -> bool {
+        true
     }
 
     fn local(&self) -> Option<Arc<dyn Local>> {

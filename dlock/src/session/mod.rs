@@ -95,8 +95,8 @@ impl From<bool> for Answer {
 /// One session on the server. Only a task of the pool owns one. An error of any method means that its state is unknown: it is dropped, and its locks with it.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// The length of a [`wait`](Self::wait) is a multiple of this; `None` where the server cannot wait, so that the pool tries again and again.
-    fn wait_unit(&self) -> Option<Duration>;
+    /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
+    fn can_wait(&self) -> bool;
 
     /// Where [`gone`](Self::gone) does not see everything that ends the locks: how often [`ping`](Self::ping) has to look while the session holds any.
     fn heartbeat(&self) -> Option<Duration> {

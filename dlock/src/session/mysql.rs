@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::sqlx::open::db;
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::MAX_BATCH;
-use crate::dialect::mysql::{self as dialect, MySql, Shape};
+use crate::dialect::mysql::{self as dialect, GRANTED, MySql, Shape, Tried};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -26,22 +26,25 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// What ended a wait early may end the next one as well.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A circle of sessions that want each other's locks, seen although nobody waits. MariaDB has the number of its tables' deadlocks for it.
-/// <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
-const DEADLOCKS: [u16; 2] = [3058, 1213];
+// <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
 
-/// An operator, or a limit of his, has ended the statement.
-const INTERRUPTED: [u16; 2] = [1317, 3024];
+/// An operator has ended the statement.
+const INTERRUPTED: u16 = 1317;
+
+/// The statement has lasted for as long as it may.
+const OUT_OF_TIME: u16 = 3024;
+
+/// All sessions together have as many prepared statements as the server allows.
+const TOO_MANY_STATEMENTS: u16 = 1461;
+
+/// An operator may end a short statement by accident; who ends it so often means it.
+const ATTEMPTS: usize = 3;
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     let error = error
         .as_database_error()?
         .try_downcast_ref::<MySqlDatabaseError>()?;
     Some(error.number())
-}
-
-fn has_number(error: &sqlx::Error, numbers: &[u16]) -> bool {
-    number(error).is_some_and(|number| numbers.contains(&number))
 }
 
 /// One connection, for the whole of its life.
@@ -54,11 +57,48 @@ pub(crate) struct MySqlSession {
     held: HashSet<Arc<str>>,
 }
 
+/// The answers to a batch; `None` where the server failed without saying so.
+struct Said {
+    releases: Vec<bool>,
+    tries: Vec<Option<Tried>>,
+}
+
+impl Said {
+    fn read(row: &MySqlRow, batch: &Batch, shape: Shape) -> Result<Self, sqlx::Error> {
+        let Batch { releases, tries } = batch;
+        let column = |index| row.try_get::<Option<i64>, _>(index);
+        let released = (0..releases.len()).map(|index| Ok(column(index)? == Some(GRANTED)));
+        let mut said = Self {
+            releases: released.collect::<Result<_, sqlx::Error>>()?,
+            tries: Vec::with_capacity(tries.len()),
+        };
+        for place in 0..shape.tries {
+            let answer = column(shape.releases + place)?.map(Tried::of);
+            match said.tries.get_mut(tries.len() - 1) {
+                None => said.tries.push(answer),
+                // The last one is tried again in the places that are left; it may have become free in between.
+                Some(last) => *last = Option::max(*last, answer),
+            }
+        }
+        Ok(said)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.tries.iter().all(Option::is_some)
+    }
+}
+
 impl MySqlSession {
-    /// One row of a statement without parameters.
+    /// One row of a statement that does no harm when it is repeated.
     async fn row(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
-        let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        query.fetch_one(&mut self.connection).await
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            let query = sqlx::raw_sql(AssertSqlSafe(sql.clone()));
+            match query.fetch_one(&mut self.connection).await {
+                Err(error) if number(&error) == Some(INTERRUPTED) && attempts.next().is_some() => {}
+                row => return row,
+            }
+        }
     }
 
     /// The server's number for this session, and whether the server is read-only.
@@ -67,8 +107,8 @@ impl MySqlSession {
         Ok((row.try_get(0)?, dialect::is_on(row.try_get(1)?)))
     }
 
-    /// The whole batch as one statement. The answers are `None` where the server failed without saying so.
-    async fn ask(&mut self, batch: &Batch) -> Result<(Vec<bool>, Vec<Option<bool>>), sqlx::Error> {
+    /// The whole batch as one prepared statement.
+    async fn ask(&mut self, batch: &Batch) -> Result<Said, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
         let mut query = sqlx::query(AssertSqlSafe(shape.statement()));
@@ -85,58 +125,70 @@ impl MySqlSession {
             }
         }
         let row = query.fetch_one(&mut self.connection).await?;
-        let column = |index| row.try_get::<Option<i64>, _>(index);
-        let released = (0..releases.len()).map(|index| Ok(column(index)? == Some(1)));
-        let released = released.collect::<Result<_, sqlx::Error>>()?;
-        let mut tried = Vec::with_capacity(tries.len());
-        for place in 0..shape.tries {
-            let answer = column(shape.releases + place)?.map(|answer| answer == dialect::GRANTED);
-            match tried.get_mut(tries.len() - 1) {
-                None => tried.push(answer),
-                // The last one is tried again in the places that are left; it may have become free in between.
-                Some(last) => *last = Option::max(*last, answer),
-            }
-        }
-        Ok((released, tried))
+        Said::read(&row, batch, shape)
     }
 
-    /// After a statement that failed half-way the server alone knows what it did. So everything in it is given back, which does no harm where nothing was held;
-    /// then each lock is tried for on its own. Only what a guard holds by another spelling must not be given back, and nobody can tell whether it would be.
+    /// The same without preparing it.
+    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Said, sqlx::Error> {
+        let row = self.row(dialect::batch(names(&batch.releases), names(&batch.tries)));
+        let shape = Shape {
+            releases: batch.releases.len(),
+            tries: batch.tries.len(),
+        };
+        Said::read(&row.await?, batch, shape)
+    }
+
+    /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
+    /// then each lock is tried for on its own.
     async fn redo(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        for request in &batch.tries {
-            let name = name(&request.key);
-            if let Some(held) = self
-                .held
-                .iter()
-                .find(|held| self.server.may_fold(name, held))
-            {
-                let doubt = format!("a statement about {name} failed while {held} was held");
-                return Err(DbErr::Custom(doubt));
-            }
-        }
-        let all = batch.releases.iter().chain(&batch.tries);
-        for all in all.cloned().collect::<Vec<_>>().chunks(MAX_BATCH) {
-            self.give_back(all.to_vec()).await?;
+        if !batch.releases.is_empty() {
+            self.give_back(&batch.releases).await?;
         }
         let mut answers = Answers {
             releases: vec![Answer::Yes; batch.releases.len()],
             tries: Vec::new(),
         };
         for request in &batch.tries {
-            let one = Batch::of_one_try(request);
-            let answer = match self.ask(&one).await {
-                Ok((_, tried)) if let [Some(granted)] = *tried => granted.into(),
-                Ok(_) => Answer::Failed(no_answer(&request.key)),
-                Err(error) if error.as_database_error().is_none() => return Err(db(error)),
-                Err(error) if has_number(&error, &DEADLOCKS) => Answer::No,
-                Err(error) => Answer::Failed(db(error)),
-            };
-            if matches!(answer, Answer::Failed(_)) {
-                self.give_back(one.tries).await?;
-            }
-            answers.tries.push(answer);
+            answers.tries.push(self.try_again(request).await?);
         }
         Ok(answers)
+    }
+
+    async fn try_again(&mut self, request: &Request) -> Result<Answer, DbErr> {
+        let error = match self.ask_in_words(&Batch::of_one_try(request)).await {
+            Ok(said) => match said.tries[..] {
+                [Some(Tried::Granted)] => return Ok(Answer::Yes),
+                [Some(Tried::Busy)] => return Ok(Answer::No),
+                // By the statement that failed.
+                [Some(Tried::Ours)] => {
+                    self.has_no_other_name(&request.key)?;
+                    return Ok(Answer::Yes);
+                }
+                _ => no_answer(&request.key),
+            },
+            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Err(error) => db(error),
+        };
+        self.has_no_other_name(&request.key)?;
+        self.give_back(std::slice::from_ref(request)).await?;
+        Ok(Answer::Failed(error))
+    }
+
+    /// What a guard holds by another spelling must not be granted to somebody else or given back. Nobody but the server can tell, and that too late.
+    fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), DbErr> {
+        let name = name(key);
+        let mut held = self.held.iter();
+        match held.find(|held| self.server.may_fold(name, held)) {
+            None => Ok(()),
+            Some(held) => Err(DbErr::Custom(format!(
+                "a statement about lock {name} failed while {held} was held"
+            ))),
+        }
+    }
+
+    async fn give_back(&mut self, releases: &[Request]) -> Result<(), DbErr> {
+        let batch = Batch::of_releases(releases.to_vec());
+        self.ask_in_words(&batch).await.map(drop).map_err(db)
     }
 
     fn note(&mut self, request: &Request, answer: &Answer) {
@@ -145,22 +197,18 @@ impl MySqlSession {
         }
     }
 
-    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), DbErr> {
-        let batch = Batch::of_releases(releases);
-        self.ask(&batch).await.map(drop).map_err(db)
-    }
-
     /// Where the server lists its locks.
     async fn listed(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
         let rows = query.fetch_all(&mut self.connection).await?;
-        let known = match self.server {
-            MySql::MySql => known,
-            MySql::MariaDb => &[],
-        };
-        let folded = |key: &PhysicalKey| (key.to_string().to_lowercase(), key.clone());
-        let known = known.iter().map(folded).collect();
-        rows.iter().map(|row| lock(row, &known)).collect()
+        let mut shown: HashMap<String, &PhysicalKey> = HashMap::new();
+        for key in known {
+            let place = shown.entry(self.server.shown(name(key))).or_insert(key);
+            if self.held.contains(name(key)) {
+                *place = key;
+            }
+        }
+        rows.iter().map(|row| lock(row, &shown)).collect()
     }
 
     /// Where it does not: it tells who holds a lock that it is asked about.
@@ -172,11 +220,8 @@ impl MySqlSession {
         let accounts: HashMap<u64, String> = sessions.collect::<Result<_, sqlx::Error>>()?;
         let mut locks = Vec::new();
         for keys in known.chunks(MAX_BATCH) {
-            let query = sqlx::query(AssertSqlSafe(dialect::holders(keys.len())));
-            let query = keys.iter().fold(query.persistent(false), |query, key| {
-                query.bind(&**name(key))
-            });
-            let row = query.fetch_one(&mut self.connection).await?;
+            let names = keys.iter().map(|key| &**name(key));
+            let row = self.row(dialect::holders(names)).await?;
             for (index, key) in keys.iter().enumerate() {
                 if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
                     let account = accounts.get(&session).cloned();
@@ -198,6 +243,10 @@ fn name(key: &PhysicalKey) -> &Arc<str> {
     }
 }
 
+fn names(requests: &[Request]) -> impl Iterator<Item = &str> {
+    requests.iter().map(|request| &**name(&request.key))
+}
+
 /// The server's word for "an error occurred". <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 fn no_answer(key: &PhysicalKey) -> DbErr {
     let message =
@@ -207,8 +256,8 @@ fn no_answer(key: &PhysicalKey) -> DbErr {
 
 #[async_trait]
 impl Session for MySqlSession {
-    fn wait_unit(&self) -> Option<Duration> {
-        Some(self.server.wait_unit())
+    fn can_wait(&self) -> bool {
+        true
     }
 
     fn heartbeat(&self) -> Option<Duration> {
@@ -219,10 +268,18 @@ impl Session for MySqlSession {
         for request in &batch.releases {
             self.held.remove(name(&request.key));
         }
-        let answers = match self.ask(batch).await {
-            Ok((released, tried)) if tried.iter().all(Option::is_some) => Answers {
-                releases: released.into_iter().map(Answer::from).collect(),
-                tries: tried.into_iter().flatten().map(Answer::from).collect(),
+        let said = match self.ask(batch).await {
+            Err(error) if number(&error) == Some(TOO_MANY_STATEMENTS) => {
+                self.ask_in_words(batch).await
+            }
+            said => said,
+        };
+        let answers = match said {
+            Ok(said) if said.is_whole() => Answers {
+                releases: said.releases.into_iter().map(Answer::from).collect(),
+                tries: (said.tries.into_iter())
+                    .map(|tried| (tried == Some(Tried::Granted)).into())
+                    .collect(),
             },
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
             Ok(_) | Err(_) => self.redo(batch).await?,
@@ -234,27 +291,29 @@ impl Session for MySqlSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let query = sqlx::query(AssertSqlSafe(dialect::wait())).bind(&**name(&request.key));
-        let query = match self.server {
-            MySql::MySql => query.bind(slice.as_secs()),
-            MySql::MariaDb => query.bind(slice.as_secs_f64()),
-        };
+        let sql = dialect::wait(self.server, name(&request.key), slice);
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
         let waited = query.fetch_one(&mut self.connection).await;
         let answer = match waited.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
             Ok(Some(answer)) => {
-                let answer = Answer::from(answer == dialect::GRANTED);
+                let answer = Answer::from(answer == GRANTED);
                 self.note(request, &answer);
                 return Ok(answer);
             }
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
-            Ok(None) => Answer::No,
-            Err(error) if has_number(&error, &INTERRUPTED) => Answer::No,
-            Err(error) => Answer::Failed(db(error)),
+            Err(error) => match number(&error) {
+                Some(OUT_OF_TIME) => Some(Answer::No),
+                Some(INTERRUPTED) => None,
+                _ => Some(Answer::Failed(db(error))),
+            },
+            Ok(None) => None,
         };
         // A wait that was not granted holds nothing, whatever the server did.
-        self.row(dialect::release_all()).await.map_err(db)?;
-        sleep(PAUSE).await;
-        Ok(answer)
+        self.give_back(std::slice::from_ref(request)).await?;
+        if answer.is_none() {
+            sleep(PAUSE).await;
+        }
+        Ok(answer.unwrap_or(Answer::No))
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
@@ -290,10 +349,10 @@ impl Session for MySqlSession {
     }
 }
 
-/// MySQL lists a name in the form in which it compares; one that is `known` is called as it is here.
-fn lock(row: &MySqlRow, known: &HashMap<String, PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
+/// One that is known by the name that is shown is called as it is here.
+fn lock(row: &MySqlRow, shown: &HashMap<String, &PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
     let name: String = row.try_get(0)?;
-    let known = known.get(&name).cloned();
+    let known = shown.get(&name).copied().cloned();
     let key = known.unwrap_or_else(|| PhysicalKey::Name(name.into()));
     let (account, mark): (String, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
     let application = match mark {

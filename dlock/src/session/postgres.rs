@@ -133,8 +133,8 @@ fn explained(error: sqlx::Error) -> DbErr {
 
 #[async_trait]
 impl Session for PgSession {
-    fn wait_unit(&self) -> Option<Duration> {
-        self.can_wait.then_some(Duration::ZERO)
+    fn can_wait(&self) -> bool {
+        self.can_wait
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {

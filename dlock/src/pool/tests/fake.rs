@@ -45,7 +45,7 @@ pub(super) struct Server {
     pub(super) can_wait: bool,
     /// Whether sessions answer at once.
     pub(super) is_local: bool,
-    /// Whether a session has to be asked for its end, and waits for whole seconds.
+    /// Whether a session has to be asked for its end.
     pub(super) is_asked: bool,
     pings: AtomicU64,
     statements: AtomicU64,
@@ -143,7 +143,7 @@ impl Server {
         })
     }
 
-    /// One whose sessions end unseen, and wait for whole seconds.
+    /// One whose sessions end unseen.
     pub(super) fn asked() -> Arc<Self> {
         Arc::new(Self {
             latency: Duration::from_micros(200),

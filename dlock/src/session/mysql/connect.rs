@@ -1,14 +1,14 @@
 //! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sea_orm::sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 
-use super::{MySqlSession, has_number};
+use super::{MySqlSession, number};
 use crate::dialect::Dialect;
 use crate::dialect::mysql::{self as dialect, MySql};
 use crate::error::{Error, Phase};
@@ -71,10 +71,8 @@ impl Connector for MySqlConnector {
 const SHUTTING_DOWN: u16 = 1053;
 
 fn is_starting(error: &sqlx::Error) -> bool {
-    nobody_listens(error) || has_number(error, &[SHUTTING_DOWN])
+    nobody_listens(error) || number(error) == Some(SHUTTING_DOWN)
 }
-
-const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
 /// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
@@ -85,6 +83,8 @@ const REFUSED_WHERE: [(&str, bool, Error); 4] = [
     ("innodb_read_only", true, REPLICA),
     ("group_replication_single_primary_mode", false, GROUP),
 ];
+
+const VERSION: &str = "version";
 
 const GALERA: Error = Error::Unsupported {
     backend: "a node of a Galera cluster",
@@ -114,39 +114,36 @@ impl MySqlSession {
     /// Is this a server whose locks count, and the kind that it was? Then the session gets its settings.
     async fn check(&mut self, connector: &MySqlConnector) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
+        // First, since a hook may have chosen characters in which nothing that follows could be read.
+        self.execute(dialect::NAMES.to_owned())
+            .await
+            .map_err(failed)?;
+        let variables = self.variables().await.map_err(failed)?;
         for (variable, on, refusal) in REFUSED_WHERE {
-            if self.is_on(variable).await.map_err(failed)? == Some(on) {
+            let value = variables.get(variable);
+            if value.is_some_and(|value| dialect::is_on(value) == on) {
                 return Err(refusal);
             }
         }
-        let version = self.row(dialect::version()).await;
-        let version: String = version.and_then(|row| row.try_get(0)).map_err(failed)?;
-        self.server = MySql::of_version(&version);
+        let version = variables.get(VERSION).map_or("", String::as_str);
+        self.server = MySql::of_version(version)?;
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }
         self.prepare(connector.keepalive).await.map_err(failed)
     }
 
-    /// `None` where the server has no such variable.
-    async fn is_on(&mut self, variable: &str) -> Result<Option<bool>, sqlx::Error> {
-        match self.row(dialect::variable(variable)).await {
-            Ok(row) => Ok(Some(dialect::is_on(row.try_get(0)?))),
-            Err(error) if has_number(&error, &[UNKNOWN_VARIABLE]) => Ok(None),
-            Err(error) => Err(error),
-        }
+    async fn variables(&mut self) -> Result<HashMap<String, String>, sqlx::Error> {
+        let names = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
+        let query = AssertSqlSafe(dialect::variables(names.chain([VERSION])));
+        let rows = sqlx::raw_sql(query).fetch_all(&mut self.connection).await?;
+        let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.iter().map(pair).collect()
     }
 
     async fn prepare(&mut self, keepalive: Duration) -> Result<(), sqlx::Error> {
         self.id = self.sign_of_life().await?.0;
-        sqlx::raw_sql(dialect::NAMES)
-            .execute(&mut self.connection)
-            .await?;
-        sqlx::query(dialect::MARK)
-            .persistent(false)
-            .bind(program())
-            .execute(&mut self.connection)
-            .await?;
+        self.execute(dialect::mark(&program())).await?;
         // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
         let silence = keepalive
             .as_secs()
@@ -163,13 +160,16 @@ impl MySqlSession {
         ];
         set_all(self, &settings).await
     }
+
+    async fn execute(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        query.execute(&mut self.connection).await.map(drop)
+    }
 }
 
 impl Configure for MySqlSession {
     async fn set(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
-        let set = AssertSqlSafe(dialect::set_session(settings));
-        let done = sqlx::raw_sql(set).execute(&mut self.connection).await;
-        done.map(drop)
+        self.execute(dialect::set_session(settings)).await
     }
 }
 

@@ -16,10 +16,15 @@ use crate::session::Session;
 /// How long a server that refuses connections may take to come (back) up.
 const STARTUP: Duration = Duration::from_secs(5);
 
+/// An error of the connection ends the session; what else goes wrong with a statement need not.
 pub(in crate::session) fn db(error: sqlx::Error) -> DbErr {
     let error = Arc::new(error);
     match &*error {
-        sqlx::Error::Database(_) => DbErr::Query(RuntimeErr::SqlxError(error)),
+        sqlx::Error::Database(_)
+        | sqlx::Error::RowNotFound
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_) => DbErr::Query(RuntimeErr::SqlxError(error)),
         _ => DbErr::Conn(RuntimeErr::SqlxError(error)),
     }
 }
@@ -91,11 +96,12 @@ pub(in crate::session) fn refused(error: sqlx::Error) -> Error {
     })
 }
 
-/// What the server must answer in time.
+/// What the server must answer in time, in several round trips.
 pub(in crate::session) async fn in_time(
     limit: Duration,
     check: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
+    let limit = limit.max(Duration::from_secs(1));
     let silent = |_elapsed| Phase::Connect.failed(db(silent(limit)));
     timeout(limit, check).await.map_err(silent)?
 }
