@@ -1,5 +1,6 @@
 //! Every test that needs a server, one module per backend: `cargo test postgres::`.
 
+mod ear;
 mod mariadb;
 mod mysql;
 mod postgres;

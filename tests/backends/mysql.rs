@@ -1,6 +1,7 @@
 //! MySQL.
 
 use crate::suite::contract;
-use crate::user_locks::{MySql, UserLocks};
+use crate::user_locks::{MySql, UserLocks, user_locks};
 
 contract!(UserLocks<MySql>);
+user_locks!(MySql);

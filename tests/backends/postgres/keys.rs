@@ -21,9 +21,9 @@ async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here() {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let mut guards = Vec::new();
     let mut refused = Vec::new();
-    for row in vectors["vectors"].as_array().unwrap() {
+    let rows = vectors["vectors"].as_array().unwrap();
+    for row in rows.iter().filter(|row| row["database"] == "postgresql") {
         assert_eq!(row["library"], "sqlalchemy-dlock", "{row}");
-        assert_eq!(row["database"], "postgresql", "{row}");
         let value = row["input"]["value"].as_str().unwrap();
         let result = match row["input"]["type"].as_str().unwrap() {
             "str" => shared(&db, value).await,
