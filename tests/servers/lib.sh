@@ -66,16 +66,19 @@ account() {
 }
 
 # as ACCOUNT COMMAND...: servers refuse to run as root
-as() (
-  name=$1
+as() (become "$@")
+
+# become ACCOUNT COMMAND...: the same in the place of this shell
+become() {
+  local name=$1
   shift
   cd / # the account may not be allowed to be in the current folder
   if is_root; then
-    setpriv --reuid="$(id -u "$name")" --regid="$(id -g "$name")" --clear-groups env HOME=/tmp "$@"
+    exec setpriv --reuid="$(id -u "$name")" --regid="$(id -g "$name")" --clear-groups env HOME=/tmp "$@"
   else
-    "$@"
+    exec "$@"
   fi
-)
+}
 
 own() {
   if is_root; then
@@ -109,6 +112,9 @@ stop_pid() {
   rm -f "$file"
 }
 
+# percent_decode TEXT: of a URL
+percent_decode() { printf '%b' "${1//%/\\x}"; }
+
 # --- packages ---
 
 # apt_update PACKAGE...: for the sake of these packages
@@ -126,7 +132,7 @@ apt_install() {
 need() (
   program=$1
   shift
-  if [ -e "$program" ] || command -v "$program" >/dev/null; then
+  if [[ $program = /* && -e $program ]] || command -v "$program" >/dev/null; then
     exit 0
   fi
   is_root || die "missing $program; as root: apt-get install ${PACKAGES:-$*}"

@@ -13,9 +13,9 @@ PORT=${PORT:-$(port 61806)}
 
 fetch() {
   if [ -z "${MARIADB_SUITE:-}" ]; then
-    need mariadbd mariadb-server-core
+    need /usr/sbin/mariadbd mariadb-server-core
     need mariadb mariadb-client-core
-    SERVER=(mariadbd --no-defaults)
+    SERVER=(/usr/sbin/mariadbd --no-defaults)
     CLIENT=(mariadb)
     SQL=/usr/share/mysql
   else

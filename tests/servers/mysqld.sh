@@ -9,6 +9,7 @@
 FOLDER=$RUN/$NAME
 DATA=$FOLDER/data
 LOG=$FOLDER/log.err # MariaDB insists on the ending
+export TMPDIR=$FOLDER/tmp # that of the caller may not be the account's to write to
 
 # the account is Debian's, if it is there
 ACCOUNT=$(account mysql)
@@ -36,13 +37,17 @@ GRANT ALL ON *.* TO ''@'%' WITH GRANT OPTION;
 SQL
 }
 
-launch() (
-  cd /
+# The pid is there at once, so that a start that is interrupted can be stopped.
+launch() {
   # shellcheck disable=SC2086 # DBOPTS are words
-  as "$ACCOUNT" "${SERVER[@]}" --datadir="$DATA" --port="$PORT" --bind-address=127.0.0.1 --socket="$FOLDER/socket" \
-    --pid-file="$FOLDER/pid" --log-error="$LOG" --init-file="$FOLDER/init.sql" --skip-name-resolve \
+  become "$ACCOUNT" "${SERVER[@]}" --datadir="$DATA" --port="$PORT" --bind-address=127.0.0.1 --socket="$FOLDER/socket" \
+    --pid-file="$FOLDER/own.pid" --log-error="$LOG" --init-file="$FOLDER/init.sql" --skip-name-resolve \
     --innodb-flush-log-at-trx-commit=0 --max-connections=500 ${DBOPTS:-} >/dev/null 2>&1 </dev/null &
-)
+  echo $! >"$FOLDER/pid"
+}
+
+# or it has ended
+is_ready() { client -e 'SELECT 1' || ! kill -0 "$(cat "$FOLDER/pid")"; }
 
 client() { "${CLIENT[@]}" --no-defaults -h127.0.0.1 -P"$PORT" -udlock "$@"; }
 
@@ -52,7 +57,7 @@ start() {
     return
   fi
   fetch
-  mkdir -p "$FOLDER"
+  mkdir -p "$TMPDIR"
   write_init
   own "$ACCOUNT" "$FOLDER"
   if [ ! -d "$DATA" ]; then
@@ -64,7 +69,8 @@ start() {
   fi
   require_free "$PORT"
   launch
-  wait_for 90 client -e 'SELECT 1' || die_with "$LOG" "start failed; '$0 wipe' gives it fresh data"
+  wait_for 90 is_ready || true
+  up || die_with "$LOG" "start failed; '$0 wipe' gives it fresh data"
   say "up: $(url)"
 }
 

@@ -56,10 +56,10 @@ parse_backend() {
   fi
 }
 
-# undoes the percent encoding, and doubles quotes for PgBouncer
+# with quotes doubled for PgBouncer
 decode() {
   local text
-  text=$(printf '%b' "${1//%/\\x}")
+  text=$(percent_decode "$1")
   echo "${text//\'/\'\'}"
 }
 
