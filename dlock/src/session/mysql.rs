@@ -86,6 +86,14 @@ impl Said {
     fn is_whole(&self) -> bool {
         self.tries.iter().all(Option::is_some)
     }
+
+    fn answers(self) -> Answers {
+        let granted = |tried| Answer::from(tried == Some(Tried::Granted));
+        Answers {
+            releases: self.releases.into_iter().map(Answer::from).collect(),
+            tries: self.tries.into_iter().map(granted).collect(),
+        }
+    }
 }
 
 impl MySqlSession {
@@ -149,7 +157,10 @@ impl MySqlSession {
             tries: Vec::new(),
         };
         for request in &batch.tries {
-            answers.tries.push(self.try_again(request).await?);
+            let answer = self.try_again(request).await?;
+            // Before the next, which may be another spelling of it.
+            self.note(request, &answer);
+            answers.tries.push(answer);
         }
         Ok(answers)
     }
@@ -275,14 +286,9 @@ impl Session for MySqlSession {
             said => said,
         };
         let answers = match said {
-            Ok(said) if said.is_whole() => Answers {
-                releases: said.releases.into_iter().map(Answer::from).collect(),
-                tries: (said.tries.into_iter())
-                    .map(|tried| (tried == Some(Tried::Granted)).into())
-                    .collect(),
-            },
+            Ok(said) if said.is_whole() => said.answers(),
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
-            Ok(_) | Err(_) => self.redo(batch).await?,
+            Ok(_) | Err(_) => return self.redo(batch).await,
         };
         for (request, answer) in batch.tries.iter().zip(&answers.tries) {
             self.note(request, answer);

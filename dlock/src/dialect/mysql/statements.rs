@@ -143,11 +143,12 @@ pub(crate) fn ping() -> String {
 /// A primary may turn into a replica, and its sessions stay.
 pub(crate) const READ_ONLY: &str = "read_only";
 
-/// Names and values of these variables; one that the server lacks is left out. sea-query has no words for it.
+/// Names and values of these variables, the session's where it has its own (as `wsrep_on` is in Percona's cluster); one that the server lacks is left out.
+/// sea-query has no words for it.
 pub(crate) fn variables<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let names = names.join(", ");
-    format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+    format!("SHOW VARIABLES WHERE Variable_name IN ({names})")
 }
 
 /// Whether a variable is on: some versions have words where others have numbers.
