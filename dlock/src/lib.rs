@@ -54,7 +54,7 @@
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
 //!   postgres.rs         advisory locks
-//!   mysql.rs            user-level locks
+//!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
 //!   sqlite.rs           names of files
 //!   │
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
