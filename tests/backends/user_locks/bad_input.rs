@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, Key, LockPool};
-use dlock_tests::connect;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
-use super::Server;
-use super::raw::{Raw, name, url};
+use super::options::name;
+use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, elapsed, soon};
 
 /// Long enough for a slow machine, too short for a connection that is tried for.
 const PROMPT: Duration = Duration::from_secs(5);
 
-pub(crate) async fn the_empty_key_is_invalid_in_every_form<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn the_empty_key_is_invalid_in_every_form<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let namespaced = LockPool::builder(&db).namespace("billing").build();
     let txn = db.begin().await?;
     let empty: [Key; 3] = ["".into(), String::new().into(), Vec::new().into()];
@@ -37,8 +36,10 @@ pub(crate) async fn the_empty_key_is_invalid_in_every_form<S: Server>() -> Outco
     Ok(())
 }
 
-pub(crate) async fn bytes_that_are_no_text_are_an_invalid_key<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn bytes_that_are_no_text_are_an_invalid_key<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let namespaced = LockPool::builder(&db).namespace("billing").build();
     for bytes in [
         &b"\x00\xff"[..],
@@ -76,8 +77,8 @@ async fn hint<T: std::fmt::Debug>(
     Ok(format!("{backend}/{feature}/{hint}"))
 }
 
-pub(crate) async fn a_pair_is_unsupported<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_pair_is_unsupported<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let said = hint(db.dlock((1, 2)).into_future()).await?;
     assert!(
         said.contains("MySQL/MariaDB") && said.contains("as text"),
@@ -90,8 +91,8 @@ pub(crate) async fn a_pair_is_unsupported<S: Server>() -> Outcome {
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn a_shared_lock_is_unsupported<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_shared_lock_is_unsupported<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let text = name();
     for said in [
         hint(db.dlock(&text).shared().into_future()).await?,
@@ -108,7 +109,7 @@ pub(crate) async fn a_shared_lock_is_unsupported<S: Server>() -> Outcome {
     }
     let status = LockPool::of(&db).status();
     assert_eq!((status.counters.sessions_opened, status.keys), (0, 0));
-    assert!(Raw::on::<S>().await?.can_lock(&text).await?);
+    assert!(scene.raw().await?.can_lock(&text).await?);
 
     let guard = db.dlock(&text).await?;
     let said = hint(db.dlock(&text).shared().into_future()).await?;
@@ -116,8 +117,10 @@ pub(crate) async fn a_shared_lock_is_unsupported<S: Server>() -> Outcome {
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn a_transaction_lock_is_unsupported_and_names_the_way<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_transaction_lock_is_unsupported_and_names_the_way<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let txn = db.begin().await?;
     let text = name();
     for said in [
@@ -131,14 +134,14 @@ pub(crate) async fn a_transaction_lock_is_unsupported_and_names_the_way<S: Serve
     // The transaction is none the worse, and nothing is held.
     txn.execute_unprepared("SELECT 1").await?;
     txn.commit().await?;
-    assert!(Raw::on::<S>().await?.can_lock(&text).await?);
+    assert!(scene.raw().await?.can_lock(&text).await?);
     assert_eq!(LockPool::of(&db).status().counters.sessions_opened, 0);
     Ok(())
 }
 
-pub(crate) async fn extreme_timeouts_are_a_try_and_forever<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn extreme_timeouts_are_a_try_and_forever<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let text = name();
     let longest = [
         Duration::MAX,
@@ -173,8 +176,10 @@ pub(crate) async fn extreme_timeouts_are_a_try_and_forever<S: Server>() -> Outco
     Ok(pool.dlock(&text).await?.release().await?)
 }
 
-pub(crate) async fn a_setting_that_cannot_work_is_named_on_first_use<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_setting_that_cannot_work_is_named_on_first_use<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let builder = || LockPool::builder(&db);
     let short = Duration::from_millis(99);
     for (builder, named) in [

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
-use dlock_tests::connect;
 use tokio::task::JoinHandle;
 
-use super::Server;
-use super::raw::{Raw, get_lock, name, url};
+use super::options::name;
+use super::raw::{Raw, get_lock};
+use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, soon};
 
 /// Another session that holds one lock and waits for another: who holds that and wants the first closes a circle.
@@ -17,8 +17,8 @@ struct Circle {
 }
 
 impl Circle {
-    async fn close<S: Server>(holds: &str, wants: &str) -> Outcome<Self> {
-        let (mut raw, mut watcher) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+    async fn close<S: Server>(scene: &Scene<S>, holds: &str, wants: &str) -> Outcome<Self> {
+        let (mut raw, mut watcher) = (scene.raw().await?, scene.raw().await?);
         raw.lock(holds).await?;
         let id = raw.id().await?;
         let wait = get_lock(wants, "60");
@@ -42,14 +42,16 @@ impl Circle {
     }
 }
 
-pub(crate) async fn a_try_that_would_close_a_circle_is_busy<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_try_that_would_close_a_circle_is_busy<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(1).build();
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     let (ours, theirs) = (name(), name());
     let guard = pool.dlock(&ours).await?;
     let session = raw.holder(&ours).await?;
-    let circle = Circle::close::<S>(&theirs, &ours).await?;
+    let circle = Circle::close(scene, &theirs, &ours).await?;
     for _ in 0..5 {
         assert!(pool.dlock(&theirs).try_acquire().await?.is_none());
     }
@@ -78,14 +80,15 @@ pub(crate) async fn a_try_that_would_close_a_circle_is_busy<S: Server>() -> Outc
 }
 
 /// What is given back in the same statement is given back, and can be had again.
-pub(crate) async fn releases_beside_a_try_that_would_close_a_circle_are_done<S: Server>() -> Outcome
-{
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn releases_beside_a_try_that_would_close_a_circle_are_done<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(1).build();
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     let (ours, theirs) = (name(), name());
     let guard = pool.dlock(&ours).await?;
-    let circle = Circle::close::<S>(&theirs, &ours).await?;
+    let circle = Circle::close(scene, &theirs, &ours).await?;
     for _ in 0..20 {
         let (given_back, taken_again) = (name(), name());
         let first = pool.dlock(&given_back).await?;

@@ -9,7 +9,7 @@ use tokio::runtime;
 use tokio::task::block_in_place;
 use tracing::Level;
 
-use super::witness::{Witness, options};
+use super::options::options;
 use super::{Scene, Server};
 use crate::ear::Ear;
 use crate::suite::{Outcome, soon};
@@ -34,9 +34,9 @@ pub(crate) async fn a_session_that_is_killed_is_told_with_its_locks<S: Server>(
         let (application, name) = (scene.application("ours"), &scene.name);
         let mut keys = [format!("{name} one"), format!("{name} two")];
         let guards = [pool.dlock(&keys[0]).await?, pool.dlock(&keys[1]).await?];
-        let mut witness = Witness::of::<S>().await?;
-        let session = witness.sessions(&application).await?.concat();
-        assert!(witness.kill("CONNECTION", &session).await);
+        let mut raw = scene.raw().await?;
+        let session = raw.sessions(&application).await?.concat();
+        assert!(raw.kill("CONNECTION", &session).await);
         for guard in &guards {
             soon("the loss", guard.lost()).await?;
         }

@@ -1,61 +1,13 @@
 //! What the code relies on and the servers do at once: a release that changes it fails here first.
 
-use super::Server;
-use super::raw::{Raw, get_lock, literal, name, url};
+use super::options::name;
+use super::raw::{get_lock, literal};
 use super::wire::Wire;
+use super::{Scene, Server};
 use crate::suite::Outcome;
 
-pub(crate) async fn no_name_is_null_or_an_error<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
-    for nothing in ["SELECT GET_LOCK('', 0)", "SELECT GET_LOCK(NULL, 0)"] {
-        match S::FOLDS_CASE {
-            true => assert_eq!(raw.error(nothing).await?, 3057),
-            false => assert_eq!(raw.row(nothing).await?, "NULL"),
-        }
-    }
-    Ok(())
-}
-
-pub(crate) async fn a_name_that_is_too_long_has_its_own_error<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
-    let id = name();
-    let (longest, too_long, number) = match S::FOLDS_CASE {
-        true => ("x".repeat(64 - id.len()), "x".repeat(65 - id.len()), 4163),
-        false => ("x".repeat(192 - id.len()), "x".repeat(193 - id.len()), 1059),
-    };
-    assert!(raw.can_lock(&format!("{id}{longest}")).await?);
-    let too_long = get_lock(&format!("{id}{too_long}"), "0");
-    assert_eq!(raw.error(&too_long).await?, number);
-    // In characters on MySQL, in bytes on MariaDB.
-    assert!(
-        raw.can_lock(&format!("{id}{}", "é".repeat(64 - id.len())))
-            .await?
-    );
-    Ok(())
-}
-
-pub(crate) async fn four_byte_characters_are_no_name_on_mysql<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
-    let text = format!("{}😀", name());
-    match S::FOLDS_CASE {
-        true => assert_eq!(raw.error(&get_lock(&text, "0")).await?, 3057),
-        false => assert!(raw.can_lock(&text).await?),
-    }
-    Ok(())
-}
-
-pub(crate) async fn nul_cuts_a_name<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
-    let id = name();
-    raw.lock(&format!("{id}\0b")).await?;
-    for cut in [id.clone(), format!("{id}\0c")] {
-        assert!(!other.gets(&cut).await?, "{cut:?}");
-    }
-    raw.unlock(&id).await
-}
-
-pub(crate) async fn a_negative_timeout_is_null_or_forever<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn a_negative_timeout_is_null_or_forever<S: Server>(scene: &Scene<S>) -> Outcome {
+    let mut raw = scene.raw().await?;
     let text = name();
     let answer = raw.row(&get_lock(&text, "-1")).await?;
     assert_eq!(answer, if S::FOLDS_CASE { "1" } else { "NULL" });
@@ -63,9 +15,10 @@ pub(crate) async fn a_negative_timeout_is_null_or_forever<S: Server>() -> Outcom
     Ok(())
 }
 
-pub(crate) async fn a_release_says_whether_the_lock_was_here_there_or_nowhere<S: Server>() -> Outcome
-{
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn a_release_says_whether_the_lock_was_here_there_or_nowhere<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let text = name();
     let release = format!("SELECT RELEASE_LOCK({})", literal(&text));
     raw.lock(&text).await?;
@@ -75,9 +28,10 @@ pub(crate) async fn a_release_says_whether_the_lock_was_here_there_or_nowhere<S:
     Ok(())
 }
 
-pub(crate) async fn the_same_session_gets_its_lock_again_and_has_to_release_as_often<S: Server>()
--> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn the_same_session_gets_its_lock_again_and_has_to_release_as_often<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let text = name();
     raw.lock(&text).await?;
     raw.lock(&text).await?;
@@ -99,8 +53,10 @@ fn guarded(text: &str) -> String {
     format!("IF(IS_USED_LOCK({text}) = CONNECTION_ID(), 2, GET_LOCK({text}, 0))")
 }
 
-pub(crate) async fn the_guard_answers_two_for_a_lock_of_this_session<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn the_guard_answers_two_for_a_lock_of_this_session<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let (text, again) = (guarded("a"), name());
     let text = text.replace("'a'", &literal(&again));
     assert_eq!(raw.row(&format!("SELECT {text}, {text}")).await?, "1 2");
@@ -116,8 +72,8 @@ pub(crate) async fn the_guard_answers_two_for_a_lock_of_this_session<S: Server>(
 }
 
 /// A number with a sign on MariaDB, one without on MySQL.
-pub(crate) async fn the_holder_of_a_lock_is_a_number<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn the_holder_of_a_lock_is_a_number<S: Server>(scene: &Scene<S>) -> Outcome {
+    let mut raw = scene.raw().await?;
     let text = name();
     raw.lock(&text).await?;
     let holder = format!("SELECT IS_USED_LOCK({})", literal(&text));
@@ -130,8 +86,10 @@ pub(crate) async fn the_holder_of_a_lock_is_a_number<S: Server>() -> Outcome {
     raw.unlock(&text).await
 }
 
-pub(crate) async fn columns_are_evaluated_from_left_to_right<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn columns_are_evaluated_from_left_to_right<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let (a, b, busy) = (name(), name(), name());
     other.lock(&busy).await?;
     let release = |text: &str| format!("RELEASE_LOCK({})", literal(text));
@@ -155,11 +113,12 @@ pub(crate) async fn columns_are_evaluated_from_left_to_right<S: Server>() -> Out
     Ok(())
 }
 
-pub(crate) async fn a_statement_that_fails_half_way_keeps_the_locks_it_took<S: Server>() -> Outcome
-{
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn a_statement_that_fails_half_way_keeps_the_locks_it_took<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let mut raw = scene.raw().await?;
     let (a, b) = (name(), name());
-    let fails = literal(&"x".repeat(193));
+    let fails = literal("x".repeat(193));
     let take = |text: &str| format!("GET_LOCK({}, 0)", literal(text));
     let batch = format!("SELECT {}, GET_LOCK({fails}, 0), {}", take(&a), take(&b));
     let number = if S::FOLDS_CASE { 4163 } else { 1059 };
@@ -169,9 +128,9 @@ pub(crate) async fn a_statement_that_fails_half_way_keeps_the_locks_it_took<S: S
 }
 
 /// What pools of other languages do to a connection that comes back.
-pub(crate) async fn a_reset_connection_has_no_locks<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
-    let mut wire = Wire::connect(&url::<S>()).await?;
+pub(crate) async fn a_reset_connection_has_no_locks<S: Server>(scene: &Scene<S>) -> Outcome {
+    let mut raw = scene.raw().await?;
+    let mut wire = Wire::connect(&scene.url("wire")).await?;
     let text = name();
     for _ in 0..2 {
         wire.run(&format!("DO GET_LOCK('{text}', 0)")).await?;
@@ -182,8 +141,8 @@ pub(crate) async fn a_reset_connection_has_no_locks<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn the_end_of_a_transaction_keeps_locks<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn the_end_of_a_transaction_keeps_locks<S: Server>(scene: &Scene<S>) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let text = name();
     raw.run("START TRANSACTION").await?;
     raw.lock(&text).await?;
@@ -194,8 +153,8 @@ pub(crate) async fn the_end_of_a_transaction_keeps_locks<S: Server>() -> Outcome
     raw.unlock(&text).await
 }
 
-pub(crate) async fn settings_are_set_all_or_none<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn settings_are_set_all_or_none<S: Server>(scene: &Scene<S>) -> Outcome {
+    let mut raw = scene.raw().await?;
     let timeout = "SELECT @@SESSION.wait_timeout";
     let before = raw.row(timeout).await?;
     let set = "SET SESSION wait_timeout = 77, no_such_setting = 1";
@@ -207,8 +166,10 @@ pub(crate) async fn settings_are_set_all_or_none<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn variables_that_tell_a_cluster_and_a_replica<S: Server>() -> Outcome {
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn variables_that_tell_a_cluster_and_a_replica<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let mut raw = scene.raw().await?;
     let variable = |name| format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)");
     match S::FOLDS_CASE {
         true => assert_eq!(raw.error(&variable("wsrep_on")).await?, 1193),
@@ -222,17 +183,4 @@ pub(crate) async fn variables_that_tell_a_cluster_and_a_replica<S: Server>() -> 
     let version = raw.row("SELECT VERSION()").await?;
     assert_eq!(version.contains("MariaDB"), S::NAME == "MariaDB");
     Ok(())
-}
-
-pub(crate) async fn mariadb_compares_bytes_and_mysql_characters<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
-    let id = name();
-    let text = format!("{id}é");
-    other.run("SET NAMES latin1").await?;
-    raw.lock(&text).await?;
-    // The same character, as latin1 writes it.
-    let latin = format!("CONCAT('{id}', _latin1 X'E9')");
-    let got = other.row(&format!("SELECT GET_LOCK({latin}, 0)")).await?;
-    assert_eq!(got, if S::FOLDS_CASE { "0" } else { "1" });
-    raw.unlock(&text).await
 }

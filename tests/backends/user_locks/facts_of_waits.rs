@@ -4,22 +4,19 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::Server;
-use super::raw::{Raw, get_lock, name};
+use super::options::name;
+use super::raw::{Raw, get_lock};
+use super::{Scene, Server};
 use crate::suite::{Outcome, elapsed, in_one_of, soon};
 
-pub(crate) async fn mysql_waits_for_whole_seconds_and_mariadb_for_fractions<S: Server>() -> Outcome
-{
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
-    let text = name();
+pub(crate) async fn mysql_waits_for_whole_seconds_and_mariadb_for_fractions<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, text) = (scene.raw().await?, name());
     raw.lock(&text).await?;
-    // Rounded, or in the case of a floating number to the even one.
-    let waits = match S::FOLDS_CASE {
-        true => [("0.4", 0), ("0.5e0", 0), ("1.5", 2000), ("1", 1000)],
-        false => [("0.4", 400), ("0.5e0", 500), ("1.5", 1500), ("0.05", 50)],
-    };
-    for (seconds, milliseconds) in waits {
+    let lasts = async |seconds, milliseconds| {
         let expected = Duration::from_millis(milliseconds);
+        let mut other = scene.raw().await?;
         in_one_of(4, expected + Duration::from_millis(250), async || {
             let (answer, took) = elapsed(other.row(&get_lock(&text, seconds))).await;
             assert_eq!(answer?, "0");
@@ -29,8 +26,23 @@ pub(crate) async fn mysql_waits_for_whole_seconds_and_mariadb_for_fractions<S: S
             );
             Ok(took)
         })
-        .await?;
-    }
+        .await
+    };
+    // Rounded, or in the case of a floating number to the even one.
+    match S::FOLDS_CASE {
+        true => tokio::try_join!(
+            lasts("0.4", 0),
+            lasts("0.5e0", 0),
+            lasts("1.5", 2000),
+            lasts("1", 1000),
+        )?,
+        false => tokio::try_join!(
+            lasts("0.4", 400),
+            lasts("0.5e0", 500),
+            lasts("1.5", 1500),
+            lasts("0.05", 50),
+        )?,
+    };
     raw.unlock(&text).await
 }
 
@@ -54,8 +66,8 @@ fn number(failure: &str) -> u16 {
     digits.parse().unwrap_or_default()
 }
 
-pub(crate) async fn a_killed_wait_is_an_error_or_null<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn a_killed_wait_is_an_error_or_null<S: Server>(scene: &Scene<S>) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let (text, its_own) = (name(), name());
     raw.lock(&text).await?;
     other.lock(&its_own).await?;
@@ -73,8 +85,10 @@ pub(crate) async fn a_killed_wait_is_an_error_or_null<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn a_limit_for_statements_is_an_error_or_null<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn a_limit_for_statements_is_an_error_or_null<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let text = name();
     raw.lock(&text).await?;
     let wait = get_lock(&text, "20");
@@ -91,8 +105,8 @@ pub(crate) async fn a_limit_for_statements_is_an_error_or_null<S: Server>() -> O
     Ok(())
 }
 
-pub(crate) async fn a_killed_session_frees_its_locks<S: Server>() -> Outcome {
-    let (mut raw, mut other) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn a_killed_session_frees_its_locks<S: Server>(scene: &Scene<S>) -> Outcome {
+    let (mut raw, mut other) = (scene.raw().await?, scene.raw().await?);
     let text = name();
     other.lock(&text).await?;
     raw.run(&format!("KILL {}", other.id().await?)).await?;
@@ -101,8 +115,10 @@ pub(crate) async fn a_killed_session_frees_its_locks<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn who_closes_a_circle_by_waiting_hears_of_it_at_once<S: Server>() -> Outcome {
-    let (mut ours, mut theirs) = (Raw::on::<S>().await?, Raw::on::<S>().await?);
+pub(crate) async fn who_closes_a_circle_by_waiting_hears_of_it_at_once<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut ours, mut theirs) = (scene.raw().await?, scene.raw().await?);
     let (mine, other) = (name(), name());
     ours.lock(&mine).await?;
     theirs.lock(&other).await?;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
 use sea_orm::DatabaseConnection;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::witness::Witness;
 use super::{Scene, Server};
 use crate::suite::{
     Backend, Locks, Outcome, PATIENCE, elapsed, eventually, in_one_of, soon, waiting,
@@ -26,34 +25,35 @@ pub(crate) async fn a_waiter_that_gives_up_leaves_nothing_behind<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
     let db = scene.db("ours").await;
-    let (held, freed) = (scene.key(), scene.key());
-    let mut witness = Witness::of::<S>().await?;
-    for key in [held, freed] {
-        assert!(witness.lock(key).await?);
-    }
-    tokio::join!(give_up(&db, held), give_up(&db, freed));
-    let given_up = Instant::now();
-    // Into the hands of one who is no longer there.
-    witness.unlock(freed).await?;
-    eventually("the lock is free", async || {
-        Ok(scene.held(&[freed]).await? == 0)
+    let mut raw = scene.raw().await?;
+    in_one_of(ATTEMPTS, Duration::from_millis(500), async || {
+        let (held, freed) = (scene.key(), scene.key());
+        for key in [held, freed] {
+            raw.lock(key).await?;
+        }
+        tokio::join!(give_up(&db, held), give_up(&db, freed));
+        let given_up = Instant::now();
+        // Into the hands of one who is no longer there.
+        raw.unlock(freed).await?;
+        eventually("the lock is free", async || {
+            Ok(scene.held(&[freed]).await? == 0)
+        })
+        .await?;
+        let took = given_up.elapsed();
+        let alone = Locks {
+            held: 1,
+            waited_for: 0,
+        };
+        eventually("nobody waits", async || {
+            Ok(scene.backend.locks(&[held]).await? == alone)
+        })
+        .await?;
+        assert!(given_up.elapsed() < SLICE, "{:?}", given_up.elapsed());
+        raw.unlock(held).await?;
+        assert!(db.dlock(held).try_acquire().await?.is_some());
+        Ok(took)
     })
-    .await?;
-    let took = given_up.elapsed();
-    assert!(took < Duration::from_millis(500), "{took:?}");
-    let alone = Locks {
-        held: 1,
-        waited_for: 0,
-    };
-    eventually("nobody waits", async || {
-        Ok(scene.backend.locks(&[held]).await? == alone)
-    })
-    .await?;
-    let took = given_up.elapsed();
-    assert!(took < SLICE, "{took:?}");
-    witness.unlock(held).await?;
-    assert!(db.dlock(held).try_acquire().await?.is_some());
-    Ok(())
+    .await
 }
 
 /// Nor is it in anybody's way: a lock that nobody has is had by who tries for it.
@@ -61,16 +61,16 @@ pub(crate) async fn a_waiter_that_gave_up_takes_the_lock_from_nobody<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
     let db = scene.db("ours").await;
-    let (mut holder, mut other) = (Witness::of::<S>().await?, Witness::of::<S>().await?);
+    let (mut holder, mut other) = (scene.raw().await?, scene.raw().await?);
     let mut refused = 0;
     for _ in 0..5 {
         let key = scene.key();
-        assert!(holder.lock(key).await?);
+        holder.lock(key).await?;
         give_up(&db, key).await;
         // Until the server has heard of it, or could have.
         sleep(Duration::from_millis(100)).await;
         holder.unlock(key).await?;
-        match other.lock(key).await? {
+        match other.gets(key).await? {
             true => other.unlock(key).await?,
             false => refused += 1,
         }
@@ -83,15 +83,15 @@ pub(crate) async fn who_comes_after_a_waiter_that_gave_up_is_served<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
     let db = scene.db("ours").await;
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     in_one_of(ATTEMPTS, Duration::from_millis(50), async || {
         let (before, between) = (scene.key(), scene.key());
         for key in [before, between] {
-            assert!(witness.lock(key).await?);
+            raw.lock(key).await?;
         }
         tokio::join!(give_up(&db, before), give_up(&db, between));
         // Released before the next one comes.
-        witness.unlock(before).await?;
+        raw.unlock(before).await?;
         let (got, took) = elapsed(db.dlock(before).timeout(PATIENCE).into_future()).await;
         got?.release().await?;
         // Released while the next one waits, on the slice of the one before.
@@ -100,7 +100,7 @@ pub(crate) async fn who_comes_after_a_waiter_that_gave_up_is_served<S: Server>(
             async move { db.dlock(between).timeout(PATIENCE).await }
         });
         waiting(&db, 1).await?;
-        witness.unlock(between).await?;
+        raw.unlock(between).await?;
         let (got, also_took) = elapsed(soon("the lock", waiter)).await;
         got???.release().await?;
         Ok(took.max(also_took))
@@ -110,27 +110,30 @@ pub(crate) async fn who_comes_after_a_waiter_that_gave_up_is_served<S: Server>(
     Ok(())
 }
 
-pub(crate) async fn a_pool_that_is_closed_waits_no_longer_than_its_slice<S: Server>(
+/// Who is busy elsewhere cannot hear that his time is over, and the pool waits on for him, in the shortest slices: a hundred of them, or so.
+pub(crate) async fn a_caller_that_is_not_polled_after_its_deadline_makes_nobody_spin<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
-    let db = scene.db("ours").await;
-    let (key, mut holder) = (scene.key(), Witness::of::<S>().await?);
-    assert!(holder.lock(key).await?);
-    let pool = LockPool::builder(&db).build();
-    let waiter = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.dlock(key).await }
-    });
-    // At the beginning of the longest slice.
-    sleep(Duration::from_millis(2100)).await;
-    pool.close().await;
-    let closed = Instant::now();
-    assert!(waiter.await?.is_err());
-    eventually("nobody waits", async || {
-        Ok(scene.backend.locks(&[key]).await?.waited_for == 0)
-    })
-    .await?;
-    let took = closed.elapsed();
-    assert!(took < SLICE, "{took:?}");
-    holder.unlock(key).await
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
+    let (key, mut holder) = (scene.key(), scene.raw().await?);
+    holder.lock(key).await?;
+    let mut waiter = Box::pin(
+        db.dlock(key)
+            .timeout(Duration::from_millis(300))
+            .into_future(),
+    );
+    let polled = timeout(Duration::from_millis(200), &mut waiter).await;
+    assert!(polled.is_err(), "{polled:?}");
+    sleep(Duration::from_millis(300)).await;
+    let before = proxy.commands();
+    sleep(Duration::from_secs(1)).await;
+    let commands = proxy.commands() - before;
+    assert!(commands < 300, "{commands} in a second");
+    holder.unlock(key).await?;
+    // It may have been had in the meantime, or not.
+    if let Ok(guard) = waiter.await {
+        guard.release().await?;
+    }
+    scene.until_free(key).await
 }

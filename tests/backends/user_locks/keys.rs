@@ -3,13 +3,13 @@
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use dlock::{DLockExt, Error, Key, LockPool, PhysicalKey};
-use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use sea_orm::prelude::Uuid;
 use serde_json::Value;
 
-use super::Server;
-use super::raw::{Raw, get_lock, name, url};
+use super::options::name;
+use super::raw::{Raw, get_lock};
+use super::{Scene, Server};
 use crate::suite::{Failure, Outcome, PATIENCE};
 
 const VECTORS: &str = include_str!("../../vectors/keys.json");
@@ -71,9 +71,9 @@ async fn are_one_lock(db: &DatabaseConnection, raw: &mut Raw, key: &Key, name: &
     Ok(())
 }
 
-async fn every_key_of<S: Server>(library: &str) -> Outcome<[usize; 3]> {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+async fn every_key_of<S: Server>(scene: &Scene<S>, library: &str) -> Outcome<[usize; 3]> {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let (mut same, mut hashed, mut none) = (0, 0, 0);
     for (row, key) in vectors(library)? {
         let text = row["input"]["value"].as_str().unwrap_or_default();
@@ -102,8 +102,10 @@ async fn every_key_of<S: Server>(library: &str) -> Outcome<[usize; 3]> {
     Ok([same, hashed, none])
 }
 
-pub(crate) async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here<S: Server>() -> Outcome {
-    let [same, hashed, none] = every_key_of::<S>("sqlalchemy-dlock").await?;
+pub(crate) async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let [same, hashed, none] = every_key_of(scene, "sqlalchemy-dlock").await?;
     // Not a key: empty text and bytes, a number of 65 bits, twice what is not UTF-8.
     assert_eq!(none, 5);
     let (names, hashes) = if S::FOLDS_CASE { (25, 12) } else { (29, 8) };
@@ -111,17 +113,20 @@ pub(crate) async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here<S: Serve
     Ok(())
 }
 
-pub(crate) async fn every_key_of_pymysqllock_is_the_same_lock_here<S: Server>() -> Outcome {
-    let [same, hashed, none] = every_key_of::<S>("PyMySQLLock").await?;
+pub(crate) async fn every_key_of_pymysqllock_is_the_same_lock_here<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let [same, hashed, none] = every_key_of(scene, "PyMySQLLock").await?;
     assert_eq!(none, 0);
     let (names, hashes) = if S::FOLDS_CASE { (15, 12) } else { (20, 7) };
     assert_eq!((same, hashed), (names, hashes));
     Ok(())
 }
 
-pub(crate) async fn a_name_that_the_server_does_not_take_is_hashed_like_this<S: Server>() -> Outcome
-{
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn a_name_that_the_server_does_not_take_is_hashed_like_this<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     for (text, hash) in [
         (
             "a\0b".to_owned(),
@@ -143,34 +148,40 @@ pub(crate) async fn a_name_that_the_server_does_not_take_is_hashed_like_this<S: 
     Ok(())
 }
 
-pub(crate) async fn an_integer_is_its_decimal_text<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn an_integer_is_its_decimal_text<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     for int in [0, -1, i64::MIN, i64::MAX, fastrand::i64(..)] {
         are_one_lock(&db, &mut raw, &int.into(), &int.to_string()).await?;
     }
     Ok(())
 }
 
-pub(crate) async fn a_uuid_is_its_hyphenated_lower_case_text<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn a_uuid_is_its_hyphenated_lower_case_text<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let uuid = Uuid::from_u128(fastrand::u128(..));
     let text = uuid.to_string();
     assert_eq!(text, text.to_lowercase());
     are_one_lock(&db, &mut raw, &uuid.into(), &text).await
 }
 
-pub(crate) async fn text_and_bytes_with_one_content_are_one_lock<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn text_and_bytes_with_one_content_are_one_lock<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let text = format!("grüße {}", name());
     are_one_lock(&db, &mut raw, &text.as_bytes().into(), &text).await
 }
 
-pub(crate) async fn quotes_and_backslashes_are_part_of_the_name<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn quotes_and_backslashes_are_part_of_the_name<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let id = name();
     for odd in [
         "'", "\"", "\\", "\\'", "`", "?", "%s", ":key", "--", "/*!", "\n", "\u{7f}",

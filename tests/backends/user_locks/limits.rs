@@ -8,16 +8,36 @@ use dlock_tests::connect;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Server;
-use super::raw::{Raw, name};
-use super::small::Small;
-use crate::suite::{Outcome, PATIENCE, elapsed, eventually};
+use super::changed::Changed;
+use super::options::name;
+use super::raw::Raw;
+use super::{Scene, Server, UserLocks};
+use crate::suite::{Backend, Outcome, PATIENCE, elapsed, eventually};
 
-pub(crate) async fn when_the_server_is_full_the_sessions_there_are_carry_on<S: Server>() -> Outcome
-{
-    let small = Small::take::<S>().await?;
-    let (admin, url) = small.admin().await?;
-    small.run(carries_on(admin, url)).await
+const CONNECTIONS: &str = "SET GLOBAL max_connections = 500";
+const STATEMENTS: &str = "SET GLOBAL max_prepared_stmt_count = 16382";
+
+/// A test with an administrator, and the address for an account that has no place reserved for it.
+async fn with_small_server<S: Server, T: Future<Output = Outcome> + 'static>(
+    test: impl FnOnce(Raw, String) -> T,
+) -> Outcome {
+    let account = name();
+    let back = [CONNECTIONS, STATEMENTS].map(ToOwned::to_owned);
+    let back = back.into_iter().chain([format!("DROP USER {account}")]);
+    let small = Changed::take::<S>(back).await?;
+    let url = small.url().await?;
+    let mut admin = Raw::at(&url).await?;
+    admin.run(&format!("CREATE USER {account}")).await?;
+    let grant = format!("GRANT SELECT ON dlock.* TO {account}");
+    admin.run(&grant).await?;
+    let test = test(admin, UserLocks::<S>::named(&url, &account));
+    small.run(test).await
+}
+
+pub(crate) async fn when_the_server_is_full_the_sessions_there_are_carry_on<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
+    with_small_server::<S, _>(carries_on).await
 }
 
 async fn carries_on(mut admin: Raw, url: String) -> Outcome {
@@ -94,11 +114,10 @@ async fn carries_on(mut admin: Raw, url: String) -> Outcome {
     Ok(db.close().await?)
 }
 
-pub(crate) async fn a_server_without_room_for_statements_costs_no_lock_that_is_held<S: Server>()
--> Outcome {
-    let small = Small::take::<S>().await?;
-    let (admin, url) = small.admin().await?;
-    small.run(costs_nothing(admin, url)).await
+pub(crate) async fn a_server_without_room_for_statements_costs_no_lock<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
+    with_small_server::<S, _>(costs_nothing).await
 }
 
 async fn costs_nothing(mut admin: Raw, url: String) -> Outcome {
@@ -113,24 +132,15 @@ async fn costs_nothing(mut admin: Raw, url: String) -> Outcome {
         let pool = pool.clone();
         wide.spawn(async move { pool.dlock(name()).timeout(PATIENCE).await });
     }
-    let answers = wide.join_all().await;
-    assert!(held.is_held());
-    let session = admin.holder(&held.physical_key().to_string()).await?;
-    assert!(session.is_some());
-    assert_eq!(pool.status().counters.sessions_lost, 0);
-    for answer in answers {
-        match answer {
-            Ok(guard) => guard.release().await?,
-            Err(Error::Database {
-                phase: Phase::Acquire,
-                ..
-            }) => {}
-            Err(error) => return Err(error.into()),
-        }
+    for guard in wide.join_all().await {
+        let guard = guard?;
+        assert!(!admin.gets(guard.physical_key()).await?, "{guard:?}");
+        guard.release().await?;
     }
-    admin
-        .run("SET GLOBAL max_prepared_stmt_count = 16382")
-        .await?;
+    assert!(held.is_held());
+    assert!(admin.holder(held.physical_key()).await?.is_some());
+    assert_eq!(pool.status().counters.sessions_lost, 0);
+    admin.run(STATEMENTS).await?;
     held.release().await?;
     pool.dlock(name())
         .timeout(PATIENCE)

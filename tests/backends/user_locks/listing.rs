@@ -1,41 +1,38 @@
 //! `LockPool::locks()`: who holds what and who waits, as the server knows it.
 
+use std::fmt::Display;
+
 use dlock::{DLockExt, LockPool, Mode, PhysicalKey, ServerLock};
-use dlock_tests::connect;
+use dlock_tests::Way;
 
-use super::raw::{Raw, name, options, url};
-use super::{Server, UserLocks};
+use super::options::name;
+use super::raw::Raw;
+use super::{Scene, Server, UserLocks};
 use crate::suite::{Backend, Failure, Outcome, PATIENCE};
-use sea_orm::sqlx::ConnectOptions;
-
-/// The main server for an account of this name.
-fn account_url<S: Server>(account: &str) -> Outcome<String> {
-    let url = options(&url::<S>())?.username(account).to_url_lossy();
-    Ok(url.to_string())
-}
 
 /// The one in this state.
-fn only<'a>(locks: &'a [ServerLock], key: &PhysicalKey, granted: bool) -> Outcome<&'a ServerLock> {
-    let mut found = locks
-        .iter()
-        .filter(|lock| lock.key == *key && lock.granted == granted);
+pub(super) fn only(locks: &[ServerLock], key: impl Display, granted: bool) -> Outcome<&ServerLock> {
+    let text = key.to_string();
+    let is_it = |lock: &&ServerLock| lock.key.to_string() == text && lock.granted == granted;
+    let mut found = locks.iter().filter(is_it);
     match (found.next(), found.next()) {
         (Some(lock), None) => Ok(lock),
         _ => Err(Failure::new(format!("{key} {granted} in {locks:?}"))),
     }
 }
 
-async fn listed<S: Server>(key: &str, granted: bool) -> Outcome<ServerLock> {
-    let db = connect(&url::<S>(), 1).await;
+async fn listed<S: Server>(scene: &Scene<S>, key: &str, granted: bool) -> Outcome<ServerLock> {
+    let db = scene.db_of("ours", 1).await;
     let locks = LockPool::of(&db).locks().await?;
-    only(&locks, &PhysicalKey::Name(key.into()), granted).cloned()
+    only(&locks, key, granted).cloned()
 }
 
-pub(crate) async fn a_holder_is_listed_with_session_account_program_and_process<S: Server>()
--> Outcome {
-    let (account, text) = (name(), name());
-    let db = connect(&account_url::<S>(&account)?, 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn a_holder_is_listed_with_session_account_program_and_process<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (account, text) = (scene.application("ours"), name());
+    let (db, mut peer) = (scene.db_of("ours", 1).await, scene.peer("peer").await?);
+    let mut raw = scene.raw().await?;
     let guard = db.dlock(&text).await?;
     let locks = LockPool::of(&db).locks().await?;
     let lock = only(&locks, guard.physical_key(), true)?;
@@ -49,19 +46,26 @@ pub(crate) async fn a_holder_is_listed_with_session_account_program_and_process<
     ))
     .await?;
     // Another process sees the same, but for the name that it does not know.
-    let theirs = listed::<S>(&text, true).await?;
+    let theirs = listed(scene, &text, true).await?;
     assert_eq!(theirs.name, None);
     assert_eq!(theirs.holder, lock.holder);
-    Ok(guard.release().await?)
+    guard.release().await?;
+    // And what it calls itself.
+    let key = scene.key();
+    peer.hold(key, Way::PLAIN).await?;
+    let theirs = listed(scene, &key.to_string(), true).await?;
+    let (application, process) = (scene.application("peer"), peer.id()?);
+    let holder = format!("{application}@127.0.0.1 dlock dlock-peer[{process}]");
+    assert_eq!(theirs.holder.application, holder);
+    peer.release(key).await
 }
 
-pub(crate) async fn waiters_of_another_pool_are_listed_as_not_granted<S: Server>() -> Outcome {
-    let (account, text) = (name(), name());
-    let (ours, theirs) = (
-        connect(&url::<S>(), 1).await,
-        connect(&account_url::<S>(&account)?, 1).await,
-    );
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn waiters_of_another_pool_are_listed_as_not_granted<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (account, text) = (scene.application("theirs"), name());
+    let (ours, theirs) = (scene.db_of("ours", 1).await, scene.db_of("theirs", 1).await);
+    let mut raw = scene.raw().await?;
     let guard = ours.dlock(&text).await?;
     let waiter = tokio::spawn({
         let text = text.clone();
@@ -85,12 +89,13 @@ pub(crate) async fn waiters_of_another_pool_are_listed_as_not_granted<S: Server>
     Ok(waiter.await??.release().await?)
 }
 
-pub(crate) async fn a_lock_of_a_plain_connection_is_listed_with_its_account<S: Server>() -> Outcome
-{
-    let (account, text) = (name(), name());
-    let mut raw = Raw::at(&account_url::<S>(&account)?).await?;
+pub(crate) async fn a_lock_of_a_plain_connection_is_listed_with_its_account<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (account, text) = (scene.application("plain"), name());
+    let mut raw = Raw::at(&scene.url("plain")).await?;
     raw.lock(&text).await?;
-    let lock = listed::<S>(&text, true).await?;
+    let lock = listed(scene, &text, true).await?;
     assert_eq!(lock.holder.session, raw.id().await?);
     assert_eq!(lock.holder.application, format!("{account}@127.0.0.1"));
     assert_eq!(lock.name, None);
@@ -98,9 +103,9 @@ pub(crate) async fn a_lock_of_a_plain_connection_is_listed_with_its_account<S: S
 }
 
 /// Whatever the server makes of a name in its listing, here it is called as it was asked for.
-async fn is_found_under_its_own_name<S: Server>(text: &str) -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+async fn is_found_under_its_own_name<S: Server>(scene: &Scene<S>, text: &str) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let guard = db.dlock(text).timeout(PATIENCE).await?;
     let locks = LockPool::of(&db).locks().await?;
     let lock = only(&locks, guard.physical_key(), true)?;
@@ -110,33 +115,41 @@ async fn is_found_under_its_own_name<S: Server>(text: &str) -> Outcome {
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn a_key_with_capitals_is_listed_under_its_own_name<S: Server>() -> Outcome {
+pub(crate) async fn a_key_with_capitals_is_listed_under_its_own_name<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
     for text in ["Key", "ÉCLAIR", "КЛЮЧ"] {
-        is_found_under_its_own_name::<S>(&format!("{text}{}", name())).await?;
+        is_found_under_its_own_name(scene, &format!("{text}{}", name())).await?;
     }
     Ok(())
 }
 
 /// The server's small letters are not those of Rust: `to_lowercase` makes `ας` of the first, two characters of the second.
-pub(crate) async fn capitals_that_rust_folds_otherwise_are_listed_as_well<S: Server>() -> Outcome {
+pub(crate) async fn capitals_that_rust_folds_otherwise_are_listed_as_well<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
     for text in ["ΑΣ", "İ"] {
-        is_found_under_its_own_name::<S>(&format!("{}{text}", name())).await?;
+        is_found_under_its_own_name(scene, &format!("{}{text}", name())).await?;
     }
     Ok(())
 }
 
 /// The listing of MariaDB has room for 64 characters, and none of them is more than three bytes.
-pub(crate) async fn a_name_that_the_listing_cannot_hold_is_listed_as_well<S: Server>() -> Outcome {
+pub(crate) async fn a_name_that_the_listing_cannot_hold_is_listed_as_well<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
     for text in ["x".repeat(65), "é".repeat(70), "😀".to_owned()] {
-        is_found_under_its_own_name::<S>(&format!("{}{text}", name())).await?;
+        is_found_under_its_own_name(scene, &format!("{}{text}", name())).await?;
     }
     Ok(())
 }
 
 /// What is held under a name of 64 characters is not what a longer one begins with.
-pub(crate) async fn a_long_name_is_not_taken_for_its_beginning<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn a_long_name_is_not_taken_for_its_beginning<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut raw = scene.raw().await?;
     let beginning = format!("{}{}", name(), "x".repeat(47));
     let long = format!("{beginning}y");
     assert_eq!(beginning.len(), 64);
@@ -148,8 +161,10 @@ pub(crate) async fn a_long_name_is_not_taken_for_its_beginning<S: Server>() -> O
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn nothing_is_listed_where_nothing_is_locked<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn nothing_is_listed_where_nothing_is_locked<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let (free, gone) = (name(), name());
     db.dlock(&gone).await?.release().await?;
     let locks = LockPool::of(&db).locks().await?;
@@ -161,9 +176,11 @@ pub(crate) async fn nothing_is_listed_where_nothing_is_locked<S: Server>() -> Ou
 }
 
 /// Others may write what they like where dlock looks: it is shown as far as it is text, and costs nobody a session.
-pub(crate) async fn a_listing_survives_what_strangers_write<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut stranger = Raw::on::<S>().await?;
+pub(crate) async fn a_listing_survives_what_strangers_write<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut stranger = scene.raw().await?;
     let (ours, theirs) = (name(), name());
     let guard = db.dlock(&ours).await?;
     stranger.lock(&theirs).await?;
@@ -180,7 +197,7 @@ pub(crate) async fn a_listing_survives_what_strangers_write<S: Server>() -> Outc
         stranger.run(&format!("SET @dlock = {odd}")).await?;
         let locks = LockPool::of(&db).locks().await;
         assert!(guard.is_held(), "{odd}: {locks:?}");
-        only(&locks?, &PhysicalKey::Name(theirs.as_str().into()), true)?;
+        only(&locks?, &theirs, true)?;
     }
     assert_eq!(LockPool::of(&db).status().counters.sessions_lost, 0);
     guard.release().await?;
@@ -188,9 +205,11 @@ pub(crate) async fn a_listing_survives_what_strangers_write<S: Server>() -> Outc
 }
 
 /// Names that are no text on MariaDB, where a name is bytes.
-pub(crate) async fn a_listing_survives_names_that_are_no_text<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
-    let mut stranger = Raw::on::<S>().await?;
+pub(crate) async fn a_listing_survives_names_that_are_no_text<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let mut stranger = scene.raw().await?;
     let guard = db.dlock(name()).await?;
     let odd = format!("CONCAT(X'FFFE', '{}')", name());
     let got = stranger.row(&format!("SELECT GET_LOCK({odd}, 0)")).await;

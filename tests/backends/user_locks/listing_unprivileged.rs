@@ -1,13 +1,14 @@
 //! `LockPool::locks()` of an account that may not look into `performance_schema`: it sees what its own pool holds or waits for.
 
-use dlock::{DLockExt, LockPool, PhysicalKey, ServerLock};
+use dlock::{DLockExt, LockPool};
 use dlock_tests::connect;
-use sea_orm::sqlx::ConnectOptions;
 use tokio::task::JoinSet;
 
-use super::Server;
-use super::raw::{Raw, name, options, url};
-use crate::suite::{Failure, Outcome, PATIENCE};
+use super::listing::only;
+use super::options::name;
+use super::raw::Raw;
+use super::{Scene, Server, UserLocks};
+use crate::suite::{Backend, Outcome, PATIENCE};
 
 /// An account that may log in, and nothing else.
 struct Unprivileged {
@@ -17,13 +18,13 @@ struct Unprivileged {
 }
 
 impl Unprivileged {
-    async fn create<S: Server>() -> Outcome<Self> {
-        let mut raw = Raw::on::<S>().await?;
+    async fn create<S: Server>(scene: &Scene<S>) -> Outcome<Self> {
+        let mut raw = scene.raw().await?;
         let account = name();
         raw.run(&format!("CREATE USER {account}")).await?;
         // It may not see the database of the tests either.
-        let url = options(&url::<S>())?.username(&account).to_url_lossy();
-        let (url, _database) = url.as_str().rsplit_once('/').unwrap_or_default();
+        let url = UserLocks::<S>::named(&scene.url("ours"), &account);
+        let (url, _database) = url.rsplit_once('/').unwrap_or_default();
         let url = url.to_owned();
         let denied = "SELECT OBJECT_NAME FROM performance_schema.metadata_locks LIMIT 1";
         assert_eq!(Raw::at(&url).await?.error(denied).await?, 1142);
@@ -35,18 +36,10 @@ impl Unprivileged {
     }
 }
 
-fn find<'a>(locks: &'a [ServerLock], text: &str) -> Outcome<&'a ServerLock> {
-    let key = PhysicalKey::Name(text.into());
-    let mut found = locks.iter().filter(|lock| lock.key == key);
-    match (found.next(), found.next()) {
-        (Some(lock), None) => Ok(lock),
-        _ => Err(Failure::new(format!("{text} in {locks:?}"))),
-    }
-}
-
-pub(crate) async fn an_account_without_privileges_sees_the_keys_of_its_pool<S: Server>() -> Outcome
-{
-    let mut unprivileged = Unprivileged::create::<S>().await?;
+pub(crate) async fn an_account_without_privileges_sees_the_keys_of_its_pool<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let mut unprivileged = Unprivileged::create(scene).await?;
     let db = connect(&unprivileged.url, 1).await;
     let raw = &mut unprivileged.raw;
     let (held, wanted, foreign) = (format!("Key{}", name()), name(), name());
@@ -62,8 +55,7 @@ pub(crate) async fn an_account_without_privileges_sees_the_keys_of_its_pool<S: S
     let locks = LockPool::of(&db).locks().await;
     assert!(guard.is_held(), "{locks:?}");
     let locks = locks?;
-    let lock = find(&locks, &held)?;
-    assert!(lock.granted);
+    let lock = only(&locks, &held, true)?;
     assert_eq!(lock.name, Some(held.as_str().into()));
     assert_eq!(Some(lock.holder.session), raw.holder(&held).await?);
     let account = &unprivileged.account;
@@ -72,11 +64,10 @@ pub(crate) async fn an_account_without_privileges_sees_the_keys_of_its_pool<S: S
         application.starts_with(&format!("{account}@127.0.0.1")),
         "{application}"
     );
-    let lock = find(&locks, &wanted)?;
-    assert!(lock.granted);
+    let lock = only(&locks, &wanted, true)?;
     assert_eq!(lock.name, Some(wanted.as_str().into()));
     assert_eq!(lock.holder.session, raw.id().await?);
-    assert!(find(&locks, &foreign).is_err(), "{locks:?}");
+    assert!(only(&locks, &foreign, true).is_err(), "{locks:?}");
 
     raw.unlock(&wanted).await?;
     waiter.await??.release().await?;
@@ -87,9 +78,10 @@ pub(crate) async fn an_account_without_privileges_sees_the_keys_of_its_pool<S: S
     unprivileged.drop().await
 }
 
-pub(crate) async fn an_account_without_privileges_sees_hundreds_of_its_keys<S: Server>() -> Outcome
-{
-    let unprivileged = Unprivileged::create::<S>().await?;
+pub(crate) async fn an_account_without_privileges_sees_hundreds_of_its_keys<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let unprivileged = Unprivileged::create(scene).await?;
     let db = connect(&unprivileged.url, 1).await;
     let mut locks = JoinSet::new();
     for _ in 0..600 {
@@ -101,7 +93,7 @@ pub(crate) async fn an_account_without_privileges_sees_hundreds_of_its_keys<S: S
     let listed = LockPool::of(&db).locks().await?;
     assert_eq!(listed.len(), 600);
     for guard in guards {
-        find(&listed, &guard.physical_key().to_string())?;
+        only(&listed, guard.physical_key(), true)?;
         guard.release().await?;
     }
     db.close().await?;

@@ -9,7 +9,6 @@ use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::witness::Witness;
 use super::{Scene, Server};
 use crate::suite::{Outcome, soon};
 
@@ -143,12 +142,12 @@ pub(crate) async fn operators_who_end_statements_under_load_break_nothing<S: Ser
             }
         });
     }
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     let started = Instant::now();
     while started.elapsed() < LOAD {
-        for session in witness.sessions(&application).await? {
+        for session in raw.sessions(&application).await? {
             for _ in 0..50 {
-                witness.kill("QUERY", &session).await;
+                raw.kill("QUERY", &session).await;
             }
         }
     }

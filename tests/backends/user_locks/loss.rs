@@ -6,7 +6,7 @@ use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use dlock_tests::Way;
 use tokio::time::{Instant, sleep};
 
-use super::witness::{Witness, options, with_hook};
+use super::options::{options, with_hook};
 use super::{Scene, Server};
 use crate::suite::{Outcome, in_one_of, soon};
 
@@ -17,7 +17,7 @@ pub(crate) async fn a_killed_session_is_reported_to_all_its_quiet_guards<S: Serv
     scene: &Scene<S>,
 ) -> Outcome {
     let (db, application) = (scene.db("ours").await, scene.application("ours"));
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     in_one_of(3, Duration::from_secs(1), async || {
         let mut guards = Vec::new();
         for key in scene.keys(GUARDS) {
@@ -25,8 +25,8 @@ pub(crate) async fn a_killed_session_is_reported_to_all_its_quiet_guards<S: Serv
         }
         // Anywhere between two signs of life.
         sleep(Duration::from_millis(fastrand::u64(500..1000))).await;
-        let session = witness.sessions(&application).await?;
-        assert!(witness.kill("CONNECTION", &session.concat()).await);
+        let session = raw.sessions(&application).await?;
+        assert!(raw.kill("CONNECTION", &session.concat()).await);
         let killed = Instant::now();
         for guard in &guards {
             soon("the loss", guard.lost()).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn settings_of_the_application_that_end_sessions_do_not_end_loc
     let guard = db.dlock(scene.key()).await?;
     tokio::select! {
         () = guard.lost() => panic!("lost"),
-        () = sleep(Duration::from_secs(3)) => {}
+        () = sleep(Duration::from_secs(2)) => {}
     }
     guard.release().await?;
     idle.dlock(scene.key()).await?.release().await?;
@@ -73,11 +73,11 @@ pub(crate) async fn an_operator_who_ends_statements_of_a_quiet_holder_does_not_e
     for key in scene.keys(3) {
         guards.push(db.dlock(key).await?);
     }
-    let mut witness = Witness::of::<S>().await?;
-    let session = witness.sessions(&application).await?.concat();
+    let mut raw = scene.raw().await?;
+    let session = raw.sessions(&application).await?.concat();
     let started = Instant::now();
     while started.elapsed() < Duration::from_millis(1800) {
-        witness.kill("QUERY", &session).await;
+        raw.kill("QUERY", &session).await;
         sleep(Duration::from_millis(1)).await;
     }
     assert!(guards.iter().all(DLockGuard::is_held));

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use dlock::{DLockExt, DLockGuard, LockPool};
-use dlock_tests::connect;
 use tokio::task::JoinSet;
 
-use super::Server;
-use super::raw::{Raw, name, url};
+use super::options::name;
+use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE};
 
 /// Takes so many locks at once.
@@ -32,10 +31,12 @@ async fn release(guards: Vec<DLockGuard>) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn two_thousand_locks_are_held_listed_and_released<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn two_thousand_locks_are_held_listed_and_released<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(4).build();
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     let guards = take(&pool, 2000).await?;
     let status = pool.status();
     assert_eq!(status.held, 2000, "{status}");
@@ -69,8 +70,10 @@ pub(crate) async fn two_thousand_locks_are_held_listed_and_released<S: Server>()
     Ok(())
 }
 
-pub(crate) async fn five_hundred_tasks_at_once_share_one_session<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn five_hundred_tasks_at_once_share_one_session<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(1).build();
     for _ in 0..3 {
         let guards = take(&pool, 500).await?;
@@ -83,10 +86,10 @@ pub(crate) async fn five_hundred_tasks_at_once_share_one_session<S: Server>() ->
 }
 
 /// One busy lock among many in a statement, at each place of it.
-pub(crate) async fn busy_locks_among_many_are_told_apart<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn busy_locks_among_many_are_told_apart<S: Server>(scene: &Scene<S>) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(1).build();
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     for width in [1, 2, 3, 5, 8, 33, 300] {
         let keys: Vec<String> = (0..width).map(|_| name()).collect();
         let busy: Vec<&String> = keys.iter().step_by(3).collect();

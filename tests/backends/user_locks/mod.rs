@@ -1,24 +1,23 @@
 //! What MySQL and MariaDB have in common: their tests are written once and mounted for both.
 //!
-//! A behaviour is a function that is generic over the [`Server`], in the file of its topic and in the list of [`user_locks`].
+//! A behaviour is a function that is generic over the [`Server`] and has a [`Scene`], in the file of its topic and in the list of [`user_locks`].
 
+mod changed;
 mod contract;
-mod interrupter;
+mod options;
 mod proxy;
 mod raw;
+mod scene;
 mod server;
-mod small;
-mod switch;
 mod wire;
-mod witness;
 
 pub(crate) mod bad_input;
 pub(crate) mod batches;
 pub(crate) mod circles;
 pub(crate) mod events;
 pub(crate) mod facts;
+pub(crate) mod facts_of_names;
 pub(crate) mod facts_of_waits;
-pub(crate) mod failing_batches;
 pub(crate) mod first_lock;
 pub(crate) mod given_up;
 pub(crate) mod keys;
@@ -40,15 +39,13 @@ pub(crate) mod waits;
 pub(crate) mod which_pool;
 
 pub(crate) use self::contract::UserLocks;
+pub(crate) use self::scene::Scene;
 pub(crate) use self::server::{MariaDb, MySql, Server};
-
-/// Where one test takes place.
-pub(crate) type Scene<S> = crate::suite::Scene<UserLocks<S>>;
 
 /// Mounts every behaviour for a [`Server`]. One that is missing here is dead code, which the linter refuses.
 macro_rules! user_locks {
     ($server:ty) => {
-        $crate::user_locks::user_locks! { alone $server:
+        $crate::user_locks::user_locks! { $server:
             bad_input {
                 the_empty_key_is_invalid_in_every_form
                 bytes_that_are_no_text_are_an_invalid_key
@@ -58,15 +55,20 @@ macro_rules! user_locks {
                 extreme_timeouts_are_a_try_and_forever
                 a_setting_that_cannot_work_is_named_on_first_use
             }
+            batches {
+                a_failing_statement_gives_no_lock_back_that_a_guard_holds
+                what_an_interrupted_statement_asked_for_is_asked_again
+                interrupted_releases_are_done
+            }
             circles {
                 a_try_that_would_close_a_circle_is_busy
                 releases_beside_a_try_that_would_close_a_circle_are_done
             }
+            events {
+                a_session_that_is_killed_is_told_with_its_locks
+                a_session_that_is_refused_is_told_with_the_cause
+            }
             facts {
-                no_name_is_null_or_an_error
-                a_name_that_is_too_long_has_its_own_error
-                four_byte_characters_are_no_name_on_mysql
-                nul_cuts_a_name
                 a_negative_timeout_is_null_or_forever
                 a_release_says_whether_the_lock_was_here_there_or_nowhere
                 the_same_session_gets_its_lock_again_and_has_to_release_as_often
@@ -78,6 +80,12 @@ macro_rules! user_locks {
                 the_end_of_a_transaction_keeps_locks
                 settings_are_set_all_or_none
                 variables_that_tell_a_cluster_and_a_replica
+            }
+            facts_of_names {
+                no_name_is_null_or_an_error
+                a_name_that_is_too_long_has_its_own_error
+                four_byte_characters_are_no_name_on_mysql
+                nul_cuts_a_name
                 mariadb_compares_bytes_and_mysql_characters
             }
             facts_of_waits {
@@ -87,12 +95,6 @@ macro_rules! user_locks {
                 a_killed_session_frees_its_locks
                 who_closes_a_circle_by_waiting_hears_of_it_at_once
             }
-            failing_batches {
-                a_failing_statement_gives_no_lock_back_that_a_guard_holds
-                interrupted_tries_are_tried_again
-                interrupted_releases_are_done
-                killed_statements_leave_no_lock_and_no_second_holder
-            }
             first_lock {
                 the_first_lock_waits_to_hear_its_name
                 the_first_lock_may_be_a_try
@@ -100,6 +102,13 @@ macro_rules! user_locks {
                 many_first_locks_at_once_open_one_session
                 a_first_lock_that_is_cancelled_while_connecting_leaves_nothing
                 a_timeout_covers_finding_out_the_name
+                a_pool_with_the_shortest_keepalive_connects
+            }
+            given_up {
+                a_waiter_that_gives_up_leaves_nothing_behind
+                a_waiter_that_gave_up_takes_the_lock_from_nobody
+                who_comes_after_a_waiter_that_gave_up_is_served
+                a_caller_that_is_not_polled_after_its_deadline_makes_nobody_spin
             }
             keys {
                 every_key_of_sqlalchemy_dlock_is_the_same_lock_here
@@ -112,7 +121,7 @@ macro_rules! user_locks {
             }
             limits {
                 when_the_server_is_full_the_sessions_there_are_carry_on
-                a_server_without_room_for_statements_costs_no_lock_that_is_held
+                a_server_without_room_for_statements_costs_no_lock
             }
             listing {
                 a_holder_is_listed_with_session_account_program_and_process
@@ -130,20 +139,57 @@ macro_rules! user_locks {
                 an_account_without_privileges_sees_the_keys_of_its_pool
                 an_account_without_privileges_sees_hundreds_of_its_keys
             }
+            load {
+                pools_that_want_each_others_keys_hear_of_no_error
+                operators_who_end_statements_under_load_break_nothing
+            }
+            loss {
+                a_killed_session_is_reported_to_all_its_quiet_guards
+                settings_of_the_application_that_end_sessions_do_not_end_locks
+                an_operator_who_ends_statements_of_a_quiet_holder_does_not_end_its_lock
+                a_process_that_is_stopped_for_a_while_keeps_its_lock
+            }
             many_locks {
                 two_thousand_locks_are_held_listed_and_released
                 five_hundred_tasks_at_once_share_one_session
                 busy_locks_among_many_are_told_apart
             }
+            proxies {
+                a_session_that_holds_nothing_is_left_in_peace
+                another_session_of_the_server_behind_the_connection_is_noticed
+                another_session_of_the_server_behind_a_busy_connection_is_noticed
+                a_sign_of_life_that_an_operator_ends_is_no_loss
+            }
             refusals {
                 a_galera_node_is_refused
-                a_read_only_server_is_refused_as_long_as_it_is_one
+                a_group_with_several_primaries_is_refused
+                a_server_that_is_read_only_is_refused_as_long_as_it_is
+                a_lock_on_a_server_that_becomes_read_only_is_lost
                 a_server_of_the_other_kind_is_not_taken_for_the_same
             }
             scope {
                 two_databases_on_one_server_share_its_locks
                 no_database_is_as_good_as_any
                 a_namespace_is_a_prefix_of_the_name
+            }
+            sessions {
+                hooks_of_the_application_come_along
+                credentials_that_have_changed_are_used_for_the_next_session
+                prepared_statements_stay_few
+                locks_are_had_while_the_application_uses_up_its_connections
+                sessions_end_with_a_farewell
+            }
+            settings {
+                a_lock_session_has_settings_of_its_own
+                names_are_in_one_character_set_whatever_the_application_speaks
+                an_application_with_a_mode_of_its_own_locks_as_well
+                characters_that_a_hook_chose_are_in_nobodys_way
+            }
+            silence {
+                a_lock_whose_network_falls_silent_is_lost
+                a_release_into_silence_does_not_hang
+                a_wait_whose_network_falls_silent_ends_at_its_deadline
+                a_wait_for_a_session_whose_network_is_silent_ends_at_its_deadline
             }
             spellings {
                 what_the_server_takes_for_one_name_is_one_lock
@@ -162,65 +208,11 @@ macro_rules! user_locks {
                 a_port_that_speaks_another_protocol_is_an_error
                 a_server_that_is_gone_by_the_first_lock_is_named
             }
-        }
-        $crate::user_locks::user_locks! { in_scene $server:
-            settings {
-                a_lock_session_has_settings_of_its_own
-                names_are_in_one_character_set_whatever_the_application_speaks
-                an_application_with_a_mode_of_its_own_locks_as_well
-            }
-            sessions {
-                hooks_of_the_application_come_along
-                a_lock_session_bears_the_program_and_its_process
-                credentials_that_have_changed_are_used_for_the_next_session
-                prepared_statements_stay_few
-                locks_are_had_while_the_application_uses_up_its_connections
-                sessions_end_with_a_farewell
-            }
             waits {
                 a_wait_is_served_soon_after_the_release_in_every_slice
-                a_wait_lasts_as_long_as_its_timeout
                 an_operator_who_ends_statements_or_the_session_of_a_waiter_does_not_end_the_waiting
                 a_statement_limit_of_the_application_does_not_end_a_wait
                 a_pool_that_waits_closes_at_once
-            }
-            given_up {
-                a_waiter_that_gives_up_leaves_nothing_behind
-                a_waiter_that_gave_up_takes_the_lock_from_nobody
-                who_comes_after_a_waiter_that_gave_up_is_served
-                a_pool_that_is_closed_waits_no_longer_than_its_slice
-            }
-            loss {
-                a_killed_session_is_reported_to_all_its_quiet_guards
-                settings_of_the_application_that_end_sessions_do_not_end_locks
-                an_operator_who_ends_statements_of_a_quiet_holder_does_not_end_its_lock
-                a_process_that_is_stopped_for_a_while_keeps_its_lock
-            }
-            silence {
-                a_lock_whose_network_falls_silent_is_lost
-                a_release_into_silence_does_not_hang
-                a_wait_whose_network_falls_silent_ends_at_its_deadline
-                a_wait_for_a_session_whose_network_is_silent_ends_at_its_deadline
-            }
-            proxies {
-                a_session_that_holds_nothing_is_left_in_peace
-                another_session_of_the_server_behind_the_connection_is_noticed
-                another_session_of_the_server_behind_a_busy_connection_is_noticed
-                a_sign_of_life_that_an_operator_ends_is_no_loss
-            }
-            batches {
-                what_a_failed_statement_asked_for_is_asked_again
-                a_failed_statement_gives_no_lock_a_second_holder
-                a_server_without_room_for_statements_takes_no_lock_from_its_holder
-                a_circle_with_a_foreign_session_is_no_error
-            }
-            load {
-                pools_that_want_each_others_keys_hear_of_no_error
-                operators_who_end_statements_under_load_break_nothing
-            }
-            events {
-                a_session_that_is_killed_is_told_with_its_locks
-                a_session_that_is_refused_is_told_with_the_cause
             }
             which_pool {
                 the_pool_of_sqlx_and_the_connection_made_of_it_have_one_lock_pool
@@ -228,15 +220,7 @@ macro_rules! user_locks {
             }
         }
     };
-    (alone $server:ty: $($topic:ident { $($behaviour:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $behaviour() -> $crate::suite::Outcome {
-                $crate::user_locks::$topic::$behaviour::<$server>().await
-            }
-        )*)*
-    };
-    (in_scene $server:ty: $($topic:ident { $($behaviour:ident)* })*) => {
+    ($server:ty: $($topic:ident { $($behaviour:ident)* })*) => {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() -> $crate::suite::Outcome {

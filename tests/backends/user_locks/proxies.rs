@@ -1,39 +1,37 @@
 //! What passes between a session and its server, and who answers.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use sea_orm::DatabaseConnection;
-use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use tokio::time::{sleep, timeout};
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Sent};
 use super::{Scene, Server};
 use crate::suite::{Outcome, elapsed, eventually, in_one_of, soon};
 
 pub(crate) async fn a_session_that_holds_nothing_is_left_in_peace<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
-    let proxy = Proxy::start(&scene.url("ours")).await?;
-    let db = proxy.db(MySqlPoolOptions::new());
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
     LockPool::builder(&db)
         .keepalive(Duration::from_secs(4))
         .install();
     let guard = db.dlock(scene.key()).await?;
-    let statements = async |time| {
-        let before = proxy.seen.commands.load(Ordering::SeqCst);
-        sleep(time).await;
-        proxy.seen.commands.load(Ordering::SeqCst) - before
+    let statements = async |milliseconds| {
+        let before = proxy.commands();
+        sleep(Duration::from_millis(milliseconds)).await;
+        proxy.commands() - before
     };
-    let time = Duration::from_millis(1700);
-    let held = statements(time).await;
+    let held = statements(1700).await;
     assert!((2..=4).contains(&held), "{held} with a lock");
     guard.release().await?;
-    assert_eq!(statements(time).await, 0, "without a lock");
+    let released = proxy.commands();
+    assert_eq!(statements(1200).await, 0, "without a lock");
     // After half of the keepalive.
     eventually("a sign of life is asked for", async || {
-        Ok(statements(Duration::from_millis(50)).await == 1)
+        Ok(proxy.commands() == released + 1)
     })
     .await
 }
@@ -62,8 +60,8 @@ pub(crate) async fn another_session_of_the_server_behind_the_connection_is_notic
     scene: &Scene<S>,
 ) -> Outcome {
     in_one_of(3, Duration::from_secs(1), async || {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
+        let proxy = scene.proxy().await?;
+        let db = proxy.db();
         let guards = swapped(scene, &proxy, &db).await?;
         let (lost, took) = elapsed(soon("the loss", guards[0].lost())).await;
         lost?;
@@ -82,8 +80,8 @@ pub(crate) async fn another_session_of_the_server_behind_a_busy_connection_is_no
     scene: &Scene<S>,
 ) -> Outcome {
     in_one_of(3, Duration::from_secs(1), async || {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
+        let proxy = scene.proxy().await?;
+        let db = proxy.db();
         let other = scene.key();
         let busy = tokio::spawn({
             let db = db.clone();
@@ -113,20 +111,20 @@ pub(crate) async fn another_session_of_the_server_behind_a_busy_connection_is_no
 pub(crate) async fn a_sign_of_life_that_an_operator_ends_is_no_loss<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
-    let proxy = Proxy::start(&scene.url("ours")).await?;
-    let db = proxy.db(MySqlPoolOptions::new());
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
     let guard = db.dlock(scene.key()).await?;
     // Nothing else is said meanwhile.
-    proxy.interrupt(1).await;
-    let before = proxy.seen.commands.load(Ordering::SeqCst);
+    proxy.interrupt(Sent::InWords, 1);
+    let before = proxy.commands();
     eventually(
         "signs of life are asked for, or there is no session",
         async || {
-            let seen = proxy.seen.commands.load(Ordering::SeqCst) - before;
+            let seen = proxy.commands() - before;
             Ok(seen > 1 || LockPool::of(&db).status().sessions == 0)
         },
     )
     .await?;
-    assert!(guard.is_held());
+    assert!(guard.is_held() && proxy.has_interrupted());
     Ok(guard.release().await?)
 }

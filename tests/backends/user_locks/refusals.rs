@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
-use dlock_tests::{Victim, connect, env};
+use dlock_tests::{connect, env};
 use sea_orm::DatabaseConnection;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
-use super::Server;
-use super::raw::{Raw, name, url};
-use super::switch::Switch;
-use crate::suite::{Failure, Outcome, PATIENCE, elapsed, eventually, soon};
+use super::changed::Changed;
+use super::options::name;
+use super::raw::Raw;
+use super::{Scene, Server};
+use crate::suite::{Failure, Outcome, PATIENCE, elapsed, eventually, in_one_of, soon};
+
+const ATTEMPTS: usize = 4;
 
 /// The lock is refused, for a try as for a wait. Says what was found, and the hint.
 async fn refused(db: &DatabaseConnection) -> Outcome<(&'static str, &'static str)> {
@@ -25,7 +30,7 @@ async fn refused(db: &DatabaseConnection) -> Outcome<(&'static str, &'static str
     }
 }
 
-pub(crate) async fn a_galera_node_is_refused<S: Server>() -> Outcome {
+pub(crate) async fn a_galera_node_is_refused<S: Server>(_: &Scene<S>) -> Outcome {
     let db = connect(&env("DLOCK_TEST_GALERA_URL"), 1).await;
     let (backend, hint) = refused(&db).await?;
     assert!(backend.contains("Galera"), "{backend}");
@@ -33,37 +38,115 @@ pub(crate) async fn a_galera_node_is_refused<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn a_read_only_server_is_refused_as_long_as_it_is_one<S: Server>() -> Outcome {
-    let victim = Victim::take(env(S::VICTIM)).await?;
-    let url = victim.url().await?;
-    let db = connect(&url, 1).await;
-    let mut raw = Raw::at(&url).await?;
-    let before = db.dlock(name()).await?;
-    let another = LockPool::builder(&db).build();
+/// Only MySQL has such groups. The plugin alone shows what its server would be.
+pub(crate) async fn a_group_with_several_primaries_is_refused<S: Server>(_: &Scene<S>) -> Outcome {
+    if S::NAME != "MySQL" {
+        return Ok(());
+    }
+    let single = "SET GLOBAL group_replication_single_primary_mode = ON";
+    let uninstall = "UNINSTALL PLUGIN group_replication";
+    let member = Changed::take::<S>([single, uninstall]).await?;
+    let url = member.url().await?;
+    let test = async move {
+        let mut admin = Raw::at(&url).await?;
+        let install = "INSTALL PLUGIN group_replication SONAME 'group_replication.so'";
+        admin.run(install).await?;
+        let db = connect(&url, 1).await;
+        db.dlock(name()).await?.release().await?;
+        LockPool::of(&db).close().await;
 
-    raw.run("SET GLOBAL read_only = ON").await?;
-    let late = another.dlock(name()).await;
-    let result = tokio::spawn(async move { refused(&connect(&url, 1).await).await });
-    let result = result.await;
-    raw.run("SET GLOBAL read_only = OFF").await?;
-    let (backend, hint) = result??;
+        let several = single.replace("ON", "OFF");
+        admin.run(&several).await?;
+        let db = connect(&url, 1).await;
+        let (backend, hint) = refused(&db).await?;
+        assert!(backend.contains("several primaries"), "{backend}");
+        assert!(hint.contains("single primary"), "{hint}");
+        admin.run(single).await?;
+        Ok(db.dlock(name()).await?.release().await?)
+    };
+    member.run(test).await
+}
+
+const WRITABLE: &str = "SET GLOBAL read_only = OFF";
+const READ_ONLY: &str = "SET GLOBAL read_only = ON";
+
+async fn refused_as_read_only(db: &DatabaseConnection) -> Outcome {
+    let (backend, hint) = refused(db).await?;
     assert!(backend.contains("read-only"), "{backend}");
     assert!(hint.contains("primary"), "{hint}");
-    assert!(matches!(late, Err(Error::Unsupported { .. })), "{late:?}");
+    Ok(())
+}
 
-    // Who was refused is let in, and who was there before is none the worse.
-    another.dlock(name()).await?.release().await?;
-    assert!(before.is_held());
-    Ok(before.release().await?)
+pub(crate) async fn a_server_that_is_read_only_is_refused_as_long_as_it_is<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
+    let server = Changed::take::<S>([WRITABLE]).await?;
+    let url = server.url().await?;
+    let test = async move {
+        let mut admin = Raw::at(&url).await?;
+        admin.run(READ_ONLY).await?;
+        let db = connect(&url, 1).await;
+        refused_as_read_only(&db).await?;
+        admin.run(WRITABLE).await?;
+        Ok(db.dlock(name()).await?.release().await?)
+    };
+    server.run(test).await
+}
+
+/// A primary that becomes a replica: whoever locks from now on locks elsewhere. Sessions that are busy hear of it as well as those that are not.
+pub(crate) async fn a_lock_on_a_server_that_becomes_read_only_is_lost<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
+    let server = Changed::take::<S>([WRITABLE]).await?;
+    let url = server.url().await?;
+    let test = async move {
+        let mut admin = Raw::at(&url).await?;
+        let (quiet, busy) = (connect(&url, 1).await, connect(&url, 1).await);
+        LockPool::builder(&busy).max_sessions(1).install();
+        in_one_of(ATTEMPTS, Duration::from_secs(1), async || {
+            let guards = [quiet.dlock(name()).await?, busy.dlock(name()).await?];
+            let mut load = JoinSet::new();
+            let db = busy.clone();
+            load.spawn(async move {
+                while let Ok(guard) = db.dlock(name()).await {
+                    drop(guard.release().await);
+                }
+            });
+            sleep(Duration::from_millis(fastrand::u64(..600))).await;
+            admin.run(READ_ONLY).await?;
+            let turned = Instant::now();
+            for guard in &guards {
+                soon("the loss", guard.lost()).await?;
+            }
+            let took = turned.elapsed();
+            for guard in guards {
+                let released = guard.release().await;
+                assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+            }
+            soon("the end of the load", load.join_all()).await?;
+            for db in [&quiet, &busy] {
+                refused_as_read_only(db).await?;
+            }
+            admin.run(WRITABLE).await?;
+            for db in [&quiet, &busy] {
+                db.dlock(name()).await?.release().await?;
+            }
+            Ok(took)
+        })
+        .await
+    };
+    server.run(test).await
 }
 
 /// Behind one address was this server, and then is the other.
-pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Server>() -> Outcome {
-    let proxy = Switch::to(&url::<S>()).await?;
-    let db = connect(&proxy.url(), 1).await;
+pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
     let pool = LockPool::builder(&db).max_locks_per_session(1).install();
     let held = pool.dlock(name()).await?;
-    proxy.aim(&url::<S::Other>())?;
+    proxy.aim(&env(S::Other::URL))?;
 
     // As long as there is a session that holds, it carries on.
     let further = pool.dlock(name()).timeout(PATIENCE).await?;
@@ -72,7 +155,7 @@ pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Serv
     further.release().await?;
     held.release().await?;
 
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     kill(&mut raw, &pool).await?;
     let (backend, hint) = refused(&db).await?;
     assert!(
@@ -82,9 +165,9 @@ pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Serv
     assert!(hint.contains("restart") || hint.contains("anew"), "{hint}");
 
     // The first is used again, and a new pool takes the other for what it is.
-    proxy.aim(&url::<S>())?;
+    proxy.aim(&scene.url("ours"))?;
     pool.dlock(name()).await?.release().await?;
-    proxy.aim(&url::<S::Other>())?;
+    proxy.aim(&env(S::Other::URL))?;
     let anew = LockPool::builder(&db).build();
     Ok(anew.dlock(name()).await?.release().await?)
 }
@@ -92,7 +175,7 @@ pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Serv
 /// Ends the sessions of a pool, by what it lists of itself.
 async fn kill(raw: &mut Raw, pool: &LockPool) -> Outcome {
     let guard = pool.dlock(name()).timeout(PATIENCE).await?;
-    let holder = raw.holder(&guard.physical_key().to_string()).await?;
+    let holder = raw.holder(guard.physical_key()).await?;
     let holder = holder.ok_or_else(|| Failure::new("nobody holds it"))?;
     raw.run(&format!("KILL {holder}")).await?;
     soon("the loss", guard.lost()).await?;

@@ -9,7 +9,7 @@ pub(crate) trait Server: Sync + 'static {
     const NAME: &str;
     /// The variable with the URL of the main server.
     const URL: &str;
-    /// The variable with the script of the one that may be stopped.
+    /// The variable with the script of the one that may be stopped and changed.
     const VICTIM: &str;
     /// After this statement those of its connection fail where others would wait for a row: at once, or after a second where there is nothing shorter.
     const IMPATIENCE: &str;

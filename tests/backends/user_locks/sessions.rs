@@ -1,15 +1,12 @@
 //! The sessions of a lock pool: whose they are, how they connect, what they cost, how they end.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use sea_orm::TransactionTrait;
-use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use tokio::task::JoinSet;
 
-use super::proxy::Proxy;
-use super::witness::{Witness, options, with_hook};
+use super::options::{options, with_hook};
 use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, eventually, soon};
 
@@ -17,33 +14,9 @@ pub(crate) async fn hooks_of_the_application_come_along<S: Server>(scene: &Scene
     let pool = with_hook("SET @hooked = 'yes'".to_owned());
     let db = pool.connect_lazy_with(options(&scene.url("ours"))?);
     let guard = db.dlock(scene.key()).await?;
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     let application = scene.application("ours");
-    assert_eq!(witness.variable(&application, "hooked").await?, "yes");
-    Ok(guard.release().await?)
-}
-
-pub(crate) async fn a_lock_session_bears_the_program_and_its_process<S: Server>(
-    scene: &Scene<S>,
-) -> Outcome {
-    let (db, peer) = (scene.db("ours").await, scene.peer("peer").await?);
-    let guard = db.dlock(scene.key()).await?;
-    let mut witness = Witness::of::<S>().await?;
-    let program = std::env::current_exe()?;
-    let program = program.file_name().unwrap_or_default().to_string_lossy();
-    let mark = witness
-        .variable(&scene.application("ours"), "dlock")
-        .await?;
-    assert_eq!(mark, format!("{program}[{}]", std::process::id()));
-
-    let mut peer = peer;
-    let key = scene.key();
-    peer.hold(key, dlock_tests::Way::PLAIN).await?;
-    let mark = witness
-        .variable(&scene.application("peer"), "dlock")
-        .await?;
-    assert_eq!(mark, format!("dlock-peer[{}]", peer.id()?));
-    peer.release(key).await?;
+    assert_eq!(raw.variable(&application, "hooked").await?, "yes");
     Ok(guard.release().await?)
 }
 
@@ -95,12 +68,12 @@ pub(crate) async fn prepared_statements_stay_few<S: Server>(scene: &Scene<S>) ->
     assert!(pool.dlock(busy).timeout(limit).await.is_err());
     guard.release().await?;
     let application = scene.application("ours");
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     let prepared = format!(
         "performance_schema.prepared_statements_instances JOIN performance_schema.threads \
          ON OWNER_THREAD_ID = THREAD_ID WHERE PROCESSLIST_USER = '{application}'"
     );
-    let prepared = witness.count(&prepared).await?;
+    let prepared = raw.count(&prepared).await?;
     assert!((2..=31).contains(&prepared), "{prepared}");
     pool.close().await;
     Ok(())
@@ -114,18 +87,18 @@ pub(crate) async fn locks_are_had_while_the_application_uses_up_its_connections<
     let txn = db.begin().await?;
     let keys = scene.keys(20);
     let guards = soon("the locks", all_of(&LockPool::of(&db), keys)).await??;
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     let all = format!("information_schema.PROCESSLIST WHERE USER = '{application}'");
-    let sessions = witness.sessions(&application).await?.len();
-    assert_eq!(witness.count(&all).await?, sessions + 1);
+    let sessions = raw.sessions(&application).await?.len();
+    assert_eq!(raw.count(&all).await?, sessions + 1);
     drop(guards);
     Ok(txn.rollback().await?)
 }
 
 /// The server counts the clients that go without a word, and operators watch the number (`Aborted_clients`).
 pub(crate) async fn sessions_end_with_a_farewell<S: Server>(scene: &Scene<S>) -> Outcome {
-    let proxy = Proxy::start(&scene.url("ours")).await?;
-    let db = proxy.db(MySqlPoolOptions::new());
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
     let key = scene.key();
     // By close, by the last handle, by the last guard, by having nothing to do.
     let pool = LockPool::builder(&db).build();
@@ -141,10 +114,7 @@ pub(crate) async fn sessions_end_with_a_farewell<S: Server>(scene: &Scene<S>) ->
     let idle = Duration::from_millis(100);
     let pool = LockPool::builder(&db).idle_timeout(idle).build();
     drop(pool.dlock(key).timeout(PATIENCE).await?);
-    eventually("all sessions have ended", async || {
-        Ok(proxy.seen.ends.load(Ordering::SeqCst) == 4)
-    })
-    .await?;
-    assert_eq!(proxy.seen.farewells.load(Ordering::SeqCst), 4);
+    eventually("all sessions have ended", async || Ok(proxy.ends() == 4)).await?;
+    assert_eq!(proxy.farewells(), 4);
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, LockPool};
+use dlock::{DLockExt, Error, LockPool};
+use tokio::time::sleep;
 
+use super::options::{options, with_hook};
 use super::proxy::Proxy;
-use super::witness::{Witness, options, with_hook};
-use super::{Scene, Server};
-use crate::suite::{Outcome, PATIENCE, soon};
+use super::{Scene, Server, UserLocks};
+use crate::suite::{Backend, Outcome, PATIENCE, soon, waiting};
 
 /// The proxy makes the session itself say what it has: another cannot see it everywhere.
 async fn told<S: Server>(scene: &Scene<S>, keepalive: Duration, asked: &str) -> Outcome<String> {
@@ -17,14 +18,14 @@ async fn told<S: Server>(scene: &Scene<S>, keepalive: Duration, asked: &str) -> 
     let hook = format!(
         "SET SESSION wait_timeout = 1, autocommit = 0, {limit} = {tenth}; SET NAMES latin1"
     );
-    let db = proxy.db(with_hook(hook));
+    let db = proxy.db_with(with_hook(hook));
     let locks = LockPool::builder(&db).keepalive(keepalive).build();
     locks.dlock(scene.key()).await?.release().await?;
     proxy
         .say(&format!("SET @told = CONCAT_WS(' ', {asked})"))
         .await;
-    let mut witness = Witness::of::<S>().await?;
-    let told = witness.variable(&application, "told").await?;
+    let mut raw = scene.raw().await?;
+    let told = raw.variable(&application, "told").await?;
     locks.close().await;
     scene.until_sessions("asked", 0).await?;
     Ok(told)
@@ -80,12 +81,56 @@ pub(crate) async fn an_application_with_a_mode_of_its_own_locks_as_well<S: Serve
         let hooked = hooked.clone();
         async move { hooked.dlock(key).timeout(PATIENCE).await }
     });
-    let mut witness = Witness::of::<S>().await?;
+    let mut raw = scene.raw().await?;
     let application = scene.application("ours");
-    witness.until_waiting(&application, 1).await?;
+    raw.until_waiting(&application, 1).await?;
     held.release().await?;
     let guard = soon("the lock", waiter).await???;
     let listed = LockPool::of(&hooked).locks().await?;
     assert!(listed.iter().any(|lock| lock.key == *guard.physical_key()));
     Ok(guard.release().await?)
+}
+
+/// In which sqlx could not read a word, or would take text for bytes.
+pub(crate) async fn characters_that_a_hook_chose_are_in_nobodys_way<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let theirs = scene.db("theirs").await;
+    for hook in ["SET character_set_results = utf16", "SET NAMES binary"] {
+        let ours = with_hook(hook).connect_lazy_with(options(&scene.url("ours"))?);
+        let text = format!("{} café", scene.name);
+        let guard = ours.dlock(&text).await?;
+        assert_eq!(guard.physical_key().to_string(), text);
+        assert!(theirs.dlock(&text).try_acquire().await?.is_none());
+        for pool in [LockPool::of(&ours), LockPool::of(&theirs)] {
+            let listed = pool.locks().await?;
+            let mut listed = listed
+                .iter()
+                .filter(|lock| lock.key == *guard.physical_key());
+            let holder = listed.next().map(|lock| &*lock.holder.application);
+            assert_eq!(
+                holder,
+                Some(&*UserLocks::<S>::holder(&scene.application("ours")))
+            );
+        }
+        // A wait on the server, which both speak of in words.
+        let waiter = tokio::spawn({
+            let (theirs, text) = (theirs.clone(), text.clone());
+            async move { theirs.dlock(text).timeout(PATIENCE).await }
+        });
+        waiting(&theirs, 1).await?;
+        guard.release().await?;
+        let held = soon("the lock", waiter).await???;
+        let limit = Duration::from_millis(50);
+        let late = ours.dlock(&text).timeout(limit).await;
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+        held.release().await?;
+        // Longer than until the next sign of life.
+        let guard = ours.dlock(&text).await?;
+        sleep(Duration::from_millis(700)).await;
+        assert!(guard.is_held());
+        guard.release().await?;
+        assert_eq!(LockPool::of(&ours).status().counters.sessions_lost, 0);
+    }
+    Ok(())
 }

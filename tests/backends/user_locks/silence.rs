@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, Phase};
-use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::proxy::{Fresh, Proxy};
-use super::witness::Witness;
+use super::proxy::Fresh;
 use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, elapsed, in_one_of, soon, waiting};
 
@@ -20,8 +18,8 @@ pub(crate) async fn a_lock_whose_network_falls_silent_is_lost<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
     in_one_of(ATTEMPTS, KEEPALIVE + LATE, async || {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
+        let proxy = scene.proxy().await?;
+        let db = proxy.db();
         let pool = LockPool::builder(&db).keepalive(KEEPALIVE).install();
         let mut guards = Vec::new();
         for key in scene.keys(20) {
@@ -46,8 +44,8 @@ pub(crate) async fn a_lock_whose_network_falls_silent_is_lost<S: Server>(
 
 pub(crate) async fn a_release_into_silence_does_not_hang<S: Server>(scene: &Scene<S>) -> Outcome {
     in_one_of(ATTEMPTS, KEEPALIVE + LATE, async || {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
+        let proxy = scene.proxy().await?;
+        let db = proxy.db();
         LockPool::builder(&db).keepalive(KEEPALIVE).install();
         let guard = db.dlock(scene.key()).await?;
         proxy.silence().await;
@@ -63,12 +61,12 @@ pub(crate) async fn a_wait_whose_network_falls_silent_ends_at_its_deadline<S: Se
     scene: &Scene<S>,
 ) -> Outcome {
     let limit = Duration::from_millis(800);
-    let mut holder = Witness::of::<S>().await?;
+    let mut holder = scene.raw().await?;
     in_one_of(ATTEMPTS, limit + LATE, async || {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
+        let proxy = scene.proxy().await?;
+        let db = proxy.db();
         let key = scene.key();
-        assert!(holder.lock(key).await?);
+        holder.lock(key).await?;
         let waiter = db.dlock(key).timeout(limit);
         let silenced = async {
             waiting(&db, 1).await?;
@@ -90,36 +88,39 @@ pub(crate) async fn a_wait_whose_network_falls_silent_ends_at_its_deadline<S: Se
 pub(crate) async fn a_wait_for_a_session_whose_network_is_silent_ends_at_its_deadline<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
-    let limit = Duration::from_millis(400);
-    for fresh in [Fresh::Silent, Fresh::Greeted] {
-        let proxy = Proxy::start(&scene.url("ours")).await?;
-        let db = proxy.db(MySqlPoolOptions::new());
-        LockPool::builder(&db).keepalive(KEEPALIVE).install();
-        proxy.fresh(fresh);
-        in_one_of(ATTEMPTS, limit + LATE, async || {
-            let waiter = db.dlock(scene.key()).timeout(limit);
-            let (got, took) = elapsed(waiter.into_future()).await;
-            assert!(matches!(got, Err(Error::Timeout { .. })), "{got:?}");
-            assert!(took >= limit, "{took:?}");
-            Ok(took)
-        })
-        .await?;
-        // Who has patience hears why.
-        let got = timeout(PATIENCE, db.dlock(scene.key()).into_future()).await?;
-        let phase = Phase::Connect;
-        assert!(
-            matches!(&got, Err(Error::Database { phase: found, .. }) if *found == phase),
-            "{got:?}"
-        );
-        proxy.fresh(Fresh::Through);
-        let healed = async {
-            loop {
-                if let Ok(guard) = db.dlock(scene.key()).await {
-                    return guard.release().await;
-                }
-            }
-        };
-        soon("the lock", healed).await??;
-    }
+    let [silent, greeted] = [Fresh::Silent, Fresh::Greeted].map(|fresh| ends_in_time(scene, fresh));
+    tokio::try_join!(silent, greeted)?;
     Ok(())
+}
+
+async fn ends_in_time<S: Server>(scene: &Scene<S>, fresh: Fresh) -> Outcome {
+    let limit = Duration::from_millis(400);
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
+    LockPool::builder(&db).keepalive(KEEPALIVE).install();
+    proxy.fresh(fresh);
+    in_one_of(ATTEMPTS, limit + LATE, async || {
+        let waiter = db.dlock(scene.key()).timeout(limit);
+        let (got, took) = elapsed(waiter.into_future()).await;
+        assert!(matches!(got, Err(Error::Timeout { .. })), "{got:?}");
+        assert!(took >= limit, "{took:?}");
+        Ok(took)
+    })
+    .await?;
+    // Who has patience hears why.
+    let got = timeout(PATIENCE, db.dlock(scene.key()).into_future()).await?;
+    let phase = Phase::Connect;
+    assert!(
+        matches!(&got, Err(Error::Database { phase: found, .. }) if *found == phase),
+        "{got:?}"
+    );
+    proxy.fresh(Fresh::Through);
+    let healed = async {
+        loop {
+            if let Ok(guard) = db.dlock(scene.key()).await {
+                return guard.release().await;
+            }
+        }
+    };
+    Ok(soon("the lock", healed).await??)
 }

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
-use dlock_tests::connect;
 use tokio::task::JoinSet;
 
-use super::Server;
-use super::raw::{Raw, name, url};
+use super::options::name;
+use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, eventually, soon, waiting};
 
 /// Pairs that MySQL takes for one name, MariaDB for two.
@@ -27,9 +26,11 @@ fn spellings() -> [(String, String); 5] {
     .map(|(a, b)| (format!("{a}{id}"), format!("{b}{id}")))
 }
 
-pub(crate) async fn what_the_server_takes_for_one_name_is_one_lock<S: Server>() -> Outcome {
-    let (ours, theirs) = (connect(&url::<S>(), 1).await, connect(&url::<S>(), 1).await);
-    let mut raw = Raw::on::<S>().await?;
+pub(crate) async fn what_the_server_takes_for_one_name_is_one_lock<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db_of("ours", 1).await, scene.db_of("theirs", 1).await);
+    let mut raw = scene.raw().await?;
     for (a, b) in spellings() {
         let guard = ours.dlock(&a).timeout(PATIENCE).await?;
         assert_eq!(guard.physical_key().to_string(), a);
@@ -50,8 +51,10 @@ pub(crate) async fn what_the_server_takes_for_one_name_is_one_lock<S: Server>() 
     Ok(())
 }
 
-pub(crate) async fn accents_and_spaces_at_the_end_make_another_name<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn accents_and_spaces_at_the_end_make_another_name<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let id = name();
     let names = [
         "e", "é", "e ", "e  ", " e", "e\u{301}", "ss", "ß", "ẞ", "ﬁ", "fi",
@@ -72,10 +75,10 @@ pub(crate) async fn accents_and_spaces_at_the_end_make_another_name<S: Server>()
 }
 
 /// A waiter with the other spelling gets the lock when it is released, and not before.
-async fn waits<S: Server>(sessions: usize) -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+async fn waits<S: Server>(scene: &Scene<S>, sessions: usize) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let pool = LockPool::builder(&db).max_sessions(sessions).install();
-    let mut raw = Raw::on::<S>().await?;
+    let mut raw = scene.raw().await?;
     for (a, b) in spellings() {
         if !S::FOLDS_CASE {
             continue;
@@ -106,18 +109,23 @@ async fn waits<S: Server>(sessions: usize) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn a_waiter_with_the_other_spelling_gets_it_after_the_release<S: Server>()
--> Outcome {
-    waits::<S>(4).await
+pub(crate) async fn a_waiter_with_the_other_spelling_gets_it_after_the_release<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    waits(scene, 4).await
 }
 
-pub(crate) async fn one_session_is_enough_for_both_spellings<S: Server>() -> Outcome {
-    waits::<S>(1).await
+pub(crate) async fn one_session_is_enough_for_both_spellings<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    waits(scene, 1).await
 }
 
 /// Of tries that travel together; on sessions of one pool and of two.
-pub(crate) async fn of_spellings_that_are_tried_at_once_one_is_granted<S: Server>() -> Outcome {
-    let (ours, theirs) = (connect(&url::<S>(), 1).await, connect(&url::<S>(), 1).await);
+pub(crate) async fn of_spellings_that_are_tried_at_once_one_is_granted<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db_of("ours", 1).await, scene.db_of("theirs", 1).await);
     let apart = LockPool::builder(&ours).max_locks_per_session(1).build();
     let pools = [LockPool::of(&ours), LockPool::of(&theirs), apart];
     let mut total = 0;
@@ -149,8 +157,10 @@ pub(crate) async fn of_spellings_that_are_tried_at_once_one_is_granted<S: Server
 }
 
 /// The spellings take turns; whoever has it is alone.
-pub(crate) async fn tasks_that_spell_a_name_differently_take_turns<S: Server>() -> Outcome {
-    let db = connect(&url::<S>(), 1).await;
+pub(crate) async fn tasks_that_spell_a_name_differently_take_turns<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
     let id = name();
     let inside = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();

@@ -5,20 +5,13 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, Phase};
 use sea_orm::DatabaseConnection;
-use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::Server;
-use super::raw::{Raw, name, options, url};
-use super::switch::Switch;
+use super::options::{lazy, name, options};
+use super::{Scene, Server};
 use crate::suite::{Outcome, elapsed, soon};
-
-/// An application that has not connected yet.
-fn lazy(options: MySqlConnectOptions) -> DatabaseConnection {
-    MySqlPoolOptions::new().connect_lazy_with(options).into()
-}
 
 fn at_port(port: u16) -> Outcome<DatabaseConnection> {
     let url = format!("mysql://nobody@127.0.0.1:{port}/nothing");
@@ -58,26 +51,26 @@ async fn why(db: &DatabaseConnection, within: Duration) -> Outcome<String> {
 const PROMPT: Duration = Duration::from_secs(8);
 
 /// An application that logs in with an account of its own and without a password.
-async fn denied<S: Server>(account_is: &str) -> Outcome<String> {
-    let mut raw = Raw::on::<S>().await?;
+async fn denied<S: Server>(scene: &Scene<S>, account_is: &str) -> Outcome<String> {
+    let mut raw = scene.raw().await?;
     let account = name();
     raw.run(&format!("CREATE USER {account} {account_is}"))
         .await?;
-    let db = lazy(options(&url::<S>())?.username(&account));
+    let db = lazy(options(&scene.url("ours"))?.username(&account));
     let why = tokio::spawn(async move { why(&db, PROMPT).await }).await;
     raw.run(&format!("DROP USER {account}")).await?;
     why?
 }
 
-pub(crate) async fn a_wrong_password_is_named<S: Server>() -> Outcome {
-    let why = denied::<S>("IDENTIFIED BY 'secret'").await?;
+pub(crate) async fn a_wrong_password_is_named<S: Server>(scene: &Scene<S>) -> Outcome {
+    let why = denied(scene, "IDENTIFIED BY 'secret'").await?;
     assert!(why.contains("Access denied for user"), "{why}");
     assert!(!why.contains("secret"), "{why}");
     Ok(())
 }
 
-pub(crate) async fn an_account_that_is_locked_is_named<S: Server>() -> Outcome {
-    let why = denied::<S>("ACCOUNT LOCK").await?;
+pub(crate) async fn an_account_that_is_locked_is_named<S: Server>(scene: &Scene<S>) -> Outcome {
+    let why = denied(scene, "ACCOUNT LOCK").await?;
     assert!(
         why.contains("Access denied") && why.contains("locked"),
         "{why}"
@@ -85,15 +78,17 @@ pub(crate) async fn an_account_that_is_locked_is_named<S: Server>() -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn a_wrong_database_is_named<S: Server>() -> Outcome {
+pub(crate) async fn a_wrong_database_is_named<S: Server>(scene: &Scene<S>) -> Outcome {
     let missing = name();
-    let db = lazy(options(&url::<S>())?.database(&missing));
+    let db = lazy(options(&scene.url("ours"))?.database(&missing));
     let why = why(&db, PROMPT).await?;
     assert!(why.contains(&missing), "{why}");
     Ok(())
 }
 
-pub(crate) async fn a_port_without_a_server_is_given_up_after_seconds<S: Server>() -> Outcome {
+pub(crate) async fn a_port_without_a_server_is_given_up_after_seconds<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
     // Nothing listens on a port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
     let why = why(&at_port(port)?, Duration::from_secs(10)).await?;
@@ -122,7 +117,7 @@ async fn is_no_server(greeting: &'static [u8]) -> Outcome<String> {
     soon("an error", why(&at_port(port)?, PROMPT)).await?
 }
 
-pub(crate) async fn a_port_that_closes_at_once_is_an_error<S: Server>() -> Outcome {
+pub(crate) async fn a_port_that_closes_at_once_is_an_error<S: Server>(_: &Scene<S>) -> Outcome {
     let why = is_no_server(b"").await?;
     assert!(
         why.contains("bytes") || why.contains("end of file") || why.contains("eof"),
@@ -131,7 +126,9 @@ pub(crate) async fn a_port_that_closes_at_once_is_an_error<S: Server>() -> Outco
     Ok(())
 }
 
-pub(crate) async fn a_port_that_speaks_another_protocol_is_an_error<S: Server>() -> Outcome {
+pub(crate) async fn a_port_that_speaks_another_protocol_is_an_error<S: Server>(
+    _: &Scene<S>,
+) -> Outcome {
     for greeting in [
         &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..],
         b"SSH-2.0-OpenSSH_9.2\r\n",
@@ -148,12 +145,14 @@ pub(crate) async fn a_port_that_speaks_another_protocol_is_an_error<S: Server>()
 }
 
 /// The application's own connections are up; then the server lets in nobody more.
-pub(crate) async fn a_server_that_is_gone_by_the_first_lock_is_named<S: Server>() -> Outcome {
-    let proxy = Switch::to(&url::<S>()).await?;
+pub(crate) async fn a_server_that_is_gone_by_the_first_lock_is_named<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let proxy = scene.proxy().await?;
     let db = dlock_tests::connect(&proxy.url(), 1).await;
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
     proxy.aim(&format!("mysql://x@127.0.0.1:{port}/x"))?;
     why(&db, PROMPT).await?;
-    proxy.aim(&url::<S>())?;
+    proxy.aim(&scene.url("ours"))?;
     Ok(db.dlock(name()).await?.release().await?)
 }

@@ -1,64 +1,44 @@
 //! Waits on the server: how soon they end, and what they leave behind.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
 use tokio::time::{Instant, sleep};
 
-use super::proxy::Proxy;
-use super::witness::{Witness, with_hook};
+use super::options::with_hook;
 use super::{Scene, Server};
-use crate::suite::{Outcome, PATIENCE, elapsed, eventually, in_one_of, soon};
+use crate::suite::{Failure, Outcome, PATIENCE, elapsed, eventually, in_one_of, soon};
 
 const ATTEMPTS: usize = 4;
 
 pub(crate) async fn a_wait_is_served_soon_after_the_release_in_every_slice<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
-    let db = scene.db("ours").await;
-    let mut witness = Witness::of::<S>().await?;
-    for hold in [200, 1200, 2700].map(Duration::from_millis) {
-        in_one_of(ATTEMPTS, Duration::from_millis(50), async || {
-            let key = scene.key();
-            assert!(witness.lock(key).await?);
-            let waiter = async {
-                let guard = db.dlock(key).timeout(PATIENCE).await?;
-                Ok::<_, Error>((guard, Instant::now()))
-            };
-            let holder = async {
-                sleep(hold).await;
-                witness.unlock(key).await?;
-                Ok::<_, crate::suite::Failure>(Instant::now())
-            };
-            let (got, released) = tokio::join!(waiter, holder);
-            let (guard, got) = got?;
-            guard.release().await?;
-            Ok(got.saturating_duration_since(released?))
-        })
-        .await?;
-    }
+    let served = async |hold| served_after(scene, Duration::from_millis(hold)).await;
+    tokio::try_join!(served(200), served(1200), served(2700))?;
     Ok(())
 }
 
-/// On MySQL, too, where the server waits for whole seconds.
-pub(crate) async fn a_wait_lasts_as_long_as_its_timeout<S: Server>(scene: &Scene<S>) -> Outcome {
-    let db = scene.db("ours").await;
-    let mut witness = Witness::of::<S>().await?;
-    for limit in [50, 300, 900, 1500].map(Duration::from_millis) {
-        let late = Duration::from_millis(100);
-        in_one_of(ATTEMPTS, limit + late, async || {
-            let key = scene.key();
-            assert!(witness.lock(key).await?);
-            let (got, took) = elapsed(db.dlock(key).timeout(limit).into_future()).await;
-            witness.unlock(key).await?;
-            assert!(matches!(got, Err(Error::Timeout { .. })), "{got:?}");
-            assert!(took >= limit, "{took:?} instead of {limit:?}");
-            Ok(took)
-        })
-        .await?;
-    }
-    Ok(())
+async fn served_after<S: Server>(scene: &Scene<S>, hold: Duration) -> Outcome {
+    let (db, mut raw) = (scene.db("ours").await, scene.raw().await?);
+    in_one_of(ATTEMPTS, Duration::from_millis(50), async || {
+        let key = scene.key();
+        raw.lock(key).await?;
+        let waiter = async {
+            let guard = db.dlock(key).timeout(PATIENCE).await?;
+            Ok::<_, Error>((guard, Instant::now()))
+        };
+        let holder = async {
+            sleep(hold).await;
+            raw.unlock(key).await?;
+            Ok::<_, Failure>(Instant::now())
+        };
+        let (got, released) = tokio::join!(waiter, holder);
+        let (guard, got) = got?;
+        guard.release().await?;
+        Ok(got.saturating_duration_since(released?))
+    })
+    .await
 }
 
 pub(crate) async fn an_operator_who_ends_statements_or_the_session_of_a_waiter_does_not_end_the_waiting<
@@ -68,30 +48,26 @@ pub(crate) async fn an_operator_who_ends_statements_or_the_session_of_a_waiter_d
 ) -> Outcome {
     let (db, application) = (scene.db("ours").await, scene.application("ours"));
     let (held, wanted) = (scene.key(), scene.key());
-    let mut witness = Witness::of::<S>().await?;
-    let mut holder = Witness::of::<S>().await?;
-    assert!(holder.lock(wanted).await?);
+    let mut raw = scene.raw().await?;
+    let mut holder = scene.raw().await?;
+    holder.lock(wanted).await?;
     let guard = db.dlock(held).await?;
     let waiter = tokio::spawn({
         let db = db.clone();
         async move { db.dlock(wanted).timeout(PATIENCE).await }
     });
     for _ in 0..20 {
-        witness.until_waiting(&application, 1).await?;
-        for session in witness.waiting(&application).await? {
-            witness.kill("QUERY", &session).await;
-        }
+        let session = raw.until_waiting(&application, 1).await?.concat();
+        raw.kill("QUERY", session).await;
     }
     assert!(!waiter.is_finished());
-    witness.until_waiting(&application, 1).await?;
-    for session in witness.waiting(&application).await? {
-        witness.kill("CONNECTION", &session).await;
-    }
+    let session = raw.until_waiting(&application, 1).await?.concat();
+    assert!(raw.kill("CONNECTION", session).await);
     eventually("the session is lost", async || {
         Ok(LockPool::of(&db).status().counters.sessions_lost == 1)
     })
     .await?;
-    witness.until_waiting(&application, 1).await?;
+    raw.until_waiting(&application, 1).await?;
     assert!(!waiter.is_finished() && guard.is_held());
     holder.unlock(wanted).await?;
     soon("the lock", waiter).await???.release().await?;
@@ -102,23 +78,24 @@ pub(crate) async fn a_statement_limit_of_the_application_does_not_end_a_wait<S: 
     scene: &Scene<S>,
 ) -> Outcome {
     let (limit, tenth) = S::STATEMENT_LIMIT;
-    let proxy = Proxy::start(&scene.url("ours")).await?;
-    let db = proxy.db(with_hook(format!("SET SESSION {limit} = {tenth}")));
+    let proxy = scene.proxy().await?;
+    let db = proxy.db_with(with_hook(format!("SET SESSION {limit} = {tenth}")));
     let key = scene.key();
-    let mut holder = Witness::of::<S>().await?;
-    assert!(holder.lock(key).await?);
+    let mut holder = scene.raw().await?;
+    holder.lock(key).await?;
     let waiter = tokio::spawn({
         let db = db.clone();
         async move { db.dlock(key).timeout(PATIENCE).await }
     });
-    Witness::of::<S>()
+    scene
+        .raw()
         .await?
         .until_waiting(&scene.application("ours"), 1)
         .await?;
-    let before = proxy.seen.commands.load(Ordering::SeqCst);
+    let before = proxy.commands();
     sleep(Duration::from_millis(1500)).await;
     // An end of a slice or two, but not one in each tenth of a second.
-    let statements = proxy.seen.commands.load(Ordering::SeqCst) - before;
+    let statements = proxy.commands() - before;
     assert!(statements < 10, "{statements}");
     holder.unlock(key).await?;
     soon("the lock", waiter).await???.release().await?;
@@ -128,10 +105,10 @@ pub(crate) async fn a_statement_limit_of_the_application_does_not_end_a_wait<S: 
 
 pub(crate) async fn a_pool_that_waits_closes_at_once<S: Server>(scene: &Scene<S>) -> Outcome {
     let db = scene.db("ours").await;
-    let mut holder = Witness::of::<S>().await?;
+    let mut holder = scene.raw().await?;
     in_one_of(ATTEMPTS, Duration::from_millis(300), async || {
         let key = scene.key();
-        assert!(holder.lock(key).await?);
+        holder.lock(key).await?;
         let pool = LockPool::builder(&db).build();
         let waiter = tokio::spawn({
             let pool = pool.clone();
@@ -145,7 +122,7 @@ pub(crate) async fn a_pool_that_waits_closes_at_once<S: Server>(scene: &Scene<S>
         assert!(matches!(refused, Err(Error::PoolClosed)), "{refused:?}");
         holder.unlock(key).await?;
         let (free, until_free) =
-            elapsed(eventually("it is free", async || holder.lock(key).await)).await;
+            elapsed(eventually("it is free", async || holder.gets(key).await)).await;
         free?;
         holder.unlock(key).await?;
         Ok(took.max(until_free))

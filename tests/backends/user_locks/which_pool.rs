@@ -4,7 +4,7 @@ use dlock::{DLockExt, Error, LockPool};
 use sea_orm::sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
-use super::witness::options;
+use super::options::options;
 use super::{Scene, Server};
 use crate::suite::Outcome;
 

@@ -5,7 +5,7 @@ use sea_orm::sqlx::ConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::raw::options;
+use super::options::options;
 use crate::suite::{Failure, Outcome};
 
 const QUERY: u8 = 0x03;

@@ -53,9 +53,11 @@ impl Connector for MySqlConnector {
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let options = (*self.latest.options()).clone().disable_statement_logging();
-        let pool = self.pool.clone().connect_lazy_with(options.clone());
-        let opening = async { Ok(pool.acquire().await?.detach()) };
-        let opened = connect::<sqlx::MySql, _>(opening, &options, is_starting, self.keepalive);
+        let open = async || {
+            let pool = self.pool.clone().connect_lazy_with(options.clone());
+            Ok(pool.acquire().await?.detach())
+        };
+        let opened = connect::<sqlx::MySql, _, _>(open, &options, is_starting, self.keepalive);
         let mut session = MySqlSession {
             connection: opened.await.map_err(refused)?,
             server: MySql::MySql,

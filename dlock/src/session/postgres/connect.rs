@@ -87,8 +87,8 @@ impl Connector for PgConnector {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let token = format!("{:032x}", fastrand::u128(..));
         let options = self.options(&token);
-        let opening = PgSession::open(self.pool.clone(), options.clone());
-        let opened = connect::<sqlx::Postgres, _>(opening, &options, is_starting, self.keepalive);
+        let open = || PgSession::open(self.pool.clone(), options.clone());
+        let opened = connect::<sqlx::Postgres, _, _>(open, &options, is_starting, self.keepalive);
         let mut session = opened.await.map_err(|error| match is_poolers(&error) {
             true => POOLER,
             false => refused(error),

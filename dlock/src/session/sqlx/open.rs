@@ -41,42 +41,55 @@ pub(in crate::session) fn for_one_session<DB: Database>(application: &Pool<DB>) 
 }
 
 /// Opens a session, or says why it cannot be opened.
-pub(in crate::session) async fn connect<DB: Database, S>(
-    opening: impl Future<Output = Result<S, sqlx::Error>>,
+pub(in crate::session) async fn connect<DB: Database, S, Opening>(
+    open: impl Fn() -> Opening,
     options: &Options<DB>,
     is_starting: fn(&sqlx::Error) -> bool,
     limit: Duration,
 ) -> Result<S, sqlx::Error>
 where
-    Options<DB>: ConnectOptions,
+    Opening: Future<Output = Result<S, sqlx::Error>>,
 {
-    tokio::select! {
-        opened = opening => opened,
-        error = cannot_connect::<DB>(options, is_starting, limit) => Err(error),
+    let patience = Instant::now() + STARTUP;
+    loop {
+        tokio::select! {
+            opened = open() => return opened,
+            why = cannot_connect::<DB>(options, is_starting, limit, patience) => {
+                if let Some(error) = why {
+                    return Err(error);
+                }
+            }
+        }
+        // The server has come up: sqlx's pool, which waits longer and longer, begins anew.
     }
 }
 
-/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason.
-/// Not before a second has passed, since it takes a connection of its own.
+/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason, or with none as soon
+/// as a server that was starting has come up. Not before a second has passed, since it takes a connection of its own.
 async fn cannot_connect<DB: Database>(
     options: &Options<DB>,
     is_starting: fn(&sqlx::Error) -> bool,
     limit: Duration,
-) -> sqlx::Error {
-    let patience = Instant::now() + STARTUP;
+    patience: Instant,
+) -> Option<sqlx::Error> {
+    sleep(Duration::from_secs(1)).await;
+    let mut was_starting = false;
     loop {
-        sleep(Duration::from_secs(1)).await;
         let probe = timeout(limit, options.connect()).await;
         match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
             Ok(probe) => {
-                // The server is well, so it is this one connection that is stuck, or the application's hook.
                 drop(timeout(limit, probe.close()).await);
+                if was_starting {
+                    return None;
+                }
+                // The server is well, so it is this one connection that is stuck, or the application's hook.
                 sleep(limit).await;
-                return sqlx::Error::PoolTimedOut;
+                return Some(sqlx::Error::PoolTimedOut);
             }
-            Err(error) if is_starting(&error) && Instant::now() < patience => {}
-            Err(error) => return error,
+            Err(error) if is_starting(&error) && Instant::now() < patience => was_starting = true,
+            Err(error) => return Some(error),
         }
+        sleep(Duration::from_millis(250)).await;
     }
 }
 

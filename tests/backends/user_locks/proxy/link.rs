@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{Fresh, Order, Ordered, Seen};
+use super::{Fresh, Order, Ordered, Plan, Sent, Shared};
 
 const QUIT: u8 = 0x01;
 const QUERY: u8 = 0x03;
@@ -19,10 +19,6 @@ const EXECUTE: u8 = 0x17;
 
 /// Error 1317, as the server says it.
 const INTERRUPTED: &[u8] = b"\xff\x25\x05#70100Query execution was interrupted";
-
-/// Error 1461.
-const NO_ROOM: &[u8] =
-    b"\xff\xb5\x05#42000Can't create more than max_prepared_stmt_count statements";
 
 fn packet(number: u8, payload: &[u8]) -> Vec<u8> {
     let [a, b, c, ..] = payload.len().to_le_bytes();
@@ -57,29 +53,23 @@ struct Prepared {
 
 /// One connection through the proxy.
 pub(super) struct Link {
-    to: (String, u16),
-    fresh: Fresh,
-    seen: Arc<Seen>,
+    plan: watch::Receiver<Plan>,
+    shared: Arc<Shared>,
     /// What the client said first: who it is. Without a password that is true of any session.
     introduction: Vec<u8>,
     /// What was prepared: the number of the statement here and there.
     prepared: Vec<Prepared>,
     is_preparing: Option<Vec<u8>>,
-    interrupts: usize,
-    refuses_to_prepare: bool,
 }
 
 impl Link {
-    pub(super) fn new(to: (String, u16), fresh: Fresh, seen: Arc<Seen>) -> Self {
+    pub(super) fn new(plan: watch::Receiver<Plan>, shared: Arc<Shared>) -> Self {
         Self {
-            to,
-            fresh,
-            seen,
+            plan,
+            shared,
             introduction: Vec::new(),
             prepared: Vec::new(),
             is_preparing: None,
-            interrupts: 0,
-            refuses_to_prepare: false,
         }
     }
 
@@ -88,10 +78,15 @@ impl Link {
         client: TcpStream,
         orders: mpsc::UnboundedReceiver<Ordered>,
     ) {
-        let seen = Arc::clone(&self.seen);
-        // However it ends, it has ended.
-        drop(self.forward(client, orders).await);
-        seen.ends.fetch_add(1, Ordering::SeqCst);
+        let shared = Arc::clone(&self.shared);
+        shared.held.fetch_add(1, Ordering::SeqCst);
+        let plan = self.plan.wait_for(|plan| plan.fresh != Fresh::Held).await;
+        shared.held.fetch_sub(1, Ordering::SeqCst);
+        if let Ok(fresh) = plan.map(|plan| plan.fresh) {
+            // However it ends, it has ended.
+            drop(self.forward(client, orders, fresh).await);
+        }
+        shared.ends.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Until one side closes, or for ever.
@@ -99,8 +94,9 @@ impl Link {
         &mut self,
         mut client: TcpStream,
         mut orders: mpsc::UnboundedReceiver<Ordered>,
+        fresh: Fresh,
     ) -> io::Result<()> {
-        if matches!(self.fresh, Fresh::Silent) {
+        if fresh == Fresh::Silent {
             return pending().await;
         }
         client.set_nodelay(true)?;
@@ -126,7 +122,7 @@ impl Link {
                             Some(answer) => client.write_all(&answer).await?,
                             None => server.write_all(&packet).await?,
                         }
-                        if matches!(self.fresh, Fresh::Greeted) {
+                        if fresh == Fresh::Greeted {
                             return pending().await;
                         }
                     }
@@ -142,8 +138,6 @@ impl Link {
                             server.write_all(&command(QUERY, sql.as_bytes())).await?;
                             read_packet(&mut server).await?;
                         }
-                        Order::Interrupt(statements) => self.interrupts = statements,
-                        Order::RefuseToPrepare(refuse) => self.refuses_to_prepare = refuse,
                     }
                 }
             }
@@ -151,7 +145,8 @@ impl Link {
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
-        let server = TcpStream::connect(self.to.clone()).await?;
+        let to = self.plan.borrow().to.clone();
+        let server = TcpStream::connect(to).await?;
         server.set_nodelay(true)?;
         Ok(server)
     }
@@ -162,13 +157,14 @@ impl Link {
             self.introduction = said.to_vec();
             return None;
         }
-        self.seen.commands.fetch_add(1, Ordering::SeqCst);
+        self.shared.commands.fetch_add(1, Ordering::SeqCst);
         match said.get(4).copied() {
-            Some(PREPARE) if self.refuses_to_prepare => return Some(packet(1, NO_ROOM)),
             Some(PREPARE) => self.is_preparing = Some(said.to_vec()),
-            Some(QUIT) => drop(self.seen.farewells.fetch_add(1, Ordering::SeqCst)),
-            Some(EXECUTE | QUERY) if self.interrupts > 0 => {
-                self.interrupts -= 1;
+            Some(QUIT) => drop(self.shared.farewells.fetch_add(1, Ordering::SeqCst)),
+            Some(EXECUTE) if self.interrupts(Sent::Prepared) => {
+                return Some(packet(1, INTERRUPTED));
+            }
+            Some(QUERY) if self.interrupts(Sent::InWords) => {
                 return Some(packet(1, INTERRUPTED));
             }
             Some(EXECUTE) => {
@@ -180,6 +176,14 @@ impl Link {
             _ => {}
         }
         None
+    }
+
+    /// Whether it is to be interrupted.
+    fn interrupts(&self, sent: Sent) -> bool {
+        let left = &self.shared.interrupts[sent as usize];
+        let fewer = |left: usize| left.checked_sub(1);
+        let ordering = Ordering::SeqCst;
+        left.fetch_update(ordering, ordering, fewer).is_ok()
     }
 
     /// Notes what the server says to a statement that is prepared.
