@@ -109,13 +109,13 @@ pub(crate) fn lock_name(key: &Key, backend: &'static str) -> Result<std::sync::A
     Ok(text)
 }
 
-/// As `b2sum` prints a digest.
+/// As `b2sum` prints a digest, and as servers read bytes.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-fn hexadecimal(digest: &[u8]) -> String {
+fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
-    let mut text = String::with_capacity(2 * digest.len());
-    for byte in digest {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         write!(text, "{byte:02x}").expect("BUG: a string takes everything");
     }
     text

@@ -18,8 +18,8 @@ use crate::session::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Sess
 /// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
 const MAX_LOCAL_TRIES: usize = 32;
 
-/// Nobody waits for less: a caller that is late to look at its deadline must not make the server spin.
-const SHORTEST_SLICE: Duration = Duration::from_millis(10);
+/// This much before the last deadline the server stops waiting, so that it gives the lock to nobody who has left.
+const LAST_PART: Duration = Duration::from_millis(10);
 
 /// The first slice of a wait; each next is twice as long, up to the longest.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
@@ -130,10 +130,14 @@ impl State {
                 return self.next_job(id, now);
             }
             let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
-            let left = queue
-                .last_deadline()
-                .map(|last| last.saturating_duration_since(now));
-            let slice = slice.min(left.unwrap_or(slice)).max(SHORTEST_SLICE);
+            let deadline = queue.last_deadline();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+            let left = left.map(|left| left.saturating_sub(LAST_PART));
+            if left == Some(Duration::ZERO) {
+                self.put_off(order.request.key, now + 2 * LAST_PART);
+                return self.next_job(id, now);
+            }
+            let slice = slice.min(left.unwrap_or(slice));
             let job = Job::Wait(order.request.clone(), slice);
             session.wait = Some(order);
             return job;
@@ -310,9 +314,15 @@ impl State {
         queue.refuse_one_tries(0..usize::MAX);
         let until = now + Self::backoff(queue.attempt);
         queue.attempt += 1;
+        self.put_off(key.clone(), until);
+    }
+
+    /// Nothing is asked about this key until then, or until a session can wait for it.
+    fn put_off(&mut self, key: PhysicalKey, until: Instant) {
+        let queue = self.keys.get_mut(&key).expect("BUG: somebody waits");
         queue.ask = Some(Ask::Backoff(until));
         self.wake_keeper |= self.retries.first().is_none_or(|(first, _)| until < *first);
-        self.retries.insert((until, key.clone()));
+        self.retries.insert((until, key));
     }
 
     /// The server refused this key: those whom the answer was for hear why.

@@ -97,21 +97,25 @@ impl Said {
 }
 
 impl MySqlSession {
-    /// One row of a statement that does no harm when it is repeated.
     async fn row(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
-        let mut attempts = 1..ATTEMPTS;
-        loop {
-            let query = sqlx::raw_sql(AssertSqlSafe(sql.clone()));
-            match query.fetch_one(&mut self.connection).await {
-                Err(error) if number(&error) == Some(INTERRUPTED) && attempts.next().is_some() => {}
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        query.fetch_one(&mut self.connection).await
+    }
+
+    /// For a statement that may be repeated.
+    async fn row_at_last(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
+        for _ in 1..ATTEMPTS {
+            match self.row(sql.clone()).await {
+                Err(error) if number(&error) == Some(INTERRUPTED) => {}
                 row => return row,
             }
         }
+        self.row(sql).await
     }
 
     /// The server's number for this session, and whether the server is read-only.
     async fn sign_of_life(&mut self) -> Result<(u64, bool), sqlx::Error> {
-        let row = self.row(dialect::ping()).await?;
+        let row = self.row_at_last(dialect::ping()).await?;
         Ok((row.try_get(0)?, dialect::is_on(row.try_get(1)?)))
     }
 
@@ -138,12 +142,12 @@ impl MySqlSession {
 
     /// The same without preparing it.
     async fn ask_in_words(&mut self, batch: &Batch) -> Result<Said, sqlx::Error> {
-        let row = self.row(dialect::batch(names(&batch.releases), names(&batch.tries)));
-        let shape = Shape {
-            releases: batch.releases.len(),
-            tries: batch.tries.len(),
-        };
-        Said::read(&row.await?, batch, shape)
+        let row = self.row(in_words(batch)).await?;
+        Said::read(
+            &row,
+            batch,
+            Shape::exactly(batch.releases.len(), batch.tries.len()),
+        )
     }
 
     /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
@@ -166,16 +170,18 @@ impl MySqlSession {
     }
 
     async fn try_again(&mut self, request: &Request) -> Result<Answer, DbErr> {
-        let error = match self.ask_in_words(&Batch::of_one_try(request)).await {
-            Ok(said) => match said.tries[..] {
-                [Some(Tried::Granted)] => return Ok(Answer::Yes),
-                [Some(Tried::Busy)] => return Ok(Answer::No),
-                // By the statement that failed.
-                [Some(Tried::Ours)] => {
+        let sql = in_words(&Batch::of_one_try(request));
+        let row = self.row_at_last(sql).await;
+        let error = match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+            Ok(None) => no_answer(&request.key),
+            Ok(Some(answer)) => match Tried::of(answer) {
+                Tried::Granted => return Ok(Answer::Yes),
+                Tried::Busy => return Ok(Answer::No),
+                // By a statement that failed.
+                Tried::Ours => {
                     self.has_no_other_name(&request.key)?;
                     return Ok(Answer::Yes);
                 }
-                _ => no_answer(&request.key),
             },
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
             Err(error) => db(error),
@@ -199,7 +205,8 @@ impl MySqlSession {
 
     async fn give_back(&mut self, releases: &[Request]) -> Result<(), DbErr> {
         let batch = Batch::of_releases(releases.to_vec());
-        self.ask_in_words(&batch).await.map(drop).map_err(db)
+        let released = self.row_at_last(in_words(&batch)).await;
+        released.map(drop).map_err(db)
     }
 
     fn note(&mut self, request: &Request, answer: &Answer) {
@@ -232,7 +239,7 @@ impl MySqlSession {
         let mut locks = Vec::new();
         for keys in known.chunks(MAX_BATCH) {
             let names = keys.iter().map(|key| &**name(key));
-            let row = self.row(dialect::holders(names)).await?;
+            let row = self.row_at_last(dialect::holders(names)).await?;
             for (index, key) in keys.iter().enumerate() {
                 if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
                     let account = accounts.get(&session).cloned();
@@ -252,6 +259,10 @@ fn name(key: &PhysicalKey) -> &Arc<str> {
             unreachable!("BUG: MySQL knows locks by name")
         }
     }
+}
+
+fn in_words(batch: &Batch) -> String {
+    dialect::batch(names(&batch.releases), names(&batch.tries))
 }
 
 fn names(requests: &[Request]) -> impl Iterator<Item = &str> {
@@ -312,6 +323,7 @@ impl Session for MySqlSession {
                 Some(INTERRUPTED) => None,
                 _ => Some(Answer::Failed(db(error))),
             },
+            // Interrupted, on MariaDB.
             Ok(None) => None,
         };
         // A wait that was not granted holds nothing, whatever the server did.

@@ -101,7 +101,8 @@ pub(crate) async fn another_session_of_the_server_behind_a_busy_connection_is_no
         assert_eq!(
             (lost.is_ok(), held),
             (true, 0),
-            "still held, it is said, after {took:?}"
+            "still held, it is said, after {took:?}: {}",
+            LockPool::of(&db).status()
         );
         Ok(took)
     })

@@ -84,6 +84,11 @@ impl Shape {
         }
     }
 
+    /// For a statement that is not prepared.
+    pub(crate) fn exactly(releases: usize, tries: usize) -> Self {
+        Self { releases, tries }
+    }
+
     pub(crate) fn statement(self) -> Arc<str> {
         static STATEMENTS: [[OnceLock<Arc<str>>; 3]; Shape::WIDTHS] =
             [const { [const { OnceLock::new() }; 3] }; Shape::WIDTHS];

@@ -4,12 +4,17 @@ use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::{Fresh, Order, Ordered, Plan, Sent, Shared};
+
+/// After so long without a byte the server has said all that it was asked for.
+const QUIET: Duration = Duration::from_millis(50);
 
 const QUIT: u8 = 0x01;
 const QUERY: u8 = 0x03;
@@ -133,7 +138,15 @@ impl Link {
                             drop(done);
                             return pending().await;
                         }
-                        Order::Swap => server = self.another_session().await?,
+                        Order::Swap => {
+                            // An answer that is on its way, in some pieces, is not lost.
+                            while let Ok(Ok(1..)) = timeout(QUIET, server.read_buf(&mut answer)).await {
+                                self.note(&answer);
+                                client.write_all(&answer).await?;
+                                answer.clear();
+                            }
+                            server = self.another_session().await?;
+                        }
                         Order::Say(sql) => {
                             server.write_all(&command(QUERY, sql.as_bytes())).await?;
                             read_packet(&mut server).await?;
