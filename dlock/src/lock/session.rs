@@ -69,6 +69,8 @@ impl<'a, C> DLock<'a, C> {
 
     /// Gives up after this long, end to end: queueing, connecting, the server's wait and the network. Zero means one try.
     ///
+    /// The server is not waited for in the last 10 ms, so that it gives the lock to nobody who has given up: a lock that another process releases just then is not got.
+    ///
     /// Without it the pool's [`default_timeout`](crate::LockPoolBuilder::default_timeout) counts, or the wait has no end.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
