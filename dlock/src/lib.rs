@@ -37,6 +37,7 @@
 //!   state.rs            the state: all changes are synchronous methods,
 //!     demand.rs           what callers do to it,
 //!     supply.rs           what sessions do to it,
+//!     jobs.rs             what a session does next,
 //!     loss.rs             how sessions end
 //!   queue.rs, sessions.rs   its data: one key, one session
 //!   status.rs, config.rs    what it shows, how it was built

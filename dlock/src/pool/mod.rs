@@ -4,6 +4,7 @@ mod builder;
 mod config;
 mod core;
 mod demand;
+mod jobs;
 mod keeper;
 mod lockable;
 mod loss;

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::core::Core;
+use super::jobs::Job;
 use super::queue::SessionId;
-use super::supply::Job;
 use crate::error::{Error, Phase};
 use crate::session::{Answer, Session};
 
