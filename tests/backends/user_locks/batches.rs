@@ -1,6 +1,6 @@
 //! Tries and releases travel together in one statement. When it fails, nobody loses what he has, and nothing is left behind.
 
-use dlock::{DLockExt, Error, LockPool};
+use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use tokio::task::JoinSet;
 
 use super::options::name;
@@ -77,6 +77,44 @@ pub(crate) async fn what_an_interrupted_statement_asked_for_is_asked_again<S: Se
     assert!(held.is_held());
     assert_eq!(pool.status().counters.sessions_lost, 0);
     Ok(held.release().await?)
+}
+
+/// What MySQL takes for one name is tried for by several spellings in one statement, which fails.
+pub(crate) async fn of_spellings_in_a_failing_statement_one_is_granted<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    const SPELLINGS: [&str; 6] = ["key", "Key", "kEy", "keY", "KEy", "KEY"];
+    let proxy = scene.proxy().await?;
+    let db = proxy.db();
+    let pool = LockPool::builder(&db).max_sessions(1).build();
+    let mut raw = scene.raw().await?;
+    pool.dlock(name()).await?.release().await?;
+    for _ in 0..20 {
+        let id = name();
+        // The first may travel alone, the others together.
+        proxy.interrupt(Sent::Prepared, 2);
+        let mut tries = JoinSet::new();
+        for spelling in SPELLINGS {
+            let (pool, key) = (pool.clone(), format!("{spelling}{id}"));
+            tries.spawn(async move { pool.dlock(key).try_acquire().await });
+        }
+        let mut guards = Vec::new();
+        for tried in tries.join_all().await {
+            guards.extend(tried?);
+        }
+        guards.retain(DLockGuard::is_held);
+        match S::FOLDS_CASE {
+            true => assert!(guards.len() <= 1, "{guards:?}"),
+            false => assert_eq!(guards.len(), SPELLINGS.len()),
+        }
+        for guard in guards {
+            guard.release().await?;
+        }
+        for spelling in SPELLINGS {
+            raw.until_free(format!("{spelling}{id}")).await?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn interrupted_releases_are_done<S: Server>(scene: &Scene<S>) -> Outcome {

@@ -58,6 +58,7 @@ macro_rules! user_locks {
             batches {
                 a_failing_statement_gives_no_lock_back_that_a_guard_holds
                 what_an_interrupted_statement_asked_for_is_asked_again
+                of_spellings_in_a_failing_statement_one_is_granted
                 interrupted_releases_are_done
             }
             circles {

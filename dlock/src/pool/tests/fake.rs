@@ -201,6 +201,11 @@ impl Server {
         self.state().locks.values().map(Vec::len).sum()
     }
 
+    /// Sessions in the queue of a key.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().queues.values().map(VecDeque::len).sum()
+    }
+
     pub(super) fn sessions(&self) -> usize {
         self.state().alive.len()
     }

@@ -153,6 +153,21 @@ async fn a_timeout_is_exact_and_leaves_nothing() {
     assert_eq!((server.held(), here.status().keys), (0, 0));
 }
 
+/// Whoever waits on the server when the lock is released gets it, and would have left a moment later.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_on_the_server_when_its_caller_gives_up() {
+    let server = Server::new();
+    let (ours, theirs) = (server.pool("a", config()), server.pool("b", config()));
+    let held = exclusive(&theirs, 1).await;
+    let waiter = acquire_later(&ours, 1, Mode::Exclusive, Some(700 * MS));
+    sleep(650 * MS).await;
+    assert_eq!(server.waiting(), 1);
+    sleep(48 * MS).await;
+    assert_eq!((server.waiting(), waiter.is_finished()), (0, false));
+    assert!(waiter.await.unwrap().is_err());
+    drop(held);
+}
+
 #[tokio::test(start_paused = true)]
 async fn readers_share_and_a_writer_waits_for_them_all() {
     let server = Server::new();
