@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::fake::Server;
@@ -22,6 +23,20 @@ async fn none_before_first_use_and_one_is_enough() {
     ];
     assert_eq!((server.sessions(), server.held()), (1, 3));
     drop(guards);
+}
+
+/// The server is known a moment before its first session is: some have asked for a lock by then, others still for the server.
+#[tokio::test(start_paused = true)]
+async fn a_lock_and_an_introduction_share_the_first_session() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let (meet, met) = oneshot::channel();
+    let core = &pool.owner().unwrap().core;
+    core.with(|state, now| state.meet_server(meet, now));
+    let guard = exclusive(&pool, 1).await;
+    met.await.unwrap().unwrap();
+    assert_eq!(pool.status().sessions, 1);
+    drop(guard);
 }
 
 #[tokio::test(start_paused = true)]
