@@ -82,6 +82,8 @@ pub enum Phase {
     Connect,
     /// Asking for the lock.
     Acquire,
+    /// Giving back a [pinned](crate::DLock::pinned) lock whose connection is still at work.
+    Release,
     /// Beginning the transaction of [`transaction`](crate::DLock::transaction).
     Begin,
     /// Committing it.
@@ -95,6 +97,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Connect => "connect",
             Self::Acquire => "acquire",
+            Self::Release => "release",
             Self::Begin => "begin",
             Self::Commit => "commit",
             Self::Inspect => "inspect",

@@ -24,6 +24,8 @@
 //!   transaction.rs      TransactionLock: .xact()
 //!   run.rs              .run(..), .transaction(..)
 //!   guard.rs            DLockGuard
+//!   pinned.rs           PinnedLock: .pinned()
+//!   pinned_guard.rs     PinnedGuard, a connection of SeaORM
 //!   │
 //! pool/                 one local queue per key, locks multiplexed onto few sessions; knows no backend
 //!   mod.rs              LockPool, its handle
@@ -39,6 +41,10 @@
 //!     supply.rs           what sessions do to it,
 //!     jobs.rs             what a session does next,
 //!     loss.rs             how sessions end
+//!   pinned.rs           locks on sessions of their own: who asks for one;
+//!     pinned/task.rs      the task that owns the session,
+//!     pinned/beside.rs    that of a connection beside a lock, where no session holds locks,
+//!     pinned/book.rs      what the state knows of them
 //!   queue.rs, sessions.rs   its data: one key, one session
 //!   status.rs, config.rs    what it shows, how it was built
 //!   tests/              the pool alone, on a server in memory, with faults and paused time
@@ -46,7 +52,8 @@
 //! session/              one session on one server
 //!   mod.rs              the seam: trait Session, trait Connector
 //!   application.rs      the application's connection, which sessions imitate
-//!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's
+//!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
+//!                       sqlx/pinned.rs shares a session with the one who works on it
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses
 //!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses
 //!   sqlite.rs           SQLite: where the database is
@@ -85,7 +92,7 @@ mod wait;
 pub use self::error::{Error, Phase};
 pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
-pub use self::lock::{DLock, DLockGuard, TransactionLock};
+pub use self::lock::{DLock, DLockGuard, PinnedGuard, PinnedLock, TransactionLock};
 pub use self::mode::Mode;
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dlock::{DLockExt, DLockGuard, Error, Mode, Phase};
+use dlock::{DLockExt, DLockGuard, Error, Mode, Phase, PinnedGuard};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
 
 /// What a lock ends with.
@@ -12,6 +12,8 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
 pub enum Scope {
     /// Its guard.
     Session,
+    /// Its guard, on a session of its own.
+    Pinned,
     /// Its transaction.
     Transaction,
 }
@@ -39,11 +41,13 @@ impl Way {
     };
 
     /// Every way there is.
-    pub fn all() -> [Self; 4] {
+    pub fn all() -> [Self; 6] {
         let way = |mode, scope| Self { mode, scope };
         [
             way(Mode::Exclusive, Scope::Session),
             way(Mode::Shared, Scope::Session),
+            way(Mode::Exclusive, Scope::Pinned),
+            way(Mode::Shared, Scope::Pinned),
             way(Mode::Exclusive, Scope::Transaction),
             way(Mode::Shared, Scope::Transaction),
         ]
@@ -68,6 +72,14 @@ impl Way {
                     Mode::Shared => lock.shared(),
                 };
                 Ok(Held::Session(lock.await?))
+            }
+            Scope::Pinned => {
+                let lock = db.dlock(key).pinned().timeout(timeout);
+                let lock = match self.mode {
+                    Mode::Exclusive => lock,
+                    Mode::Shared => lock.shared(),
+                };
+                Ok(Held::Pinned(lock.await?))
             }
             Scope::Transaction => {
                 let txn = begin(db).await?;
@@ -99,6 +111,13 @@ impl Way {
                 };
                 Ok(lock.try_acquire().await?.map(Held::Session))
             }
+            Scope::Pinned => {
+                let lock = match self.mode {
+                    Mode::Exclusive => db.dlock(key).pinned(),
+                    Mode::Shared => db.dlock(key).shared().pinned(),
+                };
+                Ok(lock.try_acquire().await?.map(Held::Pinned))
+            }
             Scope::Transaction => {
                 let txn = begin(db).await?;
                 let lock = match self.mode {
@@ -124,6 +143,8 @@ async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
 pub enum Held {
     /// By a guard.
     Session(DLockGuard),
+    /// By a guard with a session of its own.
+    Pinned(PinnedGuard),
     /// By a transaction.
     Transaction(DatabaseTransaction),
 }
@@ -137,6 +158,7 @@ impl Held {
     pub async fn release(self) -> Result<(), Error> {
         match self {
             Self::Session(guard) => guard.release().await,
+            Self::Pinned(guard) => guard.release().await,
             Self::Transaction(txn) => txn.commit().await.map_err(|source| Error::Database {
                 phase: Phase::Commit,
                 source,
@@ -150,6 +172,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scope = match self.scope {
             Scope::Session => "session",
+            Scope::Pinned => "pinned",
             Scope::Transaction => "xact",
         };
         write!(f, "{}-{scope}", self.mode)

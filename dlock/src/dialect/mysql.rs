@@ -9,7 +9,7 @@ use sea_orm::DatabaseBackend;
 
 pub(crate) use self::statements::{
     GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, Shape, Tried, batch, holders,
-    is_on, locks, mark, ping, sessions, set_session, variables, wait,
+    is_on, kill, locks, mark, ping, sessions, set_session, variables, wait,
 };
 use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;

@@ -165,14 +165,15 @@ fn text(select: &SelectStatement) -> String {
 }
 
 /// What a lock session must know of its server: the token that it sent as a start-up option, as the server has it; whether this is a hot standby;
-/// whether there is PL/pgSQL to wait in; what the application calls itself.
+/// whether there is PL/pgSQL to wait in; what the application calls itself; the server's number for the session.
 pub(crate) fn server() -> String {
     text(
         Query::select()
             .expr(setting(SESSION_TOKEN))
             .expr(Func::cust("pg_is_in_recovery"))
             .expr(has_plpgsql())
-            .expr(setting("application_name")),
+            .expr(setting("application_name"))
+            .expr(Func::cust("pg_backend_pid")),
     )
 }
 
@@ -224,33 +225,79 @@ pub(crate) fn ping() -> String {
     text(Query::select().expr(Expr::val(1)))
 }
 
+/// A column of [`advisory_locks`].
+fn column(name: &'static str) -> Expr {
+    Expr::col(("l", name))
+}
+
+fn packed_key() -> Expr {
+    Expr::cust("((l.classid::bigint << 32) | l.objid::bigint)")
+}
+
+fn is_pair() -> Expr {
+    column("objsubid").eq(2)
+}
+
+fn is_shared() -> Expr {
+    column("mode").eq("ShareLock")
+}
+
+/// Every advisory lock of this database.
+fn advisory_locks() -> SelectStatement {
+    Query::select()
+        .from_as("pg_locks", "l")
+        .and_where(column("locktype").eq("advisory"))
+        .and_where(column("database").eq(Expr::cust(
+            "(SELECT oid FROM pg_database WHERE datname = current_database())",
+        )))
+        .to_owned()
+}
+
 /// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted; process id and application name.
 pub(crate) fn locks() -> String {
-    let column = |name| Expr::col(("l", name));
     text(
-        Query::select()
-            .expr(Expr::cust(
-                "(l.classid::bigint << 32) | l.objid::bigint AS packed",
-            ))
-            .expr(column("objsubid").eq(2))
-            .expr(column("mode").eq("ShareLock"))
+        advisory_locks()
+            .expr(packed_key())
+            .expr(is_pair())
+            .expr(is_shared())
             .expr(column("granted"))
             .expr(column("pid"))
             .expr(Func::coalesce([
                 Expr::col(("a", "application_name")),
                 Expr::val(""),
             ]))
-            .from_as("pg_locks", "l")
             .left_join(
                 sea_query::TableRef::from("pg_stat_activity").alias("a"),
                 Expr::col(("a", "pid")).equals(("l", "pid")),
-            )
-            .and_where(column("locktype").eq("advisory"))
-            .and_where(column("database").eq(Expr::cust(
-                "(SELECT oid FROM pg_database WHERE datname = current_database())",
-            ))),
+            ),
     )
 }
+
+/// This lock, if the session of this process holds it.
+fn lock_of(key: &PhysicalKey, mode: Mode, pid: i64) -> SelectStatement {
+    let pair = matches!(key, PhysicalKey::Pair(..));
+    advisory_locks()
+        .and_where(column("granted"))
+        .and_where(column("pid").eq(pid))
+        .and_where(packed_key().eq(packed(key)))
+        .and_where(is_pair().eq(pair))
+        .and_where(is_shared().eq(mode == Mode::Shared))
+        .to_owned()
+}
+
+/// A row if the session of this process holds this lock.
+pub(crate) fn held(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+    text(lock_of(key, mode, pid).expr(Expr::val(1)))
+}
+
+/// Ends that session. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
+pub(crate) fn end_holder(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+    let end = Func::cust("pg_terminate_backend").arg(column("pid"));
+    text(lock_of(key, mode, pid).expr(end))
+}
+
+/// sea-query has no words for it.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 /// The key of a row of [`locks`].
 pub(crate) fn unpacked(packed: i64, pair: bool) -> PhysicalKey {

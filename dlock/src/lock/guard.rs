@@ -1,5 +1,6 @@
 //! A lock that is held.
 
+use super::run::Guard;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -68,5 +69,19 @@ impl DLockGuard {
             true => Ok(()),
             false => Err(Error::Lost { key: self.key }),
         }
+    }
+}
+
+impl Guard for DLockGuard {
+    fn key(&self) -> &Key {
+        self.key()
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send {
+        self.lost()
+    }
+
+    fn release(self) -> impl Future<Output = Result<(), Error>> + Send {
+        self.release()
     }
 }

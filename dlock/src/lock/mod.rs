@@ -1,10 +1,14 @@
 //! What people build, await and hold.
 
 mod guard;
+mod pinned;
+mod pinned_guard;
 mod run;
 mod session;
 mod transaction;
 
 pub use self::guard::DLockGuard;
+pub use self::pinned::PinnedLock;
+pub use self::pinned_guard::PinnedGuard;
 pub use self::session::DLock;
 pub use self::transaction::TransactionLock;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::{DLock, DLockGuard};
 use crate::error::{Error, Phase};
+use crate::key::Key;
 use crate::pool::Lockable;
 use crate::session::Connection;
 
@@ -39,22 +40,7 @@ impl<C> DLock<'_, C> {
         F: AsyncFnOnce(&DLockGuard) -> Result<T, E>,
         E: From<Error>,
     {
-        let guard = self.acquire().await?;
-        let finished = {
-            let mut body = pin!(body(&guard));
-            tokio::select! {
-                biased;
-                () = guard.lost() => None,
-                result = &mut body => Some(result),
-            }
-        };
-        match finished {
-            Some(result) => {
-                release(guard).await;
-                result
-            }
-            None => Err(lost(&guard).into()),
-        }
+        hold_around(self.acquire().await?, body).await
     }
 
     /// Holds the lock around a transaction: lock, `BEGIN`, `body`, `COMMIT` (or `ROLLBACK` when the body fails), unlock, in this order.
@@ -144,6 +130,38 @@ impl<C> DLock<'_, C> {
     }
 }
 
+/// What is held around a body.
+pub(super) trait Guard {
+    fn key(&self) -> &Key;
+
+    fn lost(&self) -> impl Future<Output = ()> + Send;
+
+    fn release(self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+pub(super) async fn hold_around<G, T, E, F>(guard: G, body: F) -> Result<T, E>
+where
+    G: Guard,
+    F: AsyncFnOnce(&G) -> Result<T, E>,
+    E: From<Error>,
+{
+    let finished = {
+        let mut body = pin!(body(&guard));
+        tokio::select! {
+            biased;
+            () = guard.lost() => None,
+            result = &mut body => Some(result),
+        }
+    };
+    match finished {
+        Some(result) => {
+            release(guard).await;
+            result
+        }
+        None => Err(lost(&guard).into()),
+    }
+}
+
 /// A transaction and the lock around it. However it goes, the transaction ends first, in a task of its own: a caller that goes away cannot pull the unlock in front.
 struct LockedTransaction(Option<(DatabaseTransaction, DLockGuard)>);
 
@@ -191,13 +209,13 @@ async fn end_and_release(
     ended
 }
 
-async fn release(guard: DLockGuard) {
+async fn release(guard: impl Guard) {
     if let Err(error) = guard.release().await {
         tracing::warn!(%error, "dlock: the lock was gone when its body had finished");
     }
 }
 
-fn lost(guard: &DLockGuard) -> Error {
+fn lost(guard: &impl Guard) -> Error {
     let key = guard.key().clone();
     tracing::warn!(%key, "dlock: the lock was lost while its body ran");
     Error::Lost { key }

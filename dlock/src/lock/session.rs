@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sea_orm::DatabaseTransaction;
 
-use super::{DLockGuard, TransactionLock};
+use super::{DLockGuard, PinnedLock, TransactionLock};
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
@@ -23,6 +23,7 @@ type Acquire = Pin<Box<dyn Future<Output = Result<DLockGuard, Error>> + Send>>;
 /// | [`try_acquire`](Self::try_acquire) | one try, `None` when somebody else holds it |
 /// | [`run`](Self::run) | holds it around a closure |
 /// | [`transaction`](Self::transaction) | holds it around a closure and its transaction |
+/// | [`pinned`](Self::pinned) | holds it on a session of its own, on which the work is done as well |
 ///
 /// | on a [`DatabaseTransaction`] | |
 /// |---|---|
@@ -117,6 +118,17 @@ impl<'a, C> DLock<'a, C> {
         } = self;
         let grant = on.lock_pool().acquire(&key, mode, timeout, true).await?;
         Ok(grant.map(|grant| DLockGuard::new(key, mode, grant)))
+    }
+
+    /// Holds the lock on a session of its own, and gives a guard that is the connection to work with on that very session: so the work ends with the lock.
+    ///
+    /// It costs a connection for each lock and for each waiter, at most
+    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks share theirs.
+    pub fn pinned(self) -> PinnedLock<'a, C>
+    where
+        C: Lockable,
+    {
+        PinnedLock::new(self)
     }
 
     fn start(&self) -> Acquire

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
@@ -9,6 +11,7 @@ pub(crate) struct Config {
     pub(crate) namespace: Option<String>,
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) max_sessions: usize,
+    pub(crate) max_pinned_sessions: usize,
     pub(crate) max_locks_per_session: usize,
     pub(crate) max_local_handoffs: u32,
     pub(crate) idle_timeout: Duration,
@@ -21,6 +24,7 @@ impl Default for Config {
             namespace: None,
             default_timeout: None,
             max_sessions: 4,
+            max_pinned_sessions: 4,
             max_locks_per_session: 512,
             max_local_handoffs: 16,
             idle_timeout: Duration::from_secs(60),
@@ -34,6 +38,12 @@ impl Config {
         let invalid = |setting, reason| Err(Error::InvalidSetting { setting, reason });
         if self.max_sessions == 0 {
             return invalid("max_sessions(0)", "a pool needs at least one session");
+        }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_pinned_sessions) {
+            return invalid(
+                "max_pinned_sessions(..)",
+                "a pinned lock needs a session, and 2^61 are too many; leave it out instead",
+            );
         }
         if self.max_locks_per_session == 0 {
             return invalid(

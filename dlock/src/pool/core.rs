@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::queue::SessionId;
 use super::state::State;
-use super::{keeper, worker};
+use super::{keeper, pinned, worker};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::session::{Closed, Connector};
+use crate::wait::Wait;
 
 pub(crate) const NO_RUNTIME: Error = Error::Unsupported {
     backend: "a thread without a running tokio runtime",
@@ -31,6 +33,10 @@ pub(crate) struct Core {
     pub(crate) application_closed: Option<tokio::sync::Mutex<Closed>>,
     /// Turns true when the pool closes.
     pub(crate) closing: watch::Sender<bool>,
+    /// Turns true when the guards that are left lose their locks.
+    pub(crate) abandoned: watch::Sender<bool>,
+    /// One for each pinned session that there may be.
+    pub(crate) pinned_sessions: Arc<Semaphore>,
     /// A task of the pool has ended.
     pub(crate) task_ended: Notify,
     pub(crate) wake_keeper: Notify,
@@ -52,12 +58,14 @@ impl Core {
         let config = Arc::new(config);
         Arc::new(Self {
             state: Mutex::new(State::new(Arc::clone(&config), runtime)),
-            config,
             connector,
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
+            abandoned: watch::Sender::new(false),
+            pinned_sessions: Arc::new(Semaphore::new(config.max_pinned_sessions)),
             task_ended: Notify::new(),
             wake_keeper: Notify::new(),
+            config,
         })
     }
 
@@ -76,7 +84,7 @@ impl Core {
         }
     }
 
-    fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+    pub(crate) fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
         // The key itself is checked, too: a namespace makes nothing valid.
         let dialect = self.connector.dialect();
         let plain = dialect.physical_key(key)?;
@@ -125,12 +133,43 @@ impl Core {
         }
     }
 
+    /// Starts the task of a pinned lock.
+    pub(crate) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<(), Error> {
+        let begun = self.with(|state, _| {
+            if state.closing {
+                return Err(Error::PoolClosed);
+            }
+            let start = Start::of(state).ok_or(NO_RUNTIME)?;
+            Ok((state.begin_pinned(order.name.clone()), start))
+        });
+        let (id, start) = begun?;
+        let runtime = start.runtime.clone();
+        let task = pinned::Task::new(Arc::clone(self), id, start.epoch);
+        self.start(start);
+        runtime.spawn(pinned::run(task, order));
+        Ok(())
+    }
+
     pub(crate) fn begin_close(self: &Arc<Self>) {
         if self.closing.send_replace(true) {
             return;
         }
         self.with(|state, _| state.begin_close());
         self.task_ended.notify_waiters();
+    }
+
+    /// Tells every guard that its lock is lost.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        self.with(|state, _| state.abandon());
+        self.abandoned.send_replace(true);
+    }
+
+    /// How long a request waits.
+    pub(crate) fn wait(&self, timeout: Option<Duration>, one_try: bool) -> Wait {
+        match one_try {
+            true => Wait::once(timeout),
+            false => Wait::start(timeout.or(self.config.default_timeout)),
+        }
     }
 
     /// Waits until the last session has ended.
@@ -158,18 +197,25 @@ impl Start {
         if state.to_open.is_empty() {
             return None;
         }
+        let start = Self::of(state);
+        if start.is_none() {
+            state.tasks -= state.to_open.len();
+            state.to_open.clear();
+            state.sessions.retain(|_, session| session.ready);
+            state.refuse_everybody(&NO_RUNTIME);
+        }
+        start
+    }
+
+    /// All that is to start, on the runtime of the pool, or else on the current one.
+    fn of(state: &mut State) -> Option<Self> {
         let runtime = match &state.life.runtime {
             Some(runtime) => runtime.clone(),
-            None => match Handle::try_current() {
-                Ok(current) => state.life.runtime.insert(current).clone(),
-                Err(_) => {
-                    state.tasks -= state.to_open.len();
-                    state.to_open.clear();
-                    state.sessions.retain(|_, session| session.ready);
-                    state.refuse_everybody(&NO_RUNTIME);
-                    return None;
-                }
-            },
+            None => state
+                .life
+                .runtime
+                .insert(Handle::try_current().ok()?)
+                .clone(),
         };
         Some(Self {
             runtime,

@@ -282,7 +282,7 @@ impl State {
     /// Hands a question about the server's locks to a session.
     pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
         if self.closing {
-            return drop(inspect.send(Err(Error::PoolClosed)));
+            return inspect.refuse(&Error::PoolClosed);
         }
         let session = self.session_for_try(|_| false, now);
         match session.and_then(|id| self.sessions.get_mut(&id)) {

@@ -67,15 +67,12 @@ impl State {
                 self.forget(key);
                 return self.next_job(id, now);
             }
-            let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(order.slices.min(8)));
             let deadline = queue.last_deadline();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-            let left = left.map(|left| left.saturating_sub(LAST_PART));
-            if left == Some(Duration::ZERO) {
+            let Some(slice) = next_slice(order.slices, left) else {
                 self.put_off(order.request.key, now + 2 * LAST_PART);
                 return self.next_job(id, now);
-            }
-            let slice = slice.min(left.unwrap_or(slice));
+            };
             let job = Job::Wait(order.request.clone(), slice);
             session.wait = Some(order);
             return job;
@@ -161,6 +158,13 @@ impl State {
         }
         (!batch.is_empty()).then_some(batch)
     }
+}
+
+/// How long the server is to wait now, after so many slices, with so much time left; not at all in the last part of it.
+pub(crate) fn next_slice(slices: u32, left: Option<Duration>) -> Option<Duration> {
+    let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(slices.min(8)));
+    let left = left.map(|left| left.saturating_sub(LAST_PART));
+    (left != Some(Duration::ZERO)).then(|| slice.min(left.unwrap_or(slice)))
 }
 
 /// A clock cannot hold every duration that a setting can.

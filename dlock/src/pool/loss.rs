@@ -17,7 +17,7 @@ use crate::session::Batch;
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// So many sessions in a row may die before their first answer.
-const MAX_STILLBORN: u32 = 3;
+pub(crate) const MAX_STILLBORN: u32 = 3;
 
 impl State {
     /// A session could not be opened. The others carry on; without any, everybody hears why.
@@ -80,7 +80,7 @@ impl State {
             }
         }
         for inspection in session.inspections {
-            drop(inspection.send(Err(Phase::Inspect.failed(error.clone()))));
+            inspection.refuse(&Phase::Inspect.failed(error.clone()));
         }
         if self.stillborn >= MAX_STILLBORN && self.sessions.is_empty() {
             self.stillborn = 0;

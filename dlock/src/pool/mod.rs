@@ -8,6 +8,7 @@ mod jobs;
 mod keeper;
 mod lockable;
 mod loss;
+mod pinned;
 mod queue;
 mod registry;
 mod sessions;
@@ -27,7 +28,9 @@ use tokio::time::timeout;
 
 pub use self::builder::LockPoolBuilder;
 pub use self::lockable::Lockable;
+pub(crate) use self::pinned::PinnedGrant;
 use self::registry::Owner;
+use self::sessions::Inspect;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
 use crate::error::Error;
@@ -96,12 +99,11 @@ impl LockPool {
     pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
         let core = &self.owner()?.core;
         let (answer, locks) = oneshot::channel();
-        core.with(|state, now| state.inspect(answer, now));
+        core.with(|state, now| state.inspect(Inspect::Locks(answer), now));
         let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
         core.with(|state, _| {
             for lock in &mut locks {
-                let queue = state.keys.get(&lock.key);
-                lock.name = queue.and_then(|queue| queue.name.clone());
+                lock.name = state.name_of(&lock.key);
             }
         });
         Ok(locks)
@@ -129,7 +131,7 @@ impl LockPool {
         if let Ok(owner) = &self.0
             && timeout(limit, self.close()).await.is_err()
         {
-            owner.core.with(|state, _| state.abandon());
+            owner.core.abandon();
             owner.core.drained().await;
         }
     }
@@ -149,23 +151,43 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let owner = self.owner()?;
-        let core = Arc::clone(&owner.core);
-        let wait = match one_try {
-            true => Wait::once(timeout),
-            false => Wait::start(timeout.or(core.config.default_timeout)),
-        };
+        let core = Arc::clone(&self.owner()?.core);
+        let wait = core.wait(timeout, one_try);
         let grant = ticket::acquire(core, key, mode, wait).await;
-        match &grant {
-            Ok(Some(grant)) => {
-                let waited = wait.since.elapsed();
-                tracing::debug!(%key, %mode, session = grant.session(), ?waited, "dlock: acquired");
-            }
-            Err(Error::Timeout { waited, .. }) => {
-                tracing::debug!(%key, %mode, ?waited, "dlock: timeout");
-            }
-            Ok(None) | Err(_) => {}
-        }
+        tell(key, mode, wait, &grant, Grant::session);
         grant
+    }
+
+    /// [`acquire`](Self::acquire) on a session of its own. `None` also when there is no room for one.
+    pub(crate) async fn acquire_pinned(
+        &self,
+        key: &Key,
+        mode: Mode,
+        timeout: Option<Duration>,
+        one_try: bool,
+    ) -> Result<Option<PinnedGrant>, Error> {
+        let wait = self.owner()?.core.wait(timeout, one_try);
+        let grant = pinned::acquire(self, key, mode, wait).await;
+        tell(key, mode, wait, &grant, PinnedGrant::session);
+        grant
+    }
+}
+
+fn tell<G>(
+    key: &Key,
+    mode: Mode,
+    wait: Wait,
+    grant: &Result<Option<G>, Error>,
+    session: fn(&G) -> u64,
+) {
+    match grant {
+        Ok(Some(grant)) => {
+            let waited = wait.since.elapsed();
+            tracing::debug!(%key, %mode, session = session(grant), ?waited, "dlock: acquired");
+        }
+        Err(Error::Timeout { waited, .. }) => {
+            tracing::debug!(%key, %mode, ?waited, "dlock: timeout");
+        }
+        Ok(None) | Err(_) => {}
     }
 }

@@ -67,6 +67,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The sender is the session's.
+    pub(crate) fn new(session: SessionId) -> (watch::Sender<bool>, Arc<Self>) {
+        let (sender, lost) = watch::channel(false);
+        (sender, Arc::new(Self { session, lost }))
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         *self.lost.borrow() || self.lost.has_changed().is_err()
     }

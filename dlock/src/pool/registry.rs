@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use sea_orm::DatabaseConnection;
+
 use super::LockPool;
+use crate::error::Error;
+use crate::session::sealed::Connection as _;
 use crate::session::{Application, Closed, is_over};
 
 /// By [`Application::identity`].
@@ -13,8 +17,18 @@ struct Entry {
     pool: LockPool,
     /// An identity is used again once its owner is gone; this tells the two apart.
     closed: Closed,
-    /// Whether the sessions connect as the application does, whatever that is at the time.
-    follows: bool,
+    bond: Bond,
+}
+
+/// What pool and connection have to do with each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// The sessions connect as the application does, whatever that is at the time.
+    Follows,
+    /// The sessions connect in their own way.
+    Stays,
+    /// The pool is another connection's.
+    Guest,
 }
 
 impl Entry {
@@ -31,27 +45,51 @@ pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPo
         && (application.is_closed() || !entry.is_stale())
     {
         if let Ok(owner) = &entry.pool.0 {
-            if application.is_closed() {
-                owner.core.begin_close();
-            } else if entry.follows {
-                application.refresh(&*owner.core.connector);
+            match (application.is_closed(), entry.bond) {
+                (true, Bond::Guest) => return LockPool(Err(Error::PoolClosed)),
+                (true, _) => owner.core.begin_close(),
+                (false, Bond::Follows) => application.refresh(&*owner.core.connector),
+                (false, _) => {}
             }
         }
         return entry.pool.clone();
     }
     let pool = build();
-    let stale = insert(&mut pools, application, pool.clone(), true);
+    let stale = insert(&mut pools, application, pool.clone(), Bond::Follows);
     drop(pools);
     drop(stale);
     pool
 }
 
 /// Makes this the pool of the connection, in the place of any other.
-pub(super) fn install(application: &dyn Application, pool: LockPool, follows: bool) {
+pub(super) fn install(application: &dyn Application, pool: LockPool, bond: Bond) {
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let replaced = insert(&mut pools, application, pool, follows);
+    let replaced = insert(&mut pools, application, pool, bond);
     drop(pools);
     drop(replaced);
+}
+
+/// A connection whose locks are those of another's pool, until this is dropped.
+pub(super) struct Guest(DatabaseConnection);
+
+impl Guest {
+    pub(super) fn new(connection: DatabaseConnection, pool: LockPool) -> Self {
+        if let Ok(application) = connection.application() {
+            install(application, pool, Bond::Guest);
+        }
+        Self(connection)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Ok(application) = self.0.application() {
+            let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+            let removed = pools.remove(&application.identity());
+            drop(pools);
+            drop(removed);
+        }
+    }
 }
 
 /// Returns what it has thrown out, for the caller to drop outside of the mutex.
@@ -59,14 +97,14 @@ fn insert(
     pools: &mut HashMap<usize, Entry>,
     application: &dyn Application,
     pool: LockPool,
-    follows: bool,
+    bond: Bond,
 ) -> Vec<Entry> {
     let stale = pools.extract_if(|_, entry| entry.is_stale());
     let mut thrown_out: Vec<Entry> = stale.map(|(_, entry)| entry).collect();
     let entry = Entry {
         pool,
         closed: application.closed(),
-        follows,
+        bond,
     };
     thrown_out.extend(pools.insert(application.identity(), entry));
     thrown_out

@@ -9,15 +9,31 @@ use tokio::time::Instant;
 
 use super::queue::{Link, SessionId};
 use crate::error::Error;
-use crate::key::PhysicalKey;
+use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
 use crate::session::{Batch, Local, Request};
 
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;
 
-/// Where a listing of the server's locks goes.
-pub(crate) type Inspect = oneshot::Sender<Result<Vec<ServerLock>, Error>>;
+/// A question about the server's locks, and where its answer goes.
+#[derive(Debug)]
+pub(crate) enum Inspect {
+    /// Which are there?
+    Locks(oneshot::Sender<Result<Vec<ServerLock>, Error>>),
+    /// Does the server session of this number hold this one?
+    Holder(Request, i64, oneshot::Sender<Result<bool, Error>>),
+}
+
+impl Inspect {
+    pub(crate) fn refuse(self, error: &Error) {
+        // Whoever asked may be gone.
+        match self {
+            Self::Locks(answer) => drop(answer.send(Err(error.clone()))),
+            Self::Holder(.., answer) => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
 
 /// Where the news goes that there is a session, and the server known by it.
 pub(crate) type Meet = oneshot::Sender<Result<(), Error>>;
@@ -49,6 +65,16 @@ pub(crate) struct SessionEntry {
     pub(crate) held: HashSet<PhysicalKey>,
 }
 
+/// A pinned lock, which has a session of its own and a task that owns it.
+#[derive(Debug)]
+pub(crate) struct PinnedEntry {
+    pub(crate) name: Key,
+    /// Its session is open.
+    pub(crate) open: bool,
+    /// What that session holds.
+    pub(crate) held: Option<PhysicalKey>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct WaitOrder {
     pub(crate) request: Request,
@@ -58,12 +84,9 @@ pub(crate) struct WaitOrder {
 
 impl SessionEntry {
     pub(crate) fn opening(id: SessionId, now: Instant) -> Self {
-        let (lost, receiver) = watch::channel(false);
+        let (lost, link) = Link::new(id);
         Self {
-            link: Arc::new(Link {
-                session: id,
-                lost: receiver,
-            }),
+            link,
             lost,
             inbox: Arc::new(Notify::new()),
             ready: false,

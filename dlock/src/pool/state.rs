@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::queue::{Ask, KeyQueue, SessionId, TENURE};
-use super::sessions::{Inspect, Meet, SessionEntry};
+use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
 use crate::key::PhysicalKey;
@@ -22,6 +22,9 @@ pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     pub(crate) keys: HashMap<PhysicalKey, KeyQueue>,
     pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
+    pub(crate) pinned: BTreeMap<SessionId, PinnedEntry>,
+    /// Callers that wait for a pinned lock, or for their turn to have a session for it.
+    pub(crate) pinned_waiters: usize,
     /// Tries that no session has taken yet.
     pub(crate) unassigned: VecDeque<Request>,
     /// Inspections that no session has taken yet.
@@ -63,6 +66,8 @@ impl State {
             config,
             keys: HashMap::new(),
             sessions: BTreeMap::new(),
+            pinned: BTreeMap::new(),
+            pinned_waiters: 0,
             unassigned: VecDeque::new(),
             inspections: Vec::new(),
             to_meet: Vec::new(),
@@ -105,7 +110,7 @@ impl State {
     /// Everybody who waits gets this error; what was asked for them is forgotten as far as it has not been sent.
     pub(crate) fn refuse_everybody(&mut self, error: &Error) {
         for inspection in self.inspections.drain(..) {
-            drop(inspection.send(Err(error.clone())));
+            inspection.refuse(error);
         }
         for meet in self.to_meet.drain(..) {
             drop(meet.send(Err(error.clone())));

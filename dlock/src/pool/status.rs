@@ -12,11 +12,13 @@ pub struct Status {
     pub sessions: usize,
     /// Of these, sessions that wait on the server for a lock that somebody else holds.
     pub waiting_sessions: usize,
+    /// Sessions that are open for pinned locks, one each, beside the others.
+    pub pinned_sessions: usize,
     /// Locks that the server has granted to this pool.
     pub held: usize,
     /// Callers that wait.
     pub waiters: usize,
-    /// Keys that somebody holds or waits for.
+    /// Keys that somebody holds or waits for, but for pinned locks.
     pub keys: usize,
     /// What has happened so far.
     pub counters: Counters,
@@ -49,11 +51,15 @@ pub struct Counters {
 impl State {
     pub(crate) fn status(&self) -> Status {
         let sessions = || self.sessions.values().filter(|session| session.ready);
+        let pinned = || self.pinned.values();
+        let held: usize = sessions().map(|session| session.held.len()).sum();
+        let waiters: usize = self.keys.values().map(|queue| queue.waiters.len()).sum();
         Status {
             sessions: sessions().count(),
             waiting_sessions: sessions().filter(|session| session.wait.is_some()).count(),
-            held: sessions().map(|session| session.held.len()).sum(),
-            waiters: self.keys.values().map(|queue| queue.waiters.len()).sum(),
+            pinned_sessions: pinned().filter(|pinned| pinned.open).count(),
+            held: held + pinned().filter(|pinned| pinned.held.is_some()).count(),
+            waiters: waiters + self.pinned_waiters,
             keys: self.keys.len(),
             counters: self.counters,
         }
@@ -65,6 +71,7 @@ impl fmt::Display for Status {
         let Self {
             sessions,
             waiting_sessions,
+            pinned_sessions,
             held,
             waiters,
             keys,
@@ -83,7 +90,7 @@ impl fmt::Display for Status {
         } = counters;
         writeln!(
             f,
-            "now: {held} held, {waiters} waiting, {keys} keys, {sessions} sessions ({waiting_sessions} waiting)"
+            "now: {held} held, {waiters} waiting, {keys} keys, {sessions} sessions ({waiting_sessions} waiting), {pinned_sessions} pinned"
         )?;
         writeln!(
             f,

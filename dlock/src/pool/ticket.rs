@@ -1,5 +1,6 @@
 //! A caller's place in a queue, and its part of a grant. Dropping either gives back whatever it stands for; neither owns a socket.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,17 @@ pub(crate) async fn acquire(
     Err(NO_RUNTIME)
 }
 
+/// One line in the log when it takes long.
+pub(super) async fn warned<T>(waiting: impl Future<Output = T>, name: &Key, wait: Wait) -> T {
+    let mut waiting = pin!(waiting);
+    let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
+    if let Ok(answer) = timeout(warn_after, &mut waiting).await {
+        return answer;
+    }
+    tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
+    waiting.await
+}
+
 /// A place in a queue; dropping it leaves the queue.
 struct Ticket {
     core: Arc<Core>,
@@ -129,15 +141,7 @@ impl Ticket {
         wait: Wait,
     ) -> Result<Answer, tokio::time::error::Elapsed> {
         let reply = self.reply.as_mut().expect("BUG: asked for twice");
-        let answer = async {
-            let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
-            if let Ok(answer) = timeout(warn_after, &mut *reply).await {
-                return answer;
-            }
-            tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
-            reply.await
-        };
-        let answer = wait.bound(answer).await?;
+        let answer = wait.bound(warned(reply, name, wait)).await?;
         self.reply = None;
         Ok(answer)
     }

@@ -11,11 +11,13 @@ use tokio::time::{sleep_until, timeout};
 use super::core::Core;
 use super::jobs::Job;
 use super::queue::SessionId;
+use super::sessions::Inspect;
 use crate::error::{Error, Phase};
+use crate::key::PhysicalKey;
 use crate::session::{Answer, Session};
 
 /// How long a session that was taken away from its guards stays open for them to notice.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(task: Task) {
     let (core, id) = (Arc::clone(&task.core), task.session);
@@ -36,7 +38,7 @@ pub(crate) async fn run(task: Task) {
     }
 }
 
-fn cause(error: &dyn std::error::Error) -> Option<String> {
+pub(super) fn cause(error: &dyn std::error::Error) -> Option<String> {
     error.source().map(ToString::to_string)
 }
 
@@ -106,15 +108,7 @@ async fn carry_out_jobs(
                 core.with(|state, now| state.pinged(id, now));
             }
             Job::Inspect(inspections, known) => {
-                let locks = within(reply_timeout, session.locks(&known)).await;
-                for inspection in inspections {
-                    let locks = locks.clone().map_err(|error| Phase::Inspect.failed(error));
-                    drop(inspection.send(locks));
-                }
-                // The statement may be refused and the session as good as before.
-                if let Err(error @ DbErr::Conn(_)) = locks {
-                    return Err(error);
-                }
+                answer(session, inspections, &known, reply_timeout).await?;
             }
             Job::Yield => tokio::task::yield_now().await,
             Job::Idle(until) => {
@@ -130,8 +124,43 @@ async fn carry_out_jobs(
     }
 }
 
+/// Answers questions about the server's locks. A statement may be refused and the session as good as before; an error of the connection ends it.
+async fn answer(
+    session: &mut dyn Session,
+    inspections: Vec<Inspect>,
+    known: &[PhysicalKey],
+    limit: Duration,
+) -> Result<(), DbErr> {
+    let mut inspections = inspections.into_iter();
+    let failed = |error| Phase::Inspect.failed(error);
+    let ended = loop {
+        let error = match inspections.next() {
+            None => return Ok(()),
+            Some(Inspect::Locks(answer)) => {
+                let locks = within(limit, session.locks(known)).await;
+                let error = locks.as_ref().err().cloned();
+                drop(answer.send(locks.map_err(failed)));
+                error
+            }
+            Some(Inspect::Holder(lock, holder, answer)) => {
+                let seen = within(limit, session.sees(&lock, holder)).await;
+                let error = seen.as_ref().err().cloned();
+                drop(answer.send(seen.map_err(failed)));
+                error
+            }
+        };
+        if let Some(error @ DbErr::Conn(_)) = error {
+            break error;
+        }
+    };
+    for inspection in inspections {
+        inspection.refuse(&failed(ended.clone()));
+    }
+    Err(ended)
+}
+
 /// A server that does not answer in time may be cut off: the session is given up.
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {

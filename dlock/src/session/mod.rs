@@ -13,7 +13,7 @@ mod sqlite;
 mod sqlx;
 
 pub use self::application::Connection;
-pub(crate) use self::application::{Application, Closed, ConnectSettings, is_over};
+pub(crate) use self::application::{Application, Closed, ConnectSettings, is_over, sealed};
 
 use std::any::Any;
 use std::fmt;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -47,16 +47,14 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    fn of_releases(releases: Vec<Request>) -> Self {
+    pub(crate) fn of_releases(releases: Vec<Request>) -> Self {
         Self {
             releases,
             ..Self::default()
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    fn of_one_try(request: &Request) -> Self {
+    pub(crate) fn of_one_try(request: &Request) -> Self {
         Self {
             tries: vec![request.clone()],
             ..Self::default()
@@ -121,6 +119,12 @@ pub(crate) trait Session: Send {
     /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
 
+    /// Whether the server session of this number holds this lock.
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr>;
+
+    /// Ends the server session of this number, if it holds this lock; the lock is free a little later.
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr>;
+
     /// Resolves when the idle session turns out to be gone; never resolves where that cannot be seen. Cancel safe.
     async fn gone(&mut self) -> DbErr;
 
@@ -139,6 +143,40 @@ pub(crate) trait Local: fmt::Debug + Send + Sync {
     fn leave(&self);
 }
 
+/// A server session for one lock, whose holder works on it as well: one connection, which goes back and forth between the holder and the pool.
+#[async_trait]
+pub(crate) trait Pinned: Send {
+    /// What the holder works with.
+    fn connection(&self) -> DatabaseConnection;
+
+    /// The server's number for the session.
+    fn number(&self) -> i64;
+
+    /// The session, unless its holder is at work on it. It stays with the pool until it is [lent](Self::lend).
+    fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr>;
+
+    /// The session, as soon as its holder has left it. Cancel safe.
+    async fn taken(&mut self) -> Result<&mut dyn Session, DbErr>;
+
+    /// The holder may work on it.
+    fn lend(&mut self);
+
+    /// Ends the session at once if it is here, else when its holder leaves it. From now on nobody can begin anything on it.
+    async fn close(self: Box<Self>);
+}
+
+/// What a pinned lock is made of.
+pub(crate) enum Pin {
+    /// A session that holds the lock itself.
+    Session(Box<dyn Pinned>),
+    /// Where no server session holds locks: a connection for the holder's work, beside a lock like any other.
+    Beside {
+        connection: DatabaseConnection,
+        /// It is nobody else's.
+        is_private: bool,
+    },
+}
+
 /// Opens sessions.
 #[async_trait]
 pub(crate) trait Connector: Any + Send + Sync {
@@ -147,4 +185,7 @@ pub(crate) trait Connector: Any + Send + Sync {
 
     /// Opens a session and makes sure that locks on it mean something.
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;
+
+    /// Opens what one pinned lock needs.
+    async fn pin(&self) -> Result<Pin, Error>;
 }

@@ -13,6 +13,7 @@ use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
 use super::sqlx::open::db;
+use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::MAX_BATCH;
 use crate::dialect::mysql::{self as dialect, GRANTED, MySql, Shape, Tried};
@@ -49,12 +50,18 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 
 /// One connection, for the whole of its life.
 pub(crate) struct MySqlSession {
-    connection: MySqlConnection,
+    line: Line,
     server: MySql,
     /// The server's number for it.
     id: u64,
     /// What it held before the statement that runs.
     held: HashSet<Arc<str>>,
+}
+
+/// How the connection is had.
+enum Line {
+    Ours(MySqlConnection),
+    Lent(Slot<sqlx::MySql>),
 }
 
 /// The answers to a batch; `None` where the server failed without saying so.
@@ -97,9 +104,16 @@ impl Said {
 }
 
 impl MySqlSession {
+    fn connection(&mut self) -> &mut MySqlConnection {
+        match &mut self.line {
+            Line::Ours(connection) => connection,
+            Line::Lent(slot) => slot.connection(),
+        }
+    }
+
     async fn row(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        query.fetch_one(&mut self.connection).await
+        query.fetch_one(self.connection()).await
     }
 
     /// For a statement that may be repeated.
@@ -136,7 +150,7 @@ impl MySqlSession {
                 }
             }
         }
-        let row = query.fetch_one(&mut self.connection).await?;
+        let row = query.fetch_one(self.connection()).await?;
         Said::read(&row, batch, shape)
     }
 
@@ -218,7 +232,7 @@ impl MySqlSession {
     /// Where the server lists its locks.
     async fn listed(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
-        let rows = query.fetch_all(&mut self.connection).await?;
+        let rows = query.fetch_all(self.connection()).await?;
         let mut shown: HashMap<String, &PhysicalKey> = HashMap::new();
         for key in known {
             let place = shown.entry(self.server.shown(name(key))).or_insert(key);
@@ -232,7 +246,7 @@ impl MySqlSession {
     /// Where it does not: it tells who holds a lock that it is asked about.
     async fn asked_about(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::sessions()));
-        let rows = query.fetch_all(&mut self.connection).await?;
+        let rows = query.fetch_all(self.connection()).await?;
         let session = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
         let sessions = rows.iter().map(session);
         let accounts: HashMap<u64, String> = sessions.collect::<Result<_, sqlx::Error>>()?;
@@ -310,7 +324,7 @@ impl Session for MySqlSession {
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
         let sql = dialect::wait(self.server, name(&request.key), slice);
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        let waited = query.fetch_one(&mut self.connection).await;
+        let waited = query.fetch_one(self.connection()).await;
         let answer = match waited.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
             Ok(Some(answer)) => {
                 let answer = Answer::from(answer == GRANTED);
@@ -358,12 +372,45 @@ impl Session for MySqlSession {
         }
     }
 
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr> {
+        let holders = dialect::holders(std::iter::once(&**name(&lock.key)));
+        let row = self.row_at_last(holders).await.map_err(db)?;
+        let found: Option<u64> = row.try_get(0).map_err(db)?;
+        Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
+    }
+
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr> {
+        if self.sees(lock, holder).await? {
+            self.execute(dialect::kill(holder)).await.map_err(db)?;
+        }
+        Ok(())
+    }
+
     async fn gone(&mut self) -> DbErr {
         std::future::pending().await
     }
 
     async fn close(self: Box<Self>) {
-        drop(timeout(Duration::from_secs(1), self.connection.close()).await);
+        let closing = async {
+            match self.line {
+                Line::Ours(connection) => connection.close().await,
+                Line::Lent(slot) => slot.close().await,
+            }
+        };
+        drop(timeout(Duration::from_secs(1), closing).await);
+    }
+}
+
+impl Lent<sqlx::MySql> for MySqlSession {
+    fn slot(&mut self) -> &mut Slot<sqlx::MySql> {
+        match &mut self.line {
+            Line::Lent(slot) => slot,
+            Line::Ours(_) => unreachable!("BUG: it is not pinned"),
+        }
+    }
+
+    fn number(&self) -> i64 {
+        i64::try_from(self.id).unwrap_or(i64::MAX)
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
-use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Row};
+use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
 use super::sqlx::open::db;
+use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::postgres::{self as dialect, Arm};
 use crate::key::PhysicalKey;
@@ -29,15 +30,28 @@ fn code(error: &sqlx::Error) -> Option<&str> {
 
 /// One connection, for the whole of its life.
 pub(crate) struct PgSession {
-    listener: PgListener,
-    /// The listener's pool of one, closed from the start: a lost connection is never opened again behind our back.
-    pool: PgPool,
+    line: Line,
     can_wait: bool,
+    /// The process that serves it.
+    pid: i32,
+}
+
+/// How the connection is had.
+enum Line {
+    Ours {
+        listener: PgListener,
+        /// The listener's pool of one, closed from the start: a lost connection is never opened again behind our back.
+        pool: PgPool,
+    },
+    Lent(Slot<Postgres>),
 }
 
 impl PgSession {
     async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        self.listener.acquire().await
+        match &mut self.line {
+            Line::Ours { listener, .. } => listener.acquire().await,
+            Line::Lent(slot) => Ok(slot.connection()),
+        }
     }
 
     async fn row(&mut self, sql: String) -> Result<PgRow, sqlx::Error> {
@@ -113,7 +127,18 @@ impl PgSession {
         let batch = Batch::of_releases(releases);
         self.ask(&batch).await.map(drop).map_err(db)
     }
+
+    /// Whether there was any row.
+    async fn any(&mut self, sql: String) -> Result<bool, DbErr> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        let connection = self.connection().await.map_err(db)?;
+        let row = query.fetch_optional(connection).await.map_err(db)?;
+        Ok(row.is_some())
+    }
 }
+
+/// The holder of a pinned lock has left a transaction that failed; nothing but its end is accepted.
+const IN_FAILED_TRANSACTION: &str = "25P02";
 
 /// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const QUERY_CANCELED: &str = "57014";
@@ -138,7 +163,14 @@ impl Session for PgSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        match self.ask(batch).await {
+        let mut asked = self.ask(batch).await;
+        if let Err(error) = &asked
+            && code(error) == Some(IN_FAILED_TRANSACTION)
+        {
+            self.any(dialect::ROLLBACK.to_owned()).await?;
+            asked = self.ask(batch).await;
+        }
+        match asked {
             Ok(mut answers) => {
                 let tries = answers.split_off(batch.releases.len());
                 Ok(Answers {
@@ -181,9 +213,21 @@ impl Session for PgSession {
         rows.iter().map(|row| lock(row).map_err(db)).collect()
     }
 
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr> {
+        self.any(dialect::held(&lock.key, lock.mode, holder)).await
+    }
+
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr> {
+        let end = dialect::end_holder(&lock.key, lock.mode, holder);
+        self.any(end).await.map(drop)
+    }
+
     async fn gone(&mut self) -> DbErr {
+        let Line::Ours { listener, .. } = &mut self.line else {
+            return std::future::pending().await;
+        };
         loop {
-            match self.listener.try_recv().await {
+            match listener.try_recv().await {
                 Ok(Some(_notification)) => {}
                 Ok(None) => {
                     let closed = "the server closed the session";
@@ -196,9 +240,29 @@ impl Session for PgSession {
 
     /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP connection does: where nobody answers, that can be long after this.
     async fn close(self: Box<Self>) {
-        let Self { listener, pool, .. } = *self;
-        drop(listener);
-        drop(timeout(Duration::from_secs(1), pool.close()).await);
+        let closing = async {
+            match self.line {
+                Line::Ours { listener, pool } => {
+                    drop(listener);
+                    pool.close().await;
+                }
+                Line::Lent(slot) => drop(slot.close().await),
+            }
+        };
+        drop(timeout(Duration::from_secs(1), closing).await);
+    }
+}
+
+impl Lent<Postgres> for PgSession {
+    fn slot(&mut self) -> &mut Slot<Postgres> {
+        match &mut self.line {
+            Line::Lent(slot) => slot,
+            Line::Ours { .. } => unreachable!("BUG: it is not pinned"),
+        }
+    }
+
+    fn number(&self) -> i64 {
+        self.pid.into()
     }
 }
 

@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
-use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqlitePool};
+use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 
 use super::local::{Files, LocalSession, Memory, Place};
+use super::sqlx::open::for_one_session;
 use super::sqlx::{Driver, Latest};
-use super::{ConnectSettings, Connector, Session};
+use super::{ConnectSettings, Connector, Pin, Session};
 use crate::dialect::{Dialect, sqlite as dialect};
 use crate::error::{Error, Phase};
 
 /// Finds the locks of the application's database.
 pub(crate) struct SqliteConnector {
+    /// For connections that are pinned.
+    pool: SqlitePoolOptions,
     latest: Latest<Sqlite>,
     /// For a database that only this pool can see.
     private: Memory,
@@ -28,6 +31,7 @@ impl Driver for Sqlite {
 
     fn connector(pool: &SqlitePool, _: ConnectSettings) -> SqliteConnector {
         SqliteConnector {
+            pool: for_one_session(pool),
             latest: Latest::of(pool),
             private: Memory::private(pool),
         }
@@ -49,7 +53,31 @@ impl Connector for SqliteConnector {
         let place = place.map_err(|error| Phase::Connect.failed(error))?;
         Ok(Box::new(LocalSession::new(place)))
     }
+
+    async fn pin(&self) -> Result<Pin, Error> {
+        let options = self.latest.options();
+        if has_no_other_connection(&options) {
+            return Err(ALONE);
+        }
+        let opened = self.pool.clone().connect_with((*options).clone()).await;
+        let pool = opened.map_err(|error| Phase::Connect.failed(unreachable(&options, &error)))?;
+        Ok(Pin::Beside {
+            connection: pool.into(),
+            is_private: true,
+        })
+    }
 }
+
+/// Each connection to it has a database of its own. <https://www.sqlite.org/inmemorydb.html>
+fn has_no_other_connection(options: &SqliteConnectOptions) -> bool {
+    matches!(&*options.get_filename().to_string_lossy(), "" | ":memory:") && !is_in_memory(options)
+}
+
+const ALONE: Error = Error::Unsupported {
+    backend: "a SQLite database that only one connection can see",
+    feature: "pinned locks, which need a connection of their own",
+    hint: "use `db.dlock(key).run(..)` or `.transaction(..)`, or a database in a file or with `cache=shared`",
+};
 
 impl SqliteConnector {
     async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, DbErr> {
@@ -61,10 +89,9 @@ impl SqliteConnector {
         if !file.is_empty() {
             return Ok(Arc::new(Files::beside(Path::new(&file))?));
         }
-        Ok(Arc::new(match &*name {
-            // Each connection to it has a database of its own. <https://www.sqlite.org/inmemorydb.html>
-            "" | ":memory:" => self.private.clone(),
-            name => Memory::named(&path(name)),
+        Ok(Arc::new(match has_no_other_connection(options) {
+            true => self.private.clone(),
+            false => Memory::named(&path(&name)),
         }))
     }
 }
@@ -96,12 +123,13 @@ async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> 
         connection.close().await?;
         main.try_get(dialect::FILE)
     };
-    ask.await.map_err(|error: sqlx::Error| {
-        let file = options.get_filename().display();
-        DbErr::Conn(RuntimeErr::Internal(format!(
-            "SQLite database {file}: {error}"
-        )))
-    })
+    ask.await.map_err(|error| unreachable(options, &error))
+}
+
+fn unreachable(options: &SqliteConnectOptions, error: &sqlx::Error) -> DbErr {
+    let file = options.get_filename().display();
+    let why = format!("SQLite database {file}: {error}");
+    DbErr::Conn(RuntimeErr::Internal(why))
 }
 
 /// The name without the forms of a URI. <https://www.sqlite.org/uri.html>

@@ -1,7 +1,8 @@
 //! What every driver of sqlx has in common: a pool of sqlx as the application's connection.
 
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod open;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod pinned;
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};

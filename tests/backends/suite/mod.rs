@@ -17,6 +17,7 @@ pub(crate) mod dropping;
 pub(crate) mod exclusion;
 pub(crate) mod futures;
 pub(crate) mod loss;
+pub(crate) mod pinned;
 pub(crate) mod pool;
 pub(crate) mod readers;
 pub(crate) mod reentrance;
@@ -135,6 +136,12 @@ macro_rules! contract {
             }
             futures {
                 locks_work_in_spawned_tasks
+            }
+            pinned {
+                a_pinned_guard_is_a_connection_of_its_own
+                a_killed_pinned_session_is_reported
+                an_open_transaction_does_not_outlive_its_pinned_lock
+                pinned_locks_wait_for_their_turn
             }
             stress {
                 ten_thousand_waits_around_their_timeout_leak_nothing

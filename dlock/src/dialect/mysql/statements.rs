@@ -219,6 +219,11 @@ pub(crate) fn holders<'a>(names: impl Iterator<Item = &'a str>) -> String {
     text(Query::select().exprs(names.map(holder)))
 }
 
+/// Ends a session. sea-query has no words for it.
+pub(crate) fn kill(session: i64) -> String {
+    format!("KILL {session}")
+}
+
 /// The sessions that this account may see, by number, with their accounts; the host there is with its port.
 pub(crate) fn sessions() -> String {
     let host = Func::cust("SUBSTRING_INDEX")

@@ -5,19 +5,21 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 
-use super::{MySqlSession, number};
+use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
 use crate::dialect::mysql::{self as dialect, MySql};
 use crate::error::{Error, Phase};
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, refused,
-    set_all,
+    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, open_alone,
+    refused, set_all,
 };
+use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest};
-use crate::session::{ConnectSettings, Connector, Session};
+use crate::session::{ConnectSettings, Connector, Pin, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct MySqlConnector {
@@ -53,20 +55,40 @@ impl Connector for MySqlConnector {
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let options = (*self.latest.options()).clone().disable_statement_logging();
-        let open = async || {
-            let pool = self.pool.clone().connect_lazy_with(options.clone());
-            Ok(pool.acquire().await?.detach())
-        };
-        let opened = connect::<sqlx::MySql, _, _>(open, &options, is_starting, self.keepalive);
-        let mut session = MySqlSession {
-            connection: opened.await.map_err(refused)?,
-            server: MySql::MySql,
-            id: 0,
-            held: HashSet::new(),
-        };
-        let checked = in_time(self.keepalive, session.check(self)).await;
-        keep_if(checked, session).await
+        let (_, connection) = self.open(&options).await?;
+        let mut session = MySqlSession::on(Line::Ours(connection.detach()));
+        let checked = in_time(self.keepalive, session.check(self, Limits::None)).await;
+        let session = keep_if(checked, session).await?;
+        Ok(Box::new(session))
     }
+
+    async fn pin(&self) -> Result<Pin, Error> {
+        let (pool, connection) = self.open(&self.latest.options()).await?;
+        let mut session = MySqlSession::on(Line::Lent(Slot::of(connection)));
+        let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
+        let session = keep_if(checked, session).await?;
+        let nowhere = MySqlConnectOptions::new().socket(NOWHERE);
+        let pinned = PinnedSession::new(pool, session, nowhere);
+        Ok(Pin::Session(Box::new(pinned)))
+    }
+}
+
+impl MySqlConnector {
+    async fn open(
+        &self,
+        options: &MySqlConnectOptions,
+    ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), Error> {
+        let open = || open_alone(self.pool.clone(), options.clone());
+        let opened = connect::<sqlx::MySql, _, _>(open, options, is_starting, self.keepalive);
+        opened.await.map_err(refused)
+    }
+}
+
+/// Whose limits for statements count: those of the application, where it works itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    None,
+    Applications,
 }
 
 /// The server shuts down. <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
@@ -113,8 +135,17 @@ const ANOTHER_KIND: Error = Error::Unsupported {
 };
 
 impl MySqlSession {
+    fn on(line: Line) -> Self {
+        Self {
+            line,
+            server: MySql::MySql,
+            id: 0,
+            held: HashSet::new(),
+        }
+    }
+
     /// Is this a server whose locks count, and the kind that it was? Then the session gets its settings.
-    async fn check(&mut self, connector: &MySqlConnector) -> Result<(), Error> {
+    async fn check(&mut self, connector: &MySqlConnector, limits: Limits) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
         // First, since a hook may have chosen characters in which nothing that follows could be read.
         self.execute(dialect::NAMES.to_owned())
@@ -132,18 +163,20 @@ impl MySqlSession {
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }
-        self.prepare(connector.keepalive).await.map_err(failed)
+        self.prepare(connector.keepalive, limits)
+            .await
+            .map_err(failed)
     }
 
     async fn variables(&mut self) -> Result<HashMap<String, String>, sqlx::Error> {
         let names = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
         let query = AssertSqlSafe(dialect::variables(names.chain([VERSION])));
-        let rows = sqlx::raw_sql(query).fetch_all(&mut self.connection).await?;
+        let rows = sqlx::raw_sql(query).fetch_all(self.connection()).await?;
         let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
         rows.iter().map(pair).collect()
     }
 
-    async fn prepare(&mut self, keepalive: Duration) -> Result<(), sqlx::Error> {
+    async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
         self.id = self.sign_of_life().await?.0;
         self.execute(dialect::mark(&program())).await?;
         // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
@@ -155,17 +188,16 @@ impl MySqlSession {
             MySql::MySql => "max_execution_time",
             MySql::MariaDb => "max_statement_time",
         };
-        let settings = [
-            ("wait_timeout", silence.to_string()),
-            ("autocommit", "1".into()),
-            (statement_limit, "0".into()),
-        ];
+        let mut settings = vec![("wait_timeout", silence.to_string())];
+        if limits == Limits::None {
+            settings.extend([("autocommit", "1".into()), (statement_limit, "0".into())]);
+        }
         set_all(self, &settings).await
     }
 
-    async fn execute(&mut self, sql: String) -> Result<(), sqlx::Error> {
+    pub(super) async fn execute(&mut self, sql: String) -> Result<(), sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        query.execute(&mut self.connection).await.map(drop)
+        query.execute(self.connection()).await.map(drop)
     }
 }
 

@@ -6,26 +6,34 @@ use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Row};
 
-use super::{PgSession, code};
+use super::{Line, PgSession, code};
 use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, refused,
-    set_all,
+    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, open_alone,
+    refused, set_all,
 };
+use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest};
-use crate::session::{ConnectSettings, Connector, Session};
+use crate::session::{ConnectSettings, Connector, Pin, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct PgConnector {
     pool: PgPoolOptions,
     latest: Latest<sqlx::Postgres>,
     trust_session_pooling: bool,
-    /// The settings of a lock session, for the whole of its life.
+    /// The settings of every session, for the whole of its life.
     settings: Vec<Setting>,
     keepalive: Duration,
 }
+
+/// What ends a statement or a transaction from outside must not end a lock. Where the application works itself, it is the application's.
+const LIMITS: [&str; 3] = [
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+];
 
 impl PgConnector {
     fn new(pool: &PgPool, settings: ConnectSettings) -> Self {
@@ -36,11 +44,7 @@ impl PgConnector {
         let seconds = keepalive.as_secs().clamp(1, 3600);
         let probe = (seconds / 3).max(1);
         let settings = vec![
-            // What ends a statement or a session from outside must not end a lock.
-            ("statement_timeout", "0".into()),
-            ("lock_timeout", "0".into()),
             ("idle_session_timeout", "0".into()),
-            ("idle_in_transaction_session_timeout", "0".into()),
             // What tells the server that this process is gone: killed while it waits, or its host cut off.
             ("client_connection_check_interval", "500ms".into()),
             ("tcp_keepalives_idle", seconds.to_string()),
@@ -57,13 +61,33 @@ impl PgConnector {
         }
     }
 
+    /// The application's options, with a token.
     fn options(&self, token: &str) -> PgConnectOptions {
-        let options = PgConnectOptions::clone(&self.latest.options()).disable_statement_logging();
+        let options = PgConnectOptions::clone(&self.latest.options());
         match self.trust_session_pooling {
             true => options,
             false => options.options([(dialect::SESSION_TOKEN, token)]),
         }
     }
+
+    async fn open<S, Opening>(
+        &self,
+        open: impl Fn() -> Opening,
+        options: &PgConnectOptions,
+    ) -> Result<S, Error>
+    where
+        Opening: Future<Output = Result<S, sqlx::Error>>,
+    {
+        let opened = connect::<sqlx::Postgres, _, _>(open, options, is_starting, self.keepalive);
+        opened.await.map_err(|error| match is_poolers(&error) {
+            true => POOLER,
+            false => refused(error),
+        })
+    }
+}
+
+fn token() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 impl Driver for sqlx::Postgres {
@@ -85,16 +109,27 @@ impl Connector for PgConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let token = format!("{:032x}", fastrand::u128(..));
+        let token = token();
+        let options = self.options(&token).disable_statement_logging();
+        let open = || Line::open(self.pool.clone(), options.clone());
+        let mut session = PgSession::on(self.open(open, &options).await?);
+        let limits = LIMITS.map(|limit| (limit, "0".to_owned()));
+        let checked = in_time(self.keepalive, session.check(&token, self, &limits)).await;
+        let session = keep_if(checked, session).await?;
+        Ok(Box::new(session))
+    }
+
+    async fn pin(&self) -> Result<Pin, Error> {
+        let token = token();
         let options = self.options(&token);
-        let open = || PgSession::open(self.pool.clone(), options.clone());
-        let opened = connect::<sqlx::Postgres, _, _>(open, &options, is_starting, self.keepalive);
-        let mut session = opened.await.map_err(|error| match is_poolers(&error) {
-            true => POOLER,
-            false => refused(error),
-        })?;
-        let checked = in_time(self.keepalive, session.check(&token, self)).await;
-        keep_if(checked, session).await
+        let open = || open_alone(self.pool.clone(), options.clone());
+        let (pool, connection) = self.open(open, &options).await?;
+        let mut session = PgSession::on(Line::Lent(Slot::of(connection)));
+        let checked = in_time(self.keepalive, session.check(&token, self, &[])).await;
+        let session = keep_if(checked, session).await?;
+        let nowhere = PgConnectOptions::new_without_pgpass().socket(NOWHERE);
+        let pinned = PinnedSession::new(pool, session, nowhere);
+        Ok(Pin::Session(Box::new(pinned)))
     }
 }
 
@@ -132,22 +167,33 @@ const COCKROACH: Error = Error::Unsupported {
     hint: "it accepts the calls and locks nothing: use a PostgreSQL server for locks",
 };
 
-impl PgSession {
+impl Line {
     async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> Result<Self, sqlx::Error> {
         let pool = pool.connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
         drop(pool.close());
-        Ok(Self {
-            listener,
-            pool,
+        Ok(Self::Ours { listener, pool })
+    }
+}
+
+impl PgSession {
+    fn on(line: Line) -> Self {
+        Self {
+            line,
             can_wait: false,
-        })
+            pid: 0,
+        }
     }
 
     /// Is this a session of our own, on a server whose locks count? Then it gets its settings.
-    async fn check(&mut self, token: &str, connector: &PgConnector) -> Result<(), Error> {
+    async fn check(
+        &mut self,
+        token: &str,
+        connector: &PgConnector,
+        more: &[Setting],
+    ) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
         let row = self.row(dialect::version()).await.map_err(failed)?;
         let version: String = row.try_get(0).map_err(failed)?;
@@ -168,7 +214,8 @@ impl PgSession {
             None | Some("") => "dlock".to_owned(),
             Some(application) => format!("{application} dlock"),
         };
-        let mut settings = connector.settings.clone();
+        self.pid = row.try_get(4).map_err(failed)?;
+        let mut settings = [&connector.settings, more].concat();
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Database, Pool};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{Instant, sleep, timeout};
@@ -38,6 +38,16 @@ pub(in crate::session) fn for_one_session<DB: Database>(application: &Pool<DB>) 
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_release(|_, _| Box::pin(async { Ok(true) }))
+}
+
+/// Opens a connection in a pool that has no other.
+pub(in crate::session) async fn open_alone<DB: Database>(
+    pool: PoolOptions<DB>,
+    options: Options<DB>,
+) -> Result<(Pool<DB>, PoolConnection<DB>), sqlx::Error> {
+    let pool = pool.connect_lazy_with(options);
+    let connection = pool.acquire().await?;
+    Ok((pool, connection))
 }
 
 /// Opens a session, or says why it cannot be opened.
@@ -120,15 +130,14 @@ pub(in crate::session) async fn in_time(
 }
 
 /// A session is used only when its check has passed; otherwise it is closed.
-pub(in crate::session) async fn keep_if(
+pub(in crate::session) async fn keep_if<S: Session>(
     checked: Result<(), Error>,
-    session: impl Session + 'static,
-) -> Result<Box<dyn Session>, Error> {
-    let session = Box::new(session);
+    session: S,
+) -> Result<S, Error> {
     match checked {
         Ok(()) => Ok(session),
         Err(error) => {
-            session.close().await;
+            Box::new(session).close().await;
             Err(error)
         }
     }

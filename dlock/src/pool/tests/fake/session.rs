@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Fault, Server};
@@ -14,7 +14,7 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::key::{Key, KeyRepr, PhysicalKey};
 use crate::server_lock::ServerLock;
-use crate::session::{Answer, Answers, Batch, Connector, Local, Request, Session};
+use crate::session::{Answer, Answers, Batch, Connector, Local, Pin, Request, Session};
 
 pub(super) struct FakeConnector {
     pub(super) server: Arc<Server>,
@@ -45,6 +45,13 @@ impl Connector for FakeConnector {
             server: Arc::clone(&self.server),
             client: self.client,
         }))))
+    }
+
+    async fn pin(&self) -> Result<Pin, Error> {
+        Ok(Pin::Beside {
+            connection: DatabaseConnection::default(),
+            is_private: false,
+        })
     }
 }
 
@@ -234,6 +241,14 @@ impl Session for FakeSession {
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
         Ok(Vec::new())
+    }
+
+    async fn sees(&mut self, _: &Request, _: i64) -> Result<bool, DbErr> {
+        unreachable!("the fake has no pinned sessions")
+    }
+
+    async fn end(&mut self, _: &Request, _: i64) -> Result<(), DbErr> {
+        unreachable!("the fake has no pinned sessions")
     }
 
     async fn gone(&mut self) -> DbErr {

@@ -1,0 +1,226 @@
+//! A pinned lock that is held: a connection of SeaORM.
+
+use std::ops::Deref;
+use std::pin::Pin;
+
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ExecResult, IsolationLevel, QueryResult, Statement, TransactionError, TransactionOptions,
+    TransactionTrait,
+};
+
+use super::run::Guard;
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::pool::PinnedGrant;
+
+/// A lock that is held, and the connection to work with under it, on the very session that holds it: what is done here cannot outlive the lock.
+///
+/// It dereferences to a [`DatabaseConnection`] that has this one session and never opens another; `&guard` serves wherever SeaORM takes a connection, for
+/// transactions and (feature `stream`) streams too. On SQLite, where no session holds locks, the connection is one of its own beside the lock.
+///
+/// [`release`](Self::release) and drop end the session, with all that is set in it. A transaction that is still open then is rolled back before the lock is free,
+/// by ending the session from outside if need be; on SQLite, where nobody can, the lock stays until the transaction ends. Statements on a copy of the connection fail from then on.
+///
+/// Dropping it releases on any thread, with or without a runtime, also while panicking; `let _ =` holds nothing.
+///
+/// ```no_run
+/// # use dlock::prelude::*;
+/// # use sea_orm::{ConnectionTrait, TransactionTrait};
+/// # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), sea_orm::DbErr> {
+/// let guard = db.dlock("invoice/42").pinned().await?;
+/// let txn = guard.begin().await?;
+/// txn.execute_unprepared("UPDATE invoice SET paid = true WHERE id = 42").await?;
+/// txn.commit().await?;
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a guard that is dropped releases its lock at once"]
+pub struct PinnedGuard {
+    key: Key,
+    mode: Mode,
+    grant: PinnedGrant,
+}
+
+impl PinnedGuard {
+    pub(super) fn new(key: Key, mode: Mode, grant: PinnedGrant) -> Self {
+        Self { key, mode, grant }
+    }
+
+    /// The key as it was asked for.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What the server knows the lock by; its text is what to look for on the server.
+    pub fn physical_key(&self) -> &PhysicalKey {
+        self.grant.key()
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
+    pub fn is_held(&self) -> bool {
+        self.grant.is_held()
+    }
+
+    /// Resolves when the lock is lost with its session, and never before: within a second when the session ends, within the pool's
+    /// [`keepalive`](crate::LockPoolBuilder::keepalive) and half a second more when the network goes silent.
+    ///
+    /// The session is asked every half second; while a transaction or a statement is at work on it, one of the pool's other sessions is asked instead, which is
+    /// opened for that if there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again; it changes nothing.
+    pub async fn lost(&self) {
+        self.grant.lost().await;
+    }
+
+    /// Gives the lock back, waits until the server has confirmed it, and ends the session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when the session was lost before: from some moment on the lock was not held any more. [`Error::Database`] of the phase release when
+    /// a transaction is still at work on the connection and cannot be ended: on SQLite always, elsewhere when the server refuses it. The lock is free as soon as that ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release is on its way before the first await; dropping the future only drops the answer.
+    pub async fn release(self) -> Result<(), Error> {
+        let lost = Error::Lost { key: self.key };
+        self.grant.release().await.unwrap_or(Err(lost))
+    }
+}
+
+impl Guard for PinnedGuard {
+    fn key(&self) -> &Key {
+        self.key()
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send {
+        self.lost()
+    }
+
+    fn release(self) -> impl Future<Output = Result<(), Error>> + Send {
+        self.release()
+    }
+}
+
+impl Deref for PinnedGuard {
+    type Target = DatabaseConnection;
+
+    fn deref(&self) -> &DatabaseConnection {
+        self.grant.connection()
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for PinnedGuard {
+    fn get_database_backend(&self) -> DbBackend {
+        (**self).get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        (**self).execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        (**self).execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        (**self).query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        (**self).query_all_raw(statement).await
+    }
+
+    fn support_returning(&self) -> bool {
+        (**self).support_returning()
+    }
+
+    fn is_mock_connection(&self) -> bool {
+        (**self).is_mock_connection()
+    }
+}
+
+#[cfg(feature = "stream")]
+impl sea_orm::StreamTrait for PinnedGuard {
+    type Stream<'a> = <DatabaseConnection as sea_orm::StreamTrait>::Stream<'a>;
+
+    fn get_database_backend(&self) -> DbBackend {
+        (**self).get_database_backend()
+    }
+
+    fn stream_raw<'a>(
+        &'a self,
+        statement: Statement,
+    ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
+        sea_orm::StreamTrait::stream_raw(&**self, statement)
+    }
+}
+
+#[async_trait::async_trait]
+impl TransactionTrait for PinnedGuard {
+    type Transaction = DatabaseTransaction;
+
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        (**self).begin().await
+    }
+
+    async fn begin_with_config(
+        &self,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<DatabaseTransaction, DbErr> {
+        (**self)
+            .begin_with_config(isolation_level, access_mode)
+            .await
+    }
+
+    async fn begin_with_options(
+        &self,
+        options: TransactionOptions,
+    ) -> Result<DatabaseTransaction, DbErr> {
+        (**self).begin_with_options(options).await
+    }
+
+    async fn transaction<F, T, E>(&self, body: F) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(
+                &'c DatabaseTransaction,
+            ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+            + Send,
+        T: Send,
+        E: std::fmt::Display + std::fmt::Debug + Send,
+    {
+        (**self).transaction(body).await
+    }
+
+    async fn transaction_with_config<F, T, E>(
+        &self,
+        body: F,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(
+                &'c DatabaseTransaction,
+            ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+            + Send,
+        T: Send,
+        E: std::fmt::Display + std::fmt::Debug + Send,
+    {
+        (**self)
+            .transaction_with_config(body, isolation_level, access_mode)
+            .await
+    }
+}

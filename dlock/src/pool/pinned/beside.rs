@@ -1,0 +1,120 @@
+//! Pinned locks where no server session holds locks: a connection for the holder's work, beside a lock like any other.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use sea_orm::{DatabaseConnection, DbErr};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::task::{GRACE, Task};
+use super::{Order, PinnedGrant};
+use crate::error::{Error, Phase};
+use crate::pool::queue::{Link, Refusal};
+use crate::pool::registry::Guest;
+use crate::pool::worker::FAREWELL;
+use crate::pool::{LockPool, ticket};
+use crate::wait::Wait;
+
+/// A connection that `is_private` ends with the lock.
+pub(super) async fn serve(
+    task: &Task,
+    mut order: Order,
+    connection: DatabaseConnection,
+    is_private: bool,
+) {
+    let core = Arc::clone(&task.core);
+    // The deadline is the caller's.
+    let wait = Wait {
+        deadline: None,
+        ..order.wait
+    };
+    let acquired = tokio::select! {
+        () = order.reply.closed() => return,
+        acquired = ticket::acquire(core, &order.name, order.mode, wait) => acquired,
+    };
+    let refusal = match acquired {
+        Ok(Some(grant)) => return hold(task, order, connection, is_private, grant).await,
+        Ok(None) => Refusal::Busy,
+        Err(error) => Refusal::Failed(error),
+    };
+    drop(order.reply.send(Err(refusal)));
+}
+
+async fn hold(
+    task: &Task,
+    order: Order,
+    connection: DatabaseConnection,
+    is_private: bool,
+    grant: ticket::Grant,
+) {
+    let Task { id, .. } = task;
+    let work = Work::new(is_private.then(|| connection.clone()), order.pool);
+    let (lost, link) = Link::new(*id);
+    let (done, is_done) = oneshot::channel();
+    let pinned = PinnedGrant {
+        key: grant.key().clone(),
+        link,
+        connection,
+        done,
+    };
+    // A caller that is gone drops the grant, which is a release.
+    drop(order.reply.send(Ok(pinned)));
+    let confirm = tokio::select! {
+        biased;
+        confirm = is_done => confirm.ok(),
+        () = grant.lost() => {
+            lost.send_replace(true);
+            work.end_soon();
+            drop(timeout(FAREWELL, lost.closed()).await);
+            return;
+        }
+    };
+    // What is still at work goes on under the lock, which nothing here can end.
+    let mut ending = pin!(work.end());
+    if timeout(GRACE, &mut ending).await.is_err() {
+        let error = Phase::Release.failed(DbErr::Custom(AT_WORK.to_owned()));
+        tracing::warn!(session = id, key = %order.name, %error, "dlock: release failed");
+        confirm.map(|confirm| confirm.send(Err(error)));
+        ending.await;
+        drop(grant);
+        return;
+    }
+    let released = match grant.release().await {
+        true => Ok(()),
+        false => Err(Error::Lost { key: order.name }),
+    };
+    confirm.map(|confirm| confirm.send(released));
+}
+
+const AT_WORK: &str = "a transaction or statement is still at work on the pinned connection: the lock is free when that ends";
+
+/// The connection for the holder's work, if it is the lock's own: nothing begins on it when this is gone.
+struct Work(Option<(DatabaseConnection, Guest)>);
+
+impl Work {
+    fn new(connection: Option<DatabaseConnection>, pool: LockPool) -> Self {
+        Self(connection.map(|connection| (connection.clone(), Guest::new(connection, pool))))
+    }
+
+    /// Waits for what is at work.
+    async fn end(&self) {
+        if let Some((connection, _)) = &self.0 {
+            // An error at its end is the end, too.
+            drop(connection.close_by_ref().await);
+        }
+    }
+
+    /// Nothing can begin any more.
+    fn end_soon(&self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = pin!(self.end()).poll(&mut context);
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.end_soon();
+    }
+}

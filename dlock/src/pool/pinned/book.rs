@@ -1,0 +1,64 @@
+//! What the pool's state knows of pinned locks. See `state`.
+
+use crate::key::{Key, PhysicalKey};
+use crate::pool::queue::SessionId;
+use crate::pool::sessions::PinnedEntry;
+use crate::pool::state::State;
+
+impl State {
+    /// A task begins that will own a session.
+    pub(in crate::pool) fn begin_pinned(&mut self, name: Key) -> SessionId {
+        let id = self.next_id();
+        let entry = PinnedEntry {
+            name,
+            open: false,
+            held: None,
+        };
+        self.pinned.insert(id, entry);
+        self.tasks += 1;
+        id
+    }
+
+    pub(super) fn pinned_opened(&mut self, id: SessionId) {
+        self.counters.sessions_opened += 1;
+        if let Some(entry) = self.pinned.get_mut(&id) {
+            entry.open = true;
+        }
+    }
+
+    /// It died before it held the lock.
+    pub(super) fn pinned_died(&mut self, id: SessionId) {
+        self.counters.sessions_lost += 1;
+        if let Some(entry) = self.pinned.get_mut(&id) {
+            entry.open = false;
+        }
+    }
+
+    pub(super) fn pinned_granted(&mut self, id: SessionId, key: PhysicalKey) {
+        self.counters.acquired += 1;
+        if let Some(entry) = self.pinned.get_mut(&id) {
+            entry.held = Some(key);
+        }
+    }
+
+    /// Its task is over; one that has not `finished` was dropped with its runtime.
+    pub(super) fn end_pinned(&mut self, id: SessionId, epoch: u64, finished: bool) {
+        let entry = self.pinned.remove(&id);
+        let held = entry.is_some_and(|entry| entry.held.is_some());
+        if held && !finished {
+            self.counters.lost += 1;
+        }
+        self.task_finished(epoch);
+    }
+
+    /// What a key of the server is called here.
+    pub(in crate::pool) fn name_of(&self, key: &PhysicalKey) -> Option<Key> {
+        let queue = self.keys.get(key);
+        let queued = queue.and_then(|queue| queue.name.clone());
+        let mut pinned = self.pinned.values();
+        queued.or_else(|| {
+            let pinned = pinned.find(|pinned| pinned.held.as_ref() == Some(key));
+            pinned.map(|pinned| pinned.name.clone())
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! A session whose connection its holder works on: both go through a pool of sqlx that has this one connection and can never have another.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{self, Connection, Pool};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use tokio::time::timeout;
+
+use super::open::db;
+use super::{Driver, Options};
+use crate::session::{Pinned, Session};
+
+/// No server listens there, and no platform looks for long: a path below what is not a folder.
+pub(in crate::session) const NOWHERE: &str = "/dev/null/a-pinned-session-is-never-opened-again";
+
+/// A session whose connection comes and goes.
+pub(in crate::session) trait Lent<DB: Driver>: Session {
+    /// Where the connection is while it is here.
+    fn slot(&mut self) -> &mut Slot<DB>;
+
+    /// The server's number for the session.
+    fn number(&self) -> i64;
+}
+
+/// The place of a connection that comes and goes.
+pub(in crate::session) struct Slot<DB: Driver>(Option<PoolConnection<DB>>);
+
+impl<DB: Driver> Slot<DB> {
+    pub(in crate::session) fn of(connection: PoolConnection<DB>) -> Self {
+        Self(Some(connection))
+    }
+
+    pub(in crate::session) fn connection(&mut self) -> &mut DB::Connection {
+        self.0.as_mut().expect("BUG: it is lent")
+    }
+
+    /// Dropped in a task that is being dropped with its runtime, it must not look for a runtime.
+    fn cut(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+
+    pub(in crate::session) async fn close(mut self) -> Result<(), sqlx::Error> {
+        match self.0.take() {
+            Some(connection) => connection.detach().close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl<DB: Driver> Drop for Slot<DB> {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+pub(in crate::session) struct PinnedSession<DB: Driver, S: Lent<DB>> {
+    pool: Pool<DB>,
+    session: S,
+}
+
+impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
+    /// The session is on the only connection of the pool, which is never opened again behind its back.
+    pub(in crate::session) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
+        pool.set_connect_options(nowhere);
+        Self { pool, session }
+    }
+}
+
+#[async_trait]
+impl<DB: Driver, S: Lent<DB>> Pinned for PinnedSession<DB, S>
+where
+    Pool<DB>: Into<DatabaseConnection>,
+{
+    fn connection(&self) -> DatabaseConnection {
+        self.pool.clone().into()
+    }
+
+    fn number(&self) -> i64 {
+        self.session.number()
+    }
+
+    fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr> {
+        let Self { pool, session } = self;
+        let slot = session.slot();
+        if slot.0.is_none() {
+            slot.0 = pool.try_acquire();
+        }
+        match slot.0 {
+            Some(_) => Ok(Some(session)),
+            None if pool.is_closed() || pool.size() == 0 => {
+                let gone = "the pinned connection was closed";
+                Err(DbErr::Conn(RuntimeErr::Internal(gone.to_owned())))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
+        let Self { pool, session } = self;
+        if session.slot().0.is_none() {
+            session.slot().0 = Some(pool.acquire().await.map_err(db)?);
+        }
+        Ok(session)
+    }
+
+    /// sqlx looks at the connection once more before anybody gets it.
+    fn lend(&mut self) {
+        drop(self.session.slot().0.take());
+    }
+
+    async fn close(mut self: Box<Self>) {
+        let connection = std::mem::replace(self.session.slot(), Slot(None));
+        let closing = async {
+            drop(connection.close().await);
+            self.pool.close().await;
+        };
+        drop(timeout(Duration::from_secs(1), closing).await);
+    }
+}
+
+/// Also with its runtime: what is not at work ends here and now, however long somebody keeps a handle to the pool.
+impl<DB: Driver, S: Lent<DB>> Drop for PinnedSession<DB, S> {
+    fn drop(&mut self) {
+        self.session.slot().cut();
+        if let Some(idle) = self.pool.try_acquire() {
+            drop(idle.detach());
+        }
+        drop(self.pool.close());
+    }
+}
