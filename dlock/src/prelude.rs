@@ -1,3 +1,3 @@
 //! `use dlock::prelude::*;`
 
-pub use crate::{DLockExt, DLockGuard, Key, LockPool};
+pub use crate::{DLockExt, DLockGuard, Key, LockPool, PinnedGuard};

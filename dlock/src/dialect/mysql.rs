@@ -8,8 +8,8 @@ use blake2::{Blake2b, Digest};
 use sea_orm::DatabaseBackend;
 
 pub(crate) use self::statements::{
-    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, Shape, Tried, batch, holders,
-    is_on, kill, locks, mark, ping, sessions, set_session, variables, wait,
+    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Tried, batch,
+    holders, is_on, kill, locks, mark, ping, sessions, set_session, variables, wait,
 };
 use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;

@@ -296,6 +296,16 @@ pub(crate) fn end_holder(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
     text(lock_of(key, mode, pid).expr(end))
 }
 
+/// A row if a transaction has begun before this statement.
+pub(crate) fn in_transaction() -> String {
+    let begun = Expr::expr(Func::cust("transaction_timestamp"));
+    text(
+        Query::select()
+            .expr(Expr::val(1))
+            .and_where(begun.ne(Func::cust("statement_timestamp"))),
+    )
+}
+
 /// sea-query has no words for it.
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 

@@ -1,6 +1,5 @@
 //! `db.dlock(key).pinned()`: a lock whose guard is the connection to work with.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -9,34 +8,39 @@ use tokio::time::Instant;
 use super::run::hold_around;
 use super::{DLock, PinnedGuard};
 use crate::error::Error;
-use crate::pool::Lockable;
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::pool::{LockPool, Lockable};
 
 /// A pinned lock that is asked for; made by [`DLock::pinned`].
+#[derive(Debug)]
 #[must_use = "a lock does nothing unless it is awaited"]
-pub struct PinnedLock<'a, C> {
-    lock: DLock<'a, C>,
+pub struct PinnedLock {
+    pool: LockPool,
+    key: Key,
+    mode: Mode,
+    timeout: Option<Duration>,
 }
 
-impl<C> fmt::Debug for PinnedLock<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PinnedLock").field(&self.lock).finish()
-    }
-}
-
-impl<'a, C: Lockable> PinnedLock<'a, C> {
-    pub(super) fn new(lock: DLock<'a, C>) -> Self {
-        Self { lock }
+impl PinnedLock {
+    pub(super) fn new<C: Lockable>(lock: DLock<'_, C>) -> Self {
+        Self {
+            pool: lock.on.lock_pool(),
+            key: lock.key,
+            mode: lock.mode,
+            timeout: lock.timeout,
+        }
     }
 
     /// Many holders at once, as long as nobody holds it exclusively; see [`DLock::shared`].
     pub fn shared(mut self) -> Self {
-        self.lock = self.lock.shared();
+        self.mode = Mode::Shared;
         self
     }
 
     /// Gives up after this long, end to end: the turn to have a session, connecting, and all that [`DLock::timeout`] covers. Zero means one try.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.lock = self.lock.timeout(timeout);
+        self.timeout = Some(timeout);
         self
     }
 
@@ -50,7 +54,7 @@ impl<'a, C: Lockable> PinnedLock<'a, C> {
     ///
     /// Dropping the future at any point leaves nothing held.
     pub async fn acquire(self) -> Result<PinnedGuard, Error> {
-        let (key, started) = (self.lock.key.clone(), Instant::now());
+        let (key, started) = (self.key.clone(), Instant::now());
         match self.ask(false).await? {
             Some(guard) => Ok(guard),
             // A timeout of zero.
@@ -76,14 +80,12 @@ impl<'a, C: Lockable> PinnedLock<'a, C> {
     }
 
     async fn ask(self, one_try: bool) -> Result<Option<PinnedGuard>, Error> {
-        let DLock {
-            on,
+        let Self {
+            pool,
             key,
             mode,
             timeout,
-            ..
-        } = self.lock;
-        let pool = on.lock_pool();
+        } = self;
         let grant = pool.acquire_pinned(&key, mode, timeout, one_try).await?;
         Ok(grant.map(|grant| PinnedGuard::new(key, mode, grant)))
     }
@@ -106,9 +108,9 @@ impl<'a, C: Lockable> PinnedLock<'a, C> {
     }
 }
 
-impl<'a, C: Lockable> IntoFuture for PinnedLock<'a, C> {
+impl IntoFuture for PinnedLock {
     type Output = Result<PinnedGuard, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.acquire())

@@ -124,7 +124,7 @@ impl<'a, C> DLock<'a, C> {
     ///
     /// It costs a connection for each lock and for each waiter, at most
     /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks share theirs.
-    pub fn pinned(self) -> PinnedLock<'a, C>
+    pub fn pinned(self) -> PinnedLock
     where
         C: Lockable,
     {

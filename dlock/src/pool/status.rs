@@ -40,7 +40,7 @@ pub struct Counters {
     pub lost: u64,
     /// Sessions opened.
     pub sessions_opened: u64,
-    /// Sessions closed because they had nothing to do.
+    /// Sessions closed because they had nothing to do any more.
     pub sessions_closed: u64,
     /// Sessions lost.
     pub sessions_lost: u64,

@@ -168,8 +168,16 @@ pub(crate) trait Pinned: Send {
 /// What a pinned lock is made of.
 pub(crate) enum Pin {
     /// A session that holds the lock itself.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "there is no server")
+    )]
     Session(Box<dyn Pinned>),
     /// Where no server session holds locks: a connection for the holder's work, beside a lock like any other.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        allow(dead_code, reason = "there are servers only")
+    )]
     Beside {
         connection: DatabaseConnection,
         /// It is nobody else's.

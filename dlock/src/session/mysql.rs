@@ -301,6 +301,13 @@ impl Session for MySqlSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+        if let Line::Lent(_) = self.line
+            && !batch.releases.is_empty()
+        {
+            // What the holder of a pinned lock has begun by a statement of its own.
+            let rollback = self.execute(dialect::ROLLBACK.to_owned()).await;
+            rollback.map_err(db)?;
+        }
         for request in &batch.releases {
             self.held.remove(name(&request.key));
         }

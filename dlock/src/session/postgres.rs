@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
-use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
+use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, Connection as _, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
@@ -129,15 +129,26 @@ impl PgSession {
     }
 
     /// Whether there was any row.
-    async fn any(&mut self, sql: String) -> Result<bool, DbErr> {
+    async fn any(&mut self, sql: String) -> Result<bool, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        let connection = self.connection().await.map_err(db)?;
-        let row = query.fetch_optional(connection).await.map_err(db)?;
+        let row = query.fetch_optional(self.connection().await?).await?;
         Ok(row.is_some())
+    }
+
+    /// What the holder of a pinned lock has begun by a statement of its own.
+    async fn leave_transaction(&mut self) -> Result<(), DbErr> {
+        let inside = match self.any(dialect::in_transaction()).await {
+            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => true,
+            inside => inside.map_err(db)?,
+        };
+        if inside {
+            self.any(dialect::ROLLBACK.to_owned()).await.map_err(db)?;
+        }
+        Ok(())
     }
 }
 
-/// The holder of a pinned lock has left a transaction that failed; nothing but its end is accepted.
+/// A transaction that has failed accepts nothing but its end.
 const IN_FAILED_TRANSACTION: &str = "25P02";
 
 /// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
@@ -163,14 +174,12 @@ impl Session for PgSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
-        let mut asked = self.ask(batch).await;
-        if let Err(error) = &asked
-            && code(error) == Some(IN_FAILED_TRANSACTION)
+        if let Line::Lent(_) = self.line
+            && !batch.releases.is_empty()
         {
-            self.any(dialect::ROLLBACK.to_owned()).await?;
-            asked = self.ask(batch).await;
+            self.leave_transaction().await?;
         }
-        match asked {
+        match self.ask(batch).await {
             Ok(mut answers) => {
                 let tries = answers.split_off(batch.releases.len());
                 Ok(Answers {
@@ -203,7 +212,12 @@ impl Session for PgSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        self.row(dialect::ping()).await.map(drop).map_err(db)
+        match &mut self.line {
+            Line::Ours { .. } => self.row(dialect::ping()).await.map(drop),
+            // A statement would be part of a transaction that the holder has begun.
+            Line::Lent(slot) => slot.connection().ping().await,
+        }
+        .map_err(db)
     }
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
@@ -214,12 +228,13 @@ impl Session for PgSession {
     }
 
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr> {
-        self.any(dialect::held(&lock.key, lock.mode, holder)).await
+        let held = dialect::held(&lock.key, lock.mode, holder);
+        self.any(held).await.map_err(db)
     }
 
     async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr> {
         let end = dialect::end_holder(&lock.key, lock.mode, holder);
-        self.any(end).await.map(drop)
+        self.any(end).await.map(drop).map_err(db)
     }
 
     async fn gone(&mut self) -> DbErr {

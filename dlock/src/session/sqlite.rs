@@ -11,8 +11,7 @@ use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 
 use super::local::{Files, LocalSession, Memory, Place};
-use super::sqlx::open::for_one_session;
-use super::sqlx::{Driver, Latest};
+use super::sqlx::{Driver, Latest, for_one_session};
 use super::{ConnectSettings, Connector, Pin, Session};
 use crate::dialect::{Dialect, sqlite as dialect};
 use crate::error::{Error, Phase};

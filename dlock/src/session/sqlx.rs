@@ -1,5 +1,6 @@
 //! What every driver of sqlx has in common: a pool of sqlx as the application's connection.
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod open;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod pinned;
@@ -7,6 +8,7 @@ pub(super) mod pinned;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{Connection, Database, Pool};
 use sea_orm::{DatabaseConnection, sqlx};
 
@@ -40,6 +42,18 @@ impl<DB: Database> Latest<DB> {
     fn set(&self, options: Arc<Options<DB>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = options;
     }
+}
+
+/// The application's options for one connection that stays. One of its own may be retired, counted and cleaned (`DISCARD ALL` frees the locks).
+pub(super) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptions<DB> {
+    (application.options().clone())
+        .max_connections(1)
+        .min_connections(0)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .before_acquire(|_, _| Box::pin(async { Ok(true) }))
+        .after_release(|_, _| Box::pin(async { Ok(true) }))
 }
 
 impl<DB: Driver> Application for Pool<DB> {

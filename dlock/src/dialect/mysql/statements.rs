@@ -219,6 +219,9 @@ pub(crate) fn holders<'a>(names: impl Iterator<Item = &'a str>) -> String {
     text(Query::select().exprs(names.map(holder)))
 }
 
+/// Harmless where there is no transaction. sea-query has no words for it.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
 /// Ends a session. sea-query has no words for it.
 pub(crate) fn kill(session: i64) -> String {
     format!("KILL {session}")

@@ -26,7 +26,7 @@ impl State {
         }
     }
 
-    /// It died before it held the lock.
+    /// The session died; its task may go on with another.
     pub(super) fn pinned_died(&mut self, id: SessionId) {
         self.counters.sessions_lost += 1;
         if let Some(entry) = self.pinned.get_mut(&id) {
@@ -34,8 +34,9 @@ impl State {
         }
     }
 
-    pub(super) fn pinned_granted(&mut self, id: SessionId, key: PhysicalKey) {
-        self.counters.acquired += 1;
+    /// To somebody, unless he has left meanwhile.
+    pub(super) fn pinned_granted(&mut self, id: SessionId, key: PhysicalKey, to_somebody: bool) {
+        self.counters.acquired += u64::from(to_somebody);
         if let Some(entry) = self.pinned.get_mut(&id) {
             entry.held = Some(key);
         }
@@ -43,10 +44,9 @@ impl State {
 
     /// Its task is over; one that has not `finished` was dropped with its runtime.
     pub(super) fn end_pinned(&mut self, id: SessionId, epoch: u64, finished: bool) {
-        let entry = self.pinned.remove(&id);
-        let held = entry.is_some_and(|entry| entry.held.is_some());
-        if held && !finished {
-            self.counters.lost += 1;
+        if let Some(PinnedEntry { open, held, .. }) = self.pinned.remove(&id) {
+            self.counters.sessions_closed += u64::from(open && finished);
+            self.counters.lost += u64::from(held.is_some() && !finished);
         }
         self.task_finished(epoch);
     }

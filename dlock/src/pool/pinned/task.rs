@@ -159,7 +159,7 @@ async fn on_session(
 
 /// Asks for the lock until there is an answer. An error is the end of the session.
 async fn ask(
-    core: &Core,
+    core: &Arc<Core>,
     pinned: &mut dyn Pinned,
     request: &Request,
     order: &mut Order,
@@ -180,9 +180,14 @@ async fn ask(
                 let error = Phase::Acquire.failed(error);
                 return Ok(Asked::Refused(Refusal::Failed(error)));
             }
-            Answer::No if wait.one_try => return Ok(Asked::Refused(Refusal::Busy)),
-            Answer::No if reply.is_closed() => return Ok(Asked::Unwanted),
+            Answer::No if slices == 0 => core.with(|state, _| state.counters.contended += 1),
             Answer::No => {}
+        }
+        if wait.one_try {
+            return Ok(Asked::Refused(Refusal::Busy));
+        }
+        if reply.is_closed() {
+            return Ok(Asked::Unwanted);
         }
         answer = match next_slice(slices, wait.remaining()) {
             Some(slice) if session.can_wait() => tokio::select! {
@@ -241,7 +246,7 @@ async fn hold(task: &Task, mut pinned: Box<dyn Pinned>, request: Request, order:
         connection,
         done,
     };
-    core.with(|state, _| state.pinned_granted(*id, request.key.clone()));
+    core.with(|state, _| state.pinned_granted(*id, request.key.clone(), !reply.is_closed()));
     pinned.lend();
     // A caller that is gone drops the grant, which is a release.
     drop(reply.send(Ok(grant)));
@@ -257,11 +262,12 @@ async fn hold(task: &Task, mut pinned: Box<dyn Pinned>, request: Request, order:
             core.with(|state, _| state.counters.lost += 1);
             lost.send_replace(true);
             drop(timeout(FAREWELL, lost.closed()).await);
+            drop(give_back(core, &mut *pinned, &request, &name).await);
         }
         End::Lost(error) => {
             core.with(|state, _| {
                 state.counters.lost += 1;
-                state.counters.sessions_lost += 1;
+                state.pinned_died(*id);
             });
             lost.send_replace(true);
             tracing::warn!(session = id, %error, "dlock: session lost");

@@ -11,11 +11,10 @@ use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, for_one_session, in_time, keep_if, nobody_listens, open_alone,
-    refused, set_all,
+    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
-use crate::session::sqlx::{Driver, Latest};
+use crate::session::sqlx::{Driver, Latest, for_one_session};
 use crate::session::{ConnectSettings, Connector, Pin, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.

@@ -29,17 +29,6 @@ pub(in crate::session) fn db(error: sqlx::Error) -> DbErr {
     }
 }
 
-/// The application's options for one connection that stays. One of its own may be recycled, counted and cleaned (`DISCARD ALL` frees the locks).
-pub(in crate::session) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptions<DB> {
-    (application.options().clone())
-        .max_connections(1)
-        .min_connections(0)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .after_release(|_, _| Box::pin(async { Ok(true) }))
-}
-
 /// Opens a connection in a pool that has no other.
 pub(in crate::session) async fn open_alone<DB: Database>(
     pool: PoolOptions<DB>,

@@ -99,8 +99,13 @@ where
 
     async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
         let Self { pool, session } = self;
-        if session.slot().0.is_none() {
-            session.slot().0 = Some(pool.acquire().await.map_err(db)?);
+        while session.slot().0.is_none() {
+            session.slot().0 = match pool.acquire().await {
+                Ok(connection) => Some(connection),
+                // As long as the application waits for its connections, and no longer.
+                Err(sqlx::Error::PoolTimedOut) => None,
+                Err(error) => return Err(db(error)),
+            };
         }
         Ok(session)
     }
