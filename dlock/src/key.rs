@@ -8,6 +8,7 @@ use std::sync::Arc;
 ///
 /// The same key means the same lock in every process on the same database, and, where it has that database, in Python's sqlalchemy-dlock 0.8.1.
 /// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL, and one elsewhere.
+/// The keys of other libraries are in `dlock::compat` (feature `postgres`).
 ///
 /// | database | text, bytes | integer | pair |
 /// |---|---|---|---|

@@ -18,6 +18,7 @@
 //! ```text
 //! prelude.rs            what users import
 //! ext.rs                DLockExt: .dlock(key)
+//! compat.rs             keys under which other libraries lock
 //!   │
 //! lock/                 what people build, await and hold
 //!   session.rs          DLock: a lock apart from any transaction
@@ -77,6 +78,8 @@
     allow(dead_code, reason = "without a database there is nothing to lock on")
 )]
 
+#[cfg(feature = "postgres")]
+pub mod compat;
 mod dialect;
 mod error;
 mod ext;

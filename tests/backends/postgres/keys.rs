@@ -10,6 +10,14 @@ use super::server::{PATIENCE, Server, key, name, url};
 
 const VECTORS: &str = include_str!("../../vectors/keys.json");
 
+/// The rows of a library on PostgreSQL.
+pub(super) fn rows(library: &str) -> Vec<Value> {
+    let vectors: Value = serde_json::from_str(VECTORS).expect("JSON");
+    let rows = vectors["vectors"].as_array().into_iter().flatten().cloned();
+    rows.filter(|row| row["database"] == "postgresql" && row["library"] == library)
+        .collect()
+}
+
 /// Every row is a shared lock, so that rows with one physical key do not wait for each other.
 async fn shared(db: &DatabaseConnection, key: impl Into<Key>) -> Result<DLockGuard, Error> {
     db.dlock(key).shared().timeout(PATIENCE).await
@@ -18,12 +26,10 @@ async fn shared(db: &DatabaseConnection, key: impl Into<Key>) -> Result<DLockGua
 #[tokio::test]
 async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here() {
     let db = connect(&url(), 1).await;
-    let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+    let rows = rows("sqlalchemy-dlock");
     let mut guards = Vec::new();
     let mut refused = Vec::new();
-    let rows = vectors["vectors"].as_array().unwrap();
-    for row in rows.iter().filter(|row| row["database"] == "postgresql") {
-        assert_eq!(row["library"], "sqlalchemy-dlock", "{row}");
+    for row in &rows {
         let value = row["input"]["value"].as_str().unwrap();
         let result = match row["input"]["type"].as_str().unwrap() {
             "str" => shared(&db, value).await,
@@ -62,7 +68,7 @@ async fn every_key_of_sqlalchemy_dlock_is_the_same_lock_here() {
     }
 }
 
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
     (0..text.len()).step_by(2).map(digit).collect()
 }

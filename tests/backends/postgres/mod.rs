@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 mod bad_input;
+mod compat;
 mod contract;
 mod events;
 mod facts;
