@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, Key, LockPool};
+use dlock_tests::Way;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 
 use super::{Backend, Outcome, Scene, elapsed, in_one_of, soon, waiting};
@@ -23,6 +24,18 @@ pub(crate) async fn a_wait_for_another_pool_lasts_as_long_as_its_timeout<B: Back
     times_out(scene, &theirs, &ours).await
 }
 
+/// Python's MpTimeoutFail.
+pub(crate) async fn a_wait_for_another_process_lasts_as_long_as_its_timeout<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let ours = scene.db("ours").await;
+    let key = scene.key();
+    let mut peer = scene.peer("peer").await?;
+    peer.hold(key, Way::PLAIN).await?;
+    every_wait_times_out(&ours, key).await?;
+    peer.release(key).await
+}
+
 pub(crate) async fn a_wait_in_the_same_pool_lasts_as_long_as_its_timeout<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
@@ -37,6 +50,12 @@ async fn times_out<B: Backend>(
 ) -> Outcome {
     let key = scene.key();
     let held = holder.dlock(key).await?;
+    every_wait_times_out(waiter, key).await?;
+    assert!(held.is_held());
+    Ok(held.release().await?)
+}
+
+async fn every_wait_times_out(waiter: &DatabaseConnection, key: i64) -> Outcome {
     for limit in TIMEOUTS {
         in_one_of(ATTEMPTS, limit + LATE, async || {
             let (got, took) = elapsed(waiter.dlock(key).timeout(limit).into_future()).await;
@@ -45,8 +64,7 @@ async fn times_out<B: Backend>(
         })
         .await?;
     }
-    assert!(held.is_held());
-    Ok(held.release().await?)
+    Ok(())
 }
 
 fn is_timeout(error: Option<Error>, asked: i64, limit: Duration, took: Duration) {

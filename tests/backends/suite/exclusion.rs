@@ -163,6 +163,34 @@ pub(crate) async fn every_kind_of_key_excludes_itself<B: Backend>(scene: &Scene<
     Ok(())
 }
 
+/// Python's test_many_str_key, test_many_int_key and test_many_bytes_key; a text has 64 characters, the most that MySQL takes.
+pub(crate) async fn a_hundred_keys_of_every_kind_are_held_at_once<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let text = || format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..));
+    let mut keys: Vec<Key> = Vec::new();
+    for _ in 0..100 {
+        keys.push(text().into());
+        keys.push(text().into_bytes().into());
+        keys.push(scene.key().into());
+    }
+    let mut guards = Vec::new();
+    for key in &keys {
+        guards.push(ours.dlock(key).await?);
+    }
+    for key in &keys {
+        assert!(theirs.dlock(key).try_acquire().await?.is_none(), "{key}");
+    }
+    for guard in guards {
+        guard.release().await?;
+    }
+    for key in &keys {
+        assert!(theirs.dlock(key).try_acquire().await?.is_some(), "{key}");
+    }
+    Ok(())
+}
+
 pub(crate) async fn different_keys_do_not_meet<B: Backend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let mut guards = Vec::new();

@@ -22,6 +22,7 @@ pub(crate) mod pool;
 pub(crate) mod readers;
 pub(crate) mod reentrance;
 pub(crate) mod restart;
+pub(crate) mod run;
 pub(crate) mod runtimes;
 pub(crate) mod stress;
 pub(crate) mod transaction;
@@ -41,6 +42,7 @@ macro_rules! contract {
                 every_pair_of_ways_excludes_or_coexists_between_processes
                 every_pair_of_ways_excludes_or_coexists_between_pools
                 every_kind_of_key_excludes_itself
+                a_hundred_keys_of_every_kind_are_held_at_once
                 different_keys_do_not_meet
             }
             dropping {
@@ -49,6 +51,11 @@ macro_rules! contract {
                 a_guard_dropped_by_a_panic_frees_its_lock
                 a_guard_dropped_by_a_panicking_thread_frees_its_lock
             }
+            run {
+                a_body_that_returns_or_fails_has_its_result_passed_on_and_its_lock_freed
+                a_body_that_panics_frees_its_lock
+                a_body_whose_lock_is_not_had_in_time_does_not_run
+            }
             runtimes {
                 a_guard_outlives_its_runtime_but_its_lock_does_not
                 a_waiter_survives_the_end_of_the_pools_runtime
@@ -56,6 +63,7 @@ macro_rules! contract {
             }
             deadlines {
                 a_wait_for_another_pool_lasts_as_long_as_its_timeout
+                a_wait_for_another_process_lasts_as_long_as_its_timeout
                 a_wait_in_the_same_pool_lasts_as_long_as_its_timeout
                 a_wait_in_a_transaction_lasts_as_long_as_its_timeout
                 a_timeout_of_zero_is_one_try
