@@ -20,13 +20,16 @@ mod tests;
 mod ticket;
 mod worker;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::builder::LockPoolBuilder;
+use self::core::{Core, NO_RUNTIME};
 pub use self::lockable::Lockable;
 pub(crate) use self::pinned::PinnedGrant;
 use self::registry::Owner;
@@ -39,6 +42,9 @@ use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 use crate::session::Connection;
 use crate::wait::Wait;
+
+/// A wait that lasts this long is worth a line in the log.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.
 ///
@@ -143,6 +149,13 @@ impl LockPool {
         }
     }
 
+    /// Without a runtime there is no clock to wait by.
+    fn core_here(&self) -> Result<&Arc<Core>, Error> {
+        let owner = self.owner()?;
+        Handle::try_current().map_err(|_| NO_RUNTIME)?;
+        Ok(&owner.core)
+    }
+
     /// `None`: somebody else has it, and one try was all that was asked for.
     pub(crate) async fn acquire(
         &self,
@@ -151,9 +164,9 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let core = Arc::clone(&self.owner()?.core);
+        let core = Arc::clone(self.core_here()?);
         let wait = core.wait(timeout, one_try);
-        let grant = ticket::acquire(core, key, mode, wait).await;
+        let grant = warned(ticket::acquire(core, key, mode, wait), key, wait).await;
         tell(key, mode, wait, &grant, Grant::session);
         grant
     }
@@ -166,11 +179,22 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<PinnedGrant>, Error> {
-        let wait = self.owner()?.core.wait(timeout, one_try);
-        let grant = pinned::acquire(self, key, mode, wait).await;
+        let wait = self.core_here()?.wait(timeout, one_try);
+        let grant = warned(pinned::acquire(self, key, mode, wait), key, wait).await;
         tell(key, mode, wait, &grant, PinnedGrant::session);
         grant
     }
+}
+
+/// One line in the log when it takes long.
+async fn warned<T>(waiting: impl Future<Output = T>, name: &Key, wait: Wait) -> T {
+    let mut waiting = pin!(waiting);
+    let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
+    if let Ok(answer) = timeout(warn_after, &mut waiting).await {
+        return answer;
+    }
+    tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
+    waiting.await
 }
 
 fn tell<G>(

@@ -9,14 +9,12 @@ mod task;
 use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot};
 
 pub(super) use self::task::{Task, run};
 use super::LockPool;
 use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
 use super::queue::{Link, Refusal};
-use super::ticket::warned;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -84,15 +82,12 @@ pub(super) async fn acquire(
     mode: Mode,
     wait: Wait,
 ) -> Result<Option<PinnedGrant>, Error> {
-    // Without a runtime there is no clock to wait by.
-    Handle::try_current().map_err(|_| NO_RUNTIME)?;
     let core = &pool.owner()?.core;
     core.connector.dialect().check(mode)?;
     // As far as the server is known: what can never work needs no session.
     core.try_physical_key(name)?;
     let _waiting = Waiting::begin(core);
-    let asking = warned(ask(pool, core, name, mode, wait), name, wait);
-    match wait.bound(asking).await {
+    match wait.bound(ask(pool, core, name, mode, wait)).await {
         Ok(answer) => answer,
         Err(_elapsed) => {
             core.with(|state, _| state.counters.timeouts += 1);

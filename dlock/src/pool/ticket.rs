@@ -1,12 +1,8 @@
 //! A caller's place in a queue, and its part of a grant. Dropping either gives back whatever it stands for; neither owns a socket.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
 use super::demand::Reply;
@@ -15,9 +11,6 @@ use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
-
-/// A wait that lasts this long is worth a line in the log.
-const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// One lock on one hold; gives it back when it is dropped.
 #[derive(Debug)]
@@ -77,8 +70,6 @@ pub(crate) async fn acquire(
     mode: Mode,
     wait: Wait,
 ) -> Result<Option<Grant>, Error> {
-    // Without a runtime there is no clock to wait by.
-    Handle::try_current().map_err(|_| NO_RUNTIME)?;
     let timed_out = |_elapsed| {
         core.with(|state, _| state.counters.timeouts += 1);
         Error::Timeout {
@@ -97,7 +88,7 @@ pub(crate) async fn acquire(
             id,
             reply: Some(reply),
         };
-        match ticket.answer(name, wait).await {
+        match ticket.answer(wait).await {
             Ok(Ok(Ok(granted))) => return Ok(Some(ticket.accept(granted))),
             Ok(Ok(Err(Refusal::Busy))) => return Ok(None),
             Ok(Ok(Err(Refusal::Failed(error)))) => return Err(error),
@@ -112,17 +103,6 @@ pub(crate) async fn acquire(
     Err(NO_RUNTIME)
 }
 
-/// One line in the log when it takes long.
-pub(super) async fn warned<T>(waiting: impl Future<Output = T>, name: &Key, wait: Wait) -> T {
-    let mut waiting = pin!(waiting);
-    let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
-    if let Ok(answer) = timeout(warn_after, &mut waiting).await {
-        return answer;
-    }
-    tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
-    waiting.await
-}
-
 /// A place in a queue; dropping it leaves the queue.
 struct Ticket {
     core: Arc<Core>,
@@ -135,13 +115,9 @@ struct Ticket {
 type Answer = Result<Result<Granted, Refusal>, oneshot::error::RecvError>;
 
 impl Ticket {
-    async fn answer(
-        &mut self,
-        name: &Key,
-        wait: Wait,
-    ) -> Result<Answer, tokio::time::error::Elapsed> {
+    async fn answer(&mut self, wait: Wait) -> Result<Answer, tokio::time::error::Elapsed> {
         let reply = self.reply.as_mut().expect("BUG: asked for twice");
-        let answer = wait.bound(warned(reply, name, wait)).await?;
+        let answer = wait.bound(reply).await?;
         self.reply = None;
         Ok(answer)
     }

@@ -8,7 +8,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::task::{GRACE, Task};
+use super::task::{GRACE, LastWord, Task, confirm, refuse};
 use super::{Order, PinnedGrant};
 use crate::error::{Error, Phase};
 use crate::pool::queue::{Link, Refusal};
@@ -23,7 +23,7 @@ pub(super) async fn serve(
     mut order: Order,
     connection: DatabaseConnection,
     is_private: bool,
-) {
+) -> Option<LastWord> {
     let core = Arc::clone(&task.core);
     // The deadline is the caller's.
     let wait = Wait {
@@ -31,7 +31,7 @@ pub(super) async fn serve(
         ..order.wait
     };
     let acquired = tokio::select! {
-        () = order.reply.closed() => return,
+        () = order.reply.closed() => return None,
         acquired = ticket::acquire(core, &order.name, order.mode, wait) => acquired,
     };
     let refusal = match acquired {
@@ -39,7 +39,7 @@ pub(super) async fn serve(
         Ok(None) => Refusal::Busy,
         Err(error) => Refusal::Failed(error),
     };
-    drop(order.reply.send(Err(refusal)));
+    Some(refuse(order, refusal))
 }
 
 async fn hold(
@@ -48,7 +48,7 @@ async fn hold(
     connection: DatabaseConnection,
     is_private: bool,
     grant: ticket::Grant,
-) {
+) -> Option<LastWord> {
     let Task { id, .. } = task;
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);
     let (lost, link) = Link::new(*id);
@@ -61,14 +61,14 @@ async fn hold(
     };
     // A caller that is gone drops the grant, which is a release.
     drop(order.reply.send(Ok(pinned)));
-    let confirm = tokio::select! {
+    let answer = tokio::select! {
         biased;
-        confirm = is_done => confirm.ok(),
+        answer = is_done => answer.ok(),
         () = grant.lost() => {
             lost.send_replace(true);
             work.end_soon();
             drop(timeout(FAREWELL, lost.closed()).await);
-            return;
+            return None;
         }
     };
     // What is still at work goes on under the lock, which nothing here can end.
@@ -76,16 +76,16 @@ async fn hold(
     if timeout(GRACE, &mut ending).await.is_err() {
         let error = Phase::Release.failed(DbErr::Custom(AT_WORK.to_owned()));
         tracing::warn!(session = id, key = %order.name, %error, "dlock: release failed");
-        confirm.map(|confirm| confirm.send(Err(error)));
+        answer.map(|answer| answer.send(Err(error)));
         ending.await;
         drop(grant);
-        return;
+        return None;
     }
     let released = match grant.release().await {
         true => Ok(()),
         false => Err(Error::Lost { key: order.name }),
     };
-    confirm.map(|confirm| confirm.send(released));
+    confirm(answer, released)
 }
 
 const AT_WORK: &str = "a transaction or statement is still at work on the pinned connection: the lock is free when that ends";

@@ -59,9 +59,27 @@ impl Drop for Task {
     }
 }
 
+/// What is said to the caller when everything is as it hears: its session ended, and the turn the next one's.
+pub(super) type LastWord = Box<dyn FnOnce() + Send>;
+
 pub(in crate::pool) async fn run(mut task: Task, order: Order) {
-    serve(&task, order).await;
+    let last_word = serve(&task, order).await;
     task.finished = true;
+    drop(task);
+    if let Some(say) = last_word {
+        say();
+    }
+}
+
+pub(super) fn refuse(order: Order, refusal: Refusal) -> LastWord {
+    let Order { reply, .. } = order;
+    // Whoever asked may be gone.
+    Box::new(move || drop(reply.send(Err(refusal))))
+}
+
+pub(super) fn confirm(confirm: Option<Confirm>, released: Result<(), Error>) -> Option<LastWord> {
+    let confirm = confirm?;
+    Some(Box::new(move || drop(confirm.send(released))))
 }
 
 /// How the first part of a pinned lock's life ended.
@@ -72,7 +90,7 @@ enum Asked {
     Unwanted,
 }
 
-async fn serve(task: &Task, mut order: Order) {
+async fn serve(task: &Task, mut order: Order) -> Option<LastWord> {
     let mut stillborn = 0;
     loop {
         let pinned = match open(task, &mut order).await {
@@ -81,14 +99,21 @@ async fn serve(task: &Task, mut order: Order) {
                 connection,
                 is_private,
             })) => return beside::serve(task, order, connection, is_private).await,
-            Ok(None) => return,
-            Err(error) => return drop(order.reply.send(Err(Refusal::Failed(error)))),
+            Ok(None) => return None,
+            Err(error) => return Some(refuse(order, Refusal::Failed(error))),
         };
         match on_session(task, pinned, order, &mut stillborn).await {
-            Some(again) => order = again,
-            None => return,
+            Served::Over(last_word) => return last_word,
+            Served::Again(again) => order = again,
         }
     }
+}
+
+/// How a session was of use.
+enum Served {
+    Over(Option<LastWord>),
+    /// It died before it got the lock.
+    Again(Order),
 }
 
 /// `None`: nobody waits for it any more.
@@ -114,47 +139,45 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<Pin>, Error> {
     opened.map(Some)
 }
 
-/// The life of one session. The order comes back when the session died before it got the lock.
+/// The life of one session.
 async fn on_session(
     task: &Task,
     mut pinned: Box<dyn Pinned>,
     mut order: Order,
     stillborn: &mut u32,
-) -> Option<Order> {
+) -> Served {
     let Task { core, id, .. } = task;
-    let request = match core.try_physical_key(&order.name) {
-        Ok(key) => Request {
-            key: key.expect("BUG: the server is known by its first session"),
-            mode: order.mode,
-        },
-        Err(error) => {
-            drop(order.reply.send(Err(Refusal::Failed(error))));
-            pinned.close().await;
-            return None;
+    let asked = match core.try_physical_key(&order.name) {
+        Ok(key) => {
+            let request = Request {
+                key: key.expect("BUG: the server is known by its first session"),
+                mode: order.mode,
+            };
+            match ask(core, &mut *pinned, &request, &mut order, stillborn).await {
+                Ok(Asked::Granted) => {
+                    return Served::Over(hold(task, pinned, request, order).await);
+                }
+                asked => asked,
+            }
         }
+        Err(error) => Ok(Asked::Refused(Refusal::Failed(error))),
     };
-    match ask(core, &mut *pinned, &request, &mut order, stillborn).await {
-        Ok(Asked::Granted) => {
-            hold(task, pinned, request, order).await;
-            return None;
-        }
-        Ok(Asked::Refused(refusal)) => drop(order.reply.send(Err(refusal))),
-        Ok(Asked::Unwanted) => {}
+    let refusal = match asked {
+        Ok(Asked::Refused(refusal)) => Some(refusal),
+        Ok(Asked::Granted | Asked::Unwanted) => None,
         Err(error) => {
             tracing::warn!(session = id, %error, "dlock: session lost");
             core.with(|state, _| state.pinned_died(*id));
             *stillborn += 1;
             if *stillborn < MAX_STILLBORN {
-                return Some(order);
+                return Served::Again(order);
             }
-            let error = Phase::Acquire.failed(error);
-            drop(order.reply.send(Err(Refusal::Failed(error))));
-            return None;
+            Some(Refusal::Failed(Phase::Acquire.failed(error)))
         }
-    }
+    };
     pinned.close().await;
     tracing::debug!(session = id, "dlock: session closed");
-    None
+    Served::Over(refusal.map(|refusal| refuse(order, refusal)))
 }
 
 /// Asks for the lock until there is an answer. An error is the end of the session.
@@ -231,7 +254,12 @@ enum End {
 }
 
 /// When the runtime ends, `lost` is dropped before the session: the guard hears of its loss before the lock is free.
-async fn hold(task: &Task, mut pinned: Box<dyn Pinned>, request: Request, order: Order) {
+async fn hold(
+    task: &Task,
+    mut pinned: Box<dyn Pinned>,
+    request: Request,
+    order: Order,
+) -> Option<LastWord> {
     let Task { core, id, .. } = task;
     let Order {
         pool, name, reply, ..
@@ -250,19 +278,20 @@ async fn hold(task: &Task, mut pinned: Box<dyn Pinned>, request: Request, order:
     pinned.lend();
     // A caller that is gone drops the grant, which is a release.
     drop(reply.send(Ok(grant)));
-    match look_after(core, &mut *pinned, &request, &mut is_done).await {
-        End::Released(confirm) => {
+    let last_word = match look_after(core, &mut *pinned, &request, &mut is_done).await {
+        End::Released(answer) => {
             let released = give_back(core, &mut *pinned, &request, &name).await;
             if let Err(error) = &released {
                 tracing::warn!(session = id, key = %name, %error, "dlock: release failed");
             }
-            confirm.map(|confirm| confirm.send(released));
+            confirm(answer, released)
         }
         End::Abandoned => {
             core.with(|state, _| state.counters.lost += 1);
             lost.send_replace(true);
             drop(timeout(FAREWELL, lost.closed()).await);
             drop(give_back(core, &mut *pinned, &request, &name).await);
+            None
         }
         End::Lost(error) => {
             core.with(|state, _| {
@@ -272,11 +301,13 @@ async fn hold(task: &Task, mut pinned: Box<dyn Pinned>, request: Request, order:
             lost.send_replace(true);
             tracing::warn!(session = id, %error, "dlock: session lost");
             tracing::warn!(session = id, key = %name, "dlock: lock lost");
+            None
         }
-    }
+    };
     drop(guest);
     pinned.close().await;
     tracing::debug!(session = id, "dlock: session closed");
+    last_word
 }
 
 /// Until the guard is done, or the lock lost. While its holder is at work on the session, which then tells nothing, another session is asked about it.
