@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
@@ -39,11 +37,8 @@ impl Config {
         if self.max_sessions == 0 {
             return invalid("max_sessions(0)", "a pool needs at least one session");
         }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_pinned_sessions) {
-            return invalid(
-                "max_pinned_sessions(..)",
-                "a pinned lock needs a session, and 2^61 are too many; leave it out instead",
-            );
+        if self.max_pinned_sessions == 0 {
+            return invalid("max_pinned_sessions(0)", "a pinned lock needs a session");
         }
         if self.max_locks_per_session == 0 {
             return invalid(

@@ -62,7 +62,9 @@ impl Core {
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
             abandoned: watch::Sender::new(false),
-            pinned_sessions: Arc::new(Semaphore::new(config.max_pinned_sessions)),
+            pinned_sessions: Arc::new(Semaphore::new(
+                config.max_pinned_sessions.min(Semaphore::MAX_PERMITS),
+            )),
             task_ended: Notify::new(),
             wake_keeper: Notify::new(),
             config,

@@ -43,6 +43,7 @@ async fn a_setting_that_cannot_work_is_named_on_first_use() {
     let builder = || LockPool::builder(&db);
     let cases = [
         (builder().max_sessions(0), "max_sessions(0)"),
+        (builder().max_pinned_sessions(0), "max_pinned_sessions(0)"),
         (
             builder().max_locks_per_session(0),
             "max_locks_per_session(0)",

@@ -184,6 +184,7 @@ pub(crate) async fn a_setting_that_cannot_work_is_named_on_first_use<S: Server>(
     let short = Duration::from_millis(99);
     for (builder, named) in [
         (builder().max_sessions(0), "max_sessions(0)"),
+        (builder().max_pinned_sessions(0), "max_pinned_sessions(0)"),
         (
             builder().max_locks_per_session(0),
             "max_locks_per_session(0)",
