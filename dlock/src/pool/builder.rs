@@ -74,7 +74,9 @@ impl<'a> LockPoolBuilder<'a> {
         self
     }
 
-    /// At most this many sessions for [pinned](crate::DLock::pinned) locks, beside the others. Default 4, at least 1. Further pinned locks wait for their turn, under their own timeout.
+    /// At most this many sessions for [pinned](crate::DLock::pinned) locks, beside the others. Default 4, at least 1.
+    ///
+    /// Further pinned locks wait for their turn, under their own timeout; so who asks for a second one while he holds one may wait for himself.
     pub fn max_pinned_sessions(mut self, sessions: usize) -> Self {
         self.config.max_pinned_sessions = sessions;
         self
