@@ -59,19 +59,21 @@
 //!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
+//!   unlockable.rs       connections that cannot lock
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
 //!   postgres.rs         advisory locks
 //!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
 //!   sqlite.rs           names of files
+//!   left_out.rs         those whose feature is off
 //!   │
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
 //! ```
 //!
 //! Imports point down from layer to layer only. A database is one file in `dialect/` and one in `session/`; the rest are lines: a `mod` in each of the two folders, an
 //! arm in `session/application.rs` for what it looks like in SeaORM, an arm in `dialect/mod.rs` if it has transaction locks, a variant of `PhysicalKey` if its keys
-//! are of a new kind, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
+//! are of a new kind, its absence in `dialect/left_out.rs` and `session/unlockable.rs`, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
 
 #![cfg_attr(
     not(any(feature = "postgres", feature = "mysql", feature = "sqlite")),

@@ -1,5 +1,6 @@
 //! What each database calls things: pure functions from a request to a statement. No I/O; one file per database.
 
+pub(crate) mod left_out;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DatabaseConnectionType};
 
-use super::Connector;
+use super::{Connector, unlockable};
 use crate::error::Error;
 
 /// Resolves when the application's own connection is closed.
@@ -92,20 +92,12 @@ impl sealed::Connection for DatabaseConnection {
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
                 Ok(self.get_sqlite_connection_pool())
             }
-            DatabaseConnectionType::Disconnected => Err(Error::Unsupported {
-                backend: "a disconnected `DatabaseConnection`",
-                feature: "locks",
-                hint: "connect with `Database::connect` first",
-            }),
+            DatabaseConnectionType::Disconnected => Err(unlockable::DISCONNECTED),
             #[allow(
                 unreachable_patterns,
                 reason = "which variants exist depends on the features of sea-orm"
             )]
-            _ => Err(Error::Unsupported {
-                backend: "this kind of `DatabaseConnection`",
-                feature: "locks",
-                hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx",
-            }),
+            other => Err(unlockable::kind(other)),
         }
     }
 

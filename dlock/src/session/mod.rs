@@ -11,6 +11,7 @@ mod postgres;
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod sqlx;
+mod unlockable;
 
 pub use self::application::Connection;
 pub(crate) use self::application::{Application, Closed, ConnectSettings, is_over, sealed};

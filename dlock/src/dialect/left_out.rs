@@ -1,0 +1,51 @@
+//! Databases that this build leaves out, and what is said to their connections.
+
+use crate::error::Error;
+
+/// A database, and the feature that it takes.
+#[derive(Debug)]
+pub(crate) struct LeftOut {
+    backend: &'static str,
+    feature: &'static str,
+    hint: &'static str,
+}
+
+pub(crate) const POSTGRES: LeftOut = LeftOut {
+    backend: "PostgreSQL",
+    feature: "locks without dlock's feature `postgres`",
+    hint: "turn it on: `features = [\"postgres\"]` at `sea-orm-dlock` in Cargo.toml",
+};
+
+pub(crate) const MYSQL: LeftOut = LeftOut {
+    backend: "MySQL/MariaDB",
+    feature: "locks without dlock's feature `mysql`",
+    hint: "turn it on: `features = [\"mysql\"]` at `sea-orm-dlock` in Cargo.toml",
+};
+
+pub(crate) const SQLITE: LeftOut = LeftOut {
+    backend: "SQLite",
+    feature: "locks without dlock's feature `sqlite`",
+    hint: "turn it on: `features = [\"sqlite\"]` at `sea-orm-dlock` in Cargo.toml",
+};
+
+/// One that is newer than this version.
+pub(crate) const UNKNOWN: LeftOut = LeftOut {
+    backend: "this kind of `DatabaseConnection`",
+    feature: "locks",
+    hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx",
+};
+
+impl LeftOut {
+    pub(crate) fn error(&self) -> Error {
+        let Self {
+            backend,
+            feature,
+            hint,
+        } = *self;
+        Error::Unsupported {
+            backend,
+            feature,
+            hint,
+        }
+    }
+}
