@@ -59,6 +59,7 @@
 //!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
+//!   mock.rs             SeaORM's MockDatabase
 //!   unlockable.rs       connections that cannot lock
 //!   │
 //! dialect/              pure functions: request → statement
@@ -72,7 +73,7 @@
 //! ```
 //!
 //! Imports point down from layer to layer only. A database is one file in `dialect/` and one in `session/`; the rest are lines: a `mod` in each of the two folders, an
-//! arm in `session/application.rs` for what it looks like in SeaORM, an arm in `dialect/mod.rs` if it has transaction locks, a variant of `PhysicalKey` if its keys
+//! arm in `session/application.rs` for what it looks like in SeaORM, an arm in `dialect/mod.rs` for its mock, another if it has transaction locks, a variant of `PhysicalKey` if its keys
 //! are of a new kind, its absence in `dialect/left_out.rs` and `session/unlockable.rs`, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
 
 #![cfg_attr(
@@ -104,6 +105,6 @@ pub use self::server_lock::{Holder, ServerLock};
 pub use self::session::Connection;
 
 /// The README's examples are compiled.
-#[cfg(all(doctest, feature = "postgres"))]
+#[cfg(all(doctest, feature = "postgres", feature = "mock"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -19,7 +19,7 @@ pub struct ServerLock {
     pub holder: Holder,
 }
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "sqlite", feature = "mock"))]
 impl ServerLock {
     pub(crate) fn held(key: PhysicalKey, mode: Mode, holder: Holder) -> Self {
         Self {

@@ -2,6 +2,7 @@
 
 mod ear;
 mod mariadb;
+mod mock;
 mod mysql;
 mod postgres;
 mod sqlite;

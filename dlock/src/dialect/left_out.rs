@@ -1,6 +1,10 @@
 //! Databases that this build leaves out, and what is said to their connections.
 
+#[cfg(feature = "mock")]
+use super::Dialect;
 use crate::error::Error;
+#[cfg(feature = "mock")]
+use crate::key::{Key, PhysicalKey};
 
 /// A database, and the feature that it takes.
 #[derive(Debug)]
@@ -47,5 +51,13 @@ impl LeftOut {
             feature,
             hint,
         }
+    }
+}
+
+/// It has no name for any lock.
+#[cfg(feature = "mock")]
+impl Dialect for LeftOut {
+    fn physical_key(&self, _: &Key) -> Result<Option<PhysicalKey>, Error> {
+        Err(self.error())
     }
 }

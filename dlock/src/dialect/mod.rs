@@ -81,6 +81,26 @@ pub(crate) fn transaction_locks(
     }
 }
 
+/// The dialect of this database, for who cannot ask a server; of MySQL and MariaDB, MySQL.
+#[cfg(feature = "mock")]
+pub(crate) fn of(backend: DatabaseBackend) -> &'static dyn Dialect {
+    match backend {
+        #[cfg(feature = "postgres")]
+        DatabaseBackend::Postgres => &postgres::Postgres,
+        #[cfg(not(feature = "postgres"))]
+        DatabaseBackend::Postgres => &left_out::POSTGRES,
+        #[cfg(feature = "mysql")]
+        DatabaseBackend::MySql => mysql::names(Some(mysql::MySql::MySql)),
+        #[cfg(not(feature = "mysql"))]
+        DatabaseBackend::MySql => &left_out::MYSQL,
+        #[cfg(feature = "sqlite")]
+        DatabaseBackend::Sqlite => &sqlite::Sqlite,
+        #[cfg(not(feature = "sqlite"))]
+        DatabaseBackend::Sqlite => &left_out::SQLITE,
+        _ => &left_out::UNKNOWN,
+    }
+}
+
 /// The key on a database that knows locks by name.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) fn lock_name(key: &Key, backend: &'static str) -> Result<std::sync::Arc<str>, Error> {

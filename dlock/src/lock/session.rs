@@ -174,6 +174,9 @@ impl<'a> DLock<'a, DatabaseTransaction> {
     /// A lock that this transaction holds until it commits or rolls back.
     ///
     /// PostgreSQL only; elsewhere [`Error::Unsupported`], and `db.dlock(key).transaction(..)` is the way.
+    ///
+    /// It is a statement of this transaction, also when that is one of a `MockDatabase` (of PostgreSQL): the mock logs it and takes its answer from the test's
+    /// results, `MockExecResult { rows_affected: 1, .. }` for a lock that is got; without one it is [`Error::Unsupported`].
     pub fn xact(self) -> TransactionLock<'a> {
         TransactionLock::new(self)
     }

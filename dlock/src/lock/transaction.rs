@@ -11,6 +11,7 @@ use crate::dialect::{self, TransactionLocks, WaitOutcome};
 use crate::error::{Error, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
+use crate::session::failed_in_transaction;
 use crate::wait::Wait;
 
 /// A cancelled wait stalls the transaction for this long at most; the server looks for deadlocks after one second by default.
@@ -155,7 +156,7 @@ impl<'a> TransactionLock<'a> {
         let answer = self.txn.execute_unprepared(&question).await;
         answer
             .map(|answer| answer.rows_affected())
-            .map_err(|error| Phase::Acquire.failed(error))
+            .map_err(failed_in_transaction)
     }
 }
 

@@ -55,6 +55,12 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 ///
 /// A handle is cheap to clone.
 ///
+/// # Unit tests
+///
+/// With the feature `mock` (on by default) the pool of a SeaORM `MockDatabase` keeps its locks in the memory of this process and runs no statement: each mock has locks of its own,
+/// which its clones share. Keys and refusals are those of the database that it imitates (MySQL's for `DbBackend::MySql`), whose feature of dlock it needs. What the server alone
+/// knows is not there: MySQL takes `Invoice` and `invoice` for one lock, its mock for two. Closing a mock does nothing; without its last clone, its pool opens no session any more.
+///
 /// ```no_run
 /// # async fn example(db: sea_orm::DatabaseConnection) {
 /// use std::time::Duration;

@@ -92,6 +92,8 @@ impl sealed::Connection for DatabaseConnection {
             DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
                 Ok(self.get_sqlite_connection_pool())
             }
+            #[cfg(feature = "mock")]
+            DatabaseConnectionType::MockDatabaseConnection(mock) => Ok(mock),
             DatabaseConnectionType::Disconnected => Err(unlockable::DISCONNECTED),
             #[allow(
                 unreachable_patterns,

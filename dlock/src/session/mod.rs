@@ -1,8 +1,10 @@
 //! One session on one server: what the pool asks of it, one file per driver. Whoever owns a session owns its socket.
 
 mod application;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "mock"))]
 mod local;
+#[cfg(feature = "mock")]
+mod mock;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -25,7 +27,7 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr};
 
 use crate::dialect::Dialect;
-use crate::error::Error;
+use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
@@ -197,4 +199,13 @@ pub(crate) trait Connector: Any + Send + Sync {
 
     /// Opens what one pinned lock needs.
     async fn pin(&self) -> Result<Pin, Error>;
+}
+
+/// What it means when a lock's statement in a transaction of the application fails.
+pub(crate) fn failed_in_transaction(error: DbErr) -> Error {
+    #[cfg(feature = "mock")]
+    if let Some(refusal) = mock::refusal(&error) {
+        return refusal;
+    }
+    Phase::Acquire.failed(error)
 }

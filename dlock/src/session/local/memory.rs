@@ -19,8 +19,9 @@ static DATABASES: LazyLock<Mutex<Databases>> = LazyLock::new(Mutex::default);
 #[derive(Default)]
 struct Databases {
     /// Those that everybody in this process can see.
+    #[cfg(feature = "sqlite")]
     named: HashMap<String, Weak<Locks>>,
-    /// Those of one connection pool, by its identity, which is used again when it is gone.
+    /// Those of one connection, by its identity, which is used again when it is gone.
     private: HashMap<usize, (Closed, Weak<Locks>)>,
 }
 
@@ -53,6 +54,7 @@ impl fmt::Debug for Memory {
 
 impl Memory {
     /// The same locks for the same name.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn named(name: &str) -> Self {
         let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
         databases.named.retain(|_, locks| locks.strong_count() > 0);
@@ -64,16 +66,16 @@ impl Memory {
         Self { locks }
     }
 
-    /// The same locks for the same connection pool.
-    pub(crate) fn private(pool: &dyn Application) -> Self {
+    /// The same locks for the same connection of the application.
+    pub(crate) fn private(application: &dyn Application) -> Self {
         let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
         databases.private.retain(|_, (closed, _)| !is_over(closed));
-        let known = databases.private.get(&pool.identity());
+        let known = databases.private.get(&application.identity());
         let locks = known
             .and_then(|(_, locks)| locks.upgrade())
             .unwrap_or_default();
-        let entry = (pool.closed(), Arc::downgrade(&locks));
-        databases.private.insert(pool.identity(), entry);
+        let entry = (application.closed(), Arc::downgrade(&locks));
+        databases.private.insert(application.identity(), entry);
         Self { locks }
     }
 
