@@ -8,6 +8,10 @@ use crate::pool::LockPool;
 
 /// Adds [`dlock`](Self::dlock) to SeaORM's [`DatabaseConnection`] and [`DatabaseTransaction`], to sqlx's pools, and to [`LockPool`].
 ///
+/// What kind of connection it is shows when it is asked for a lock. One of SeaORM's `MockDatabase` locks within the process and runs no statement (see [`LockPool`]);
+/// one that is disconnected, a proxy, by rusqlite, or of a database whose feature is off is [`Error::Unsupported`](crate::Error::Unsupported), which names the way out.
+/// SeaORM's `RestrictedConnection` has no `dlock`: it hides its connection, so lock on the one that it was made from.
+///
 /// ```no_run
 /// # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), dlock::Error> {
 /// use dlock::prelude::*;
@@ -29,12 +33,27 @@ pub trait DLockExt {
     }
 }
 
-impl DLockExt for DatabaseConnection {}
-impl DLockExt for DatabaseTransaction {}
-impl DLockExt for LockPool {}
-#[cfg(feature = "mysql")]
-impl DLockExt for sea_orm::sqlx::MySqlPool {}
-#[cfg(feature = "postgres")]
-impl DLockExt for sea_orm::sqlx::PgPool {}
-#[cfg(feature = "sqlite")]
-impl DLockExt for sea_orm::sqlx::SqlitePool {}
+impl<C: sealed::ConnectionOrTransaction> DLockExt for C {}
+
+mod sealed {
+    use super::{DatabaseConnection, DatabaseTransaction, LockPool};
+
+    /// By its name, and on a value by these words, rustc says what is missing.
+    #[diagnostic::on_unimplemented(
+        message = "no lock can be taken on `{Self}`",
+        label = "this is not for `{Self}`",
+        note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
+        note = "a `RestrictedConnection` hides its connection: lock on the `DatabaseConnection` that it was made from"
+    )]
+    pub trait ConnectionOrTransaction {}
+
+    impl ConnectionOrTransaction for DatabaseConnection {}
+    impl ConnectionOrTransaction for DatabaseTransaction {}
+    impl ConnectionOrTransaction for LockPool {}
+    #[cfg(feature = "mysql")]
+    impl ConnectionOrTransaction for sea_orm::sqlx::MySqlPool {}
+    #[cfg(feature = "postgres")]
+    impl ConnectionOrTransaction for sea_orm::sqlx::PgPool {}
+    #[cfg(feature = "sqlite")]
+    impl ConnectionOrTransaction for sea_orm::sqlx::SqlitePool {}
+}

@@ -1,0 +1,16 @@
+use dlock::prelude::*;
+use sea_orm::DatabaseConnection;
+
+struct Invoices {
+    _db: DatabaseConnection,
+}
+
+async fn pay(invoices: Invoices) -> Result<(), dlock::Error> {
+    invoices.dlock("invoice/42").await?.release().await
+}
+
+async fn pay_by_reference(invoices: &Invoices) -> Result<(), dlock::Error> {
+    invoices.dlock("invoice/42").await?.release().await
+}
+
+fn main() {}
