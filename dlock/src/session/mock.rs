@@ -6,10 +6,10 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use sea_orm::{DbErr, MockDatabaseConnection, RuntimeErr};
+use sea_orm::{DatabaseConnectionType, DbErr, MockDatabaseConnection, RuntimeErr};
 
 use super::local::{LocalSession, Memory};
-use super::{Application, Closed, ConnectSettings, Connector, Session};
+use super::{Application, Closed, ConnectSettings, Connector, Pin, Session};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
 
@@ -67,6 +67,14 @@ impl Connector for MockConnector {
         }
         let locks = Arc::new(self.locks.clone());
         Ok(Box::new(LocalSession::new(locks)))
+    }
+
+    async fn pin(&self) -> Result<Pin, Error> {
+        let mock = self.mock.upgrade().ok_or(Error::PoolClosed)?;
+        Ok(Pin::Beside {
+            connection: DatabaseConnectionType::MockDatabaseConnection(mock).into(),
+            is_private: false,
+        })
     }
 }
 

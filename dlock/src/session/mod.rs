@@ -178,7 +178,7 @@ pub(crate) enum Pin {
     Session(Box<dyn Pinned>),
     /// Where no server session holds locks: a connection for the holder's work, beside a lock like any other.
     #[cfg_attr(
-        not(feature = "sqlite"),
+        not(any(feature = "sqlite", feature = "mock")),
         allow(dead_code, reason = "there are servers only")
     )]
     Beside {

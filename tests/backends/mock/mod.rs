@@ -2,6 +2,7 @@
 
 mod dialects;
 mod locks;
+mod pinned;
 mod transactions;
 mod which_pool;
 
