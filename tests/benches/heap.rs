@@ -1,0 +1,111 @@
+//! Heap for each lock that is held and for each caller that waits. Apart from the speed, which the counting would disturb.
+
+use std::time::Duration;
+
+use dhat::HeapStats;
+use dlock::{DLockExt, DLockGuard, LockPool};
+use dlock_tests::{Server, connect};
+use sea_orm::DatabaseConnection;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// So many locks, and so many waiters.
+const MANY: usize = 10_000;
+
+const GOAL: &str = "2048 or less";
+
+#[tokio::main]
+async fn main() {
+    // `cargo test --all-targets` only wants to see it start.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let _profiler = dhat::Profiler::builder().testing().build();
+    println!(
+        "{:10} {:40} {:>6}   goal",
+        "server", "bytes of heap, sessions included", ""
+    );
+    for server in Server::all() {
+        let url = &server.url;
+        let print = |what, bytes| println!("{:10} {what:40} {bytes:>6}   {GOAL}", server.name);
+        print("a lock that is held, with its guard", held(url).await);
+        print(
+            "a waiter and its task, all on one key",
+            waiting(url, 1).await,
+        );
+        print(
+            "a waiter and its task, each on its key",
+            waiting(url, MANY).await,
+        );
+    }
+}
+
+/// Bytes for each of many locks.
+async fn held(url: &str) -> usize {
+    let db = connect_with_sessions(url).await;
+    let before = heap();
+    let guards = hold(&db, MANY).await;
+    let after = heap();
+    drop(guards);
+    LockPool::of(&db).close().await;
+    (after - before) / MANY
+}
+
+/// Bytes for each of many waiters on so many keys that somebody else holds.
+async fn waiting(url: &str, keys: usize) -> usize {
+    let (holder, db) = (
+        connect_with_sessions(url).await,
+        connect_with_sessions(url).await,
+    );
+    let guards = hold(&holder, keys).await;
+    let before = heap();
+    let waiters: JoinSet<_> = (0..MANY)
+        .map(|waiter| {
+            let db = db.clone();
+            async move { db.dlock(key(waiter % keys)).await }
+        })
+        .collect();
+    while LockPool::of(&db).status().waiters < MANY {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // They try again from time to time.
+    let mut most = 0;
+    for _ in 0..20 {
+        sleep(Duration::from_millis(100)).await;
+        most = most.max(heap());
+    }
+    drop(waiters);
+    drop(guards);
+    for db in [db, holder] {
+        LockPool::of(&db).close().await;
+    }
+    (most - before) / MANY
+}
+
+async fn connect_with_sessions(url: &str) -> DatabaseConnection {
+    let db = connect(url, 1).await;
+    LockPool::builder(&db).max_sessions(20).install();
+    db
+}
+
+fn key(lock: usize) -> String {
+    format!("heap/{lock}")
+}
+
+async fn hold(db: &DatabaseConnection, locks: usize) -> Vec<DLockGuard> {
+    let locks: JoinSet<_> = (0..locks)
+        .map(|lock| {
+            let db = db.clone();
+            async move { db.dlock(key(lock)).await.expect("a lock") }
+        })
+        .collect();
+    locks.join_all().await
+}
+
+/// Bytes that the program has asked for and not given back.
+fn heap() -> usize {
+    HeapStats::get().curr_bytes
+}
