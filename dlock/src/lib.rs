@@ -56,7 +56,7 @@
 //!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
 //!                       sqlx/pinned.rs shares a session with the one who works on it
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses
-//!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses
+//!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses, mysql/listing.rs lists
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
 //!   mock.rs             SeaORM's MockDatabase
@@ -64,7 +64,7 @@
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
-//!   postgres.rs         advisory locks
+//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs
 //!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
 //!   sqlite.rs           names of files
 //!   left_out.rs         those whose feature is off

@@ -98,6 +98,9 @@ impl State {
     /// names of the locks that were not there any more when they were released.
     pub(crate) fn exchange_locally(&mut self, now: Instant) -> Vec<Key> {
         let mut lost = Vec::new();
+        if !self.is_local {
+            return lost;
+        }
         let mut tries = MAX_LOCAL_TRIES;
         while let Some((id, local)) = self.local_work(tries > 0) {
             let Some(batch) = self.take_batch(id, tries, now) else {

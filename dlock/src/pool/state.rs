@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     pub(crate) keys: HashMap<PhysicalKey, KeyQueue>,
     pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
+    /// Whether sessions answer at once.
+    pub(crate) is_local: bool,
     pub(crate) pinned: BTreeMap<SessionId, PinnedEntry>,
     /// Callers that wait for a pinned lock, or for their turn to have a session for it.
     pub(crate) pinned_waiters: usize,
@@ -66,6 +68,7 @@ impl State {
             config,
             keys: HashMap::new(),
             sessions: BTreeMap::new(),
+            is_local: false,
             pinned: BTreeMap::new(),
             pinned_waiters: 0,
             unassigned: VecDeque::new(),

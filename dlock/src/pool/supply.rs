@@ -19,6 +19,7 @@ impl State {
         session.can_wait = opened.can_wait();
         session.heartbeat = opened.heartbeat();
         session.local = opened.local();
+        self.is_local = session.local.is_some();
         session.last_reply = now;
         session.last_ping = now;
         session.idle_since = now;

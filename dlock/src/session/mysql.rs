@@ -1,8 +1,9 @@
 //! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked for, so it is, often.
 
 mod connect;
+mod listing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,9 @@ use tokio::time::{sleep, timeout};
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session};
-use crate::dialect::MAX_BATCH;
 use crate::dialect::mysql::{self as dialect, GRANTED, MySql, Shape, Tried};
 use crate::key::PhysicalKey;
-use crate::mode::Mode;
-use crate::server_lock::{Holder, ServerLock};
+use crate::server_lock::ServerLock;
 
 /// A lock that is gone is noticed within a second.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -228,42 +227,6 @@ impl MySqlSession {
             self.held.insert(Arc::clone(name(&request.key)));
         }
     }
-
-    /// Where the server lists its locks.
-    async fn listed(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
-        let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
-        let rows = query.fetch_all(self.connection()).await?;
-        let mut shown: HashMap<String, &PhysicalKey> = HashMap::new();
-        for key in known {
-            let place = shown.entry(self.server.shown(name(key))).or_insert(key);
-            if self.held.contains(name(key)) {
-                *place = key;
-            }
-        }
-        rows.iter().map(|row| lock(row, &shown)).collect()
-    }
-
-    /// Where it does not: it tells who holds a lock that it is asked about.
-    async fn asked_about(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, sqlx::Error> {
-        let query = sqlx::raw_sql(AssertSqlSafe(dialect::sessions()));
-        let rows = query.fetch_all(self.connection()).await?;
-        let session = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
-        let sessions = rows.iter().map(session);
-        let accounts: HashMap<u64, String> = sessions.collect::<Result<_, sqlx::Error>>()?;
-        let mut locks = Vec::new();
-        for keys in known.chunks(MAX_BATCH) {
-            let names = keys.iter().map(|key| &**name(key));
-            let row = self.row_at_last(dialect::holders(names)).await?;
-            for (index, key) in keys.iter().enumerate() {
-                if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
-                    let account = accounts.get(&session).cloned();
-                    let holder = holder(session, account.unwrap_or_default())?;
-                    locks.push(ServerLock::held(key.clone(), Mode::Exclusive, holder));
-                }
-            }
-        }
-        Ok(locks)
-    }
 }
 
 fn name(key: &PhysicalKey) -> &Arc<str> {
@@ -419,29 +382,4 @@ impl Lent<sqlx::MySql> for MySqlSession {
     fn number(&self) -> i64 {
         i64::try_from(self.id).unwrap_or(i64::MAX)
     }
-}
-
-/// One that is known by the name that is shown is called as it is here.
-fn lock(row: &MySqlRow, shown: &HashMap<String, &PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
-    let name: String = row.try_get(0)?;
-    let known = shown.get(&name).copied().cloned();
-    let key = known.unwrap_or_else(|| PhysicalKey::Name(name.into()));
-    let (account, mark): (String, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
-    let application = match mark {
-        Some(mark) => format!("{account} dlock {mark}"),
-        None => account,
-    };
-    let holder = holder(row.try_get(2)?, application)?;
-    Ok(ServerLock {
-        granted: row.try_get(1)?,
-        ..ServerLock::held(key, Mode::Exclusive, holder)
-    })
-}
-
-fn holder(session: u64, application: String) -> Result<Holder, sqlx::Error> {
-    let session = i64::try_from(session).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(Holder {
-        session,
-        application,
-    })
 }

@@ -63,6 +63,15 @@ impl PgSession {
     async fn ask(&mut self, batch: &Batch) -> Result<Vec<bool>, sqlx::Error> {
         let releases = batch.releases.iter().map(|request| (true, request));
         let tries = batch.tries.iter().map(|request| (false, request));
+        if batch.releases.len() + batch.tries.len() == 1
+            && let Some((release, Request { key, mode })) =
+                releases.clone().chain(tries.clone()).next()
+        {
+            let single = dialect::single(Arm::of(release, *mode, key));
+            let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
+            let row = query.fetch_one(self.connection().await?).await?;
+            return Ok(vec![row.try_get(0)?]);
+        }
         let mut keys: [Vec<i64>; Arm::COUNT] = Default::default();
         let mut places: [Vec<usize>; Arm::COUNT] = Default::default();
         for (place, (release, request)) in releases.chain(tries).enumerate() {

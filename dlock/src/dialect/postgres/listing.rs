@@ -1,0 +1,105 @@
+//! The server's view of its locks. <https://www.postgresql.org/docs/current/view-pg-locks.html>
+
+use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+
+use super::{packed, text};
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+
+/// A column of [`advisory_locks`].
+fn column(name: &'static str) -> Expr {
+    Expr::col(("l", name))
+}
+
+fn packed_key() -> Expr {
+    Expr::cust("((l.classid::bigint << 32) | l.objid::bigint)")
+}
+
+fn is_pair() -> Expr {
+    column("objsubid").eq(2)
+}
+
+fn is_shared() -> Expr {
+    column("mode").eq("ShareLock")
+}
+
+/// Every advisory lock of this database.
+fn advisory_locks() -> SelectStatement {
+    Query::select()
+        .from_as("pg_locks", "l")
+        .and_where(column("locktype").eq("advisory"))
+        .and_where(column("database").eq(Expr::cust(
+            "(SELECT oid FROM pg_database WHERE datname = current_database())",
+        )))
+        .to_owned()
+}
+
+/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted; process id and application name.
+pub(crate) fn locks() -> String {
+    text(
+        advisory_locks()
+            .expr(packed_key())
+            .expr(is_pair())
+            .expr(is_shared())
+            .expr(column("granted"))
+            .expr(column("pid"))
+            .expr(Func::coalesce([
+                Expr::col(("a", "application_name")),
+                Expr::val(""),
+            ]))
+            .left_join(
+                sea_query::TableRef::from("pg_stat_activity").alias("a"),
+                Expr::col(("a", "pid")).equals(("l", "pid")),
+            ),
+    )
+}
+
+/// This lock, if the session of this process holds it.
+fn lock_of(key: &PhysicalKey, mode: Mode, pid: i64) -> SelectStatement {
+    let pair = matches!(key, PhysicalKey::Pair(..));
+    advisory_locks()
+        .and_where(column("granted"))
+        .and_where(column("pid").eq(pid))
+        .and_where(packed_key().eq(packed(key)))
+        .and_where(is_pair().eq(pair))
+        .and_where(is_shared().eq(mode == Mode::Shared))
+        .to_owned()
+}
+
+/// A row if the session of this process holds this lock.
+pub(crate) fn held(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+    text(lock_of(key, mode, pid).expr(Expr::val(1)))
+}
+
+/// Ends that session. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
+pub(crate) fn end_holder(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+    let end = Func::cust("pg_terminate_backend").arg(column("pid"));
+    text(lock_of(key, mode, pid).expr(end))
+}
+
+/// The key of a row of [`locks`].
+pub(crate) fn unpacked(packed: i64, pair: bool) -> PhysicalKey {
+    match pair {
+        false => PhysicalKey::Int(packed),
+        true => PhysicalKey::Pair((packed >> 32) as i32, packed as i32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_a_pair_keeps_both_signs() {
+        for (a, b) in [
+            (0, 0),
+            (-1, 1),
+            (1, -1),
+            (i32::MIN, i32::MAX),
+            (i32::MAX, i32::MIN),
+        ] {
+            let key = PhysicalKey::Pair(a, b);
+            assert_eq!(unpacked(packed(&key), true), key);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The server's view of its locks, as far as it has one.
+
+use std::collections::HashMap;
+
+use sea_orm::sqlx::mysql::MySqlRow;
+use sea_orm::sqlx::{self, AssertSqlSafe, Row};
+
+use super::{MySqlSession, name};
+use crate::dialect::MAX_BATCH;
+use crate::dialect::mysql as dialect;
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+use crate::server_lock::{Holder, ServerLock};
+
+impl MySqlSession {
+    /// Where the server lists its locks.
+    pub(super) async fn listed(
+        &mut self,
+        known: &[PhysicalKey],
+    ) -> Result<Vec<ServerLock>, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
+        let rows = query.fetch_all(self.connection()).await?;
+        let mut shown: HashMap<String, &PhysicalKey> = HashMap::new();
+        for key in known {
+            let place = shown.entry(self.server.shown(name(key))).or_insert(key);
+            if self.held.contains(name(key)) {
+                *place = key;
+            }
+        }
+        rows.iter().map(|row| lock(row, &shown)).collect()
+    }
+
+    /// Where it does not: it tells who holds a lock that it is asked about.
+    pub(super) async fn asked_about(
+        &mut self,
+        known: &[PhysicalKey],
+    ) -> Result<Vec<ServerLock>, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(dialect::sessions()));
+        let rows = query.fetch_all(self.connection()).await?;
+        let session = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let sessions = rows.iter().map(session);
+        let accounts: HashMap<u64, String> = sessions.collect::<Result<_, sqlx::Error>>()?;
+        let mut locks = Vec::new();
+        for keys in known.chunks(MAX_BATCH) {
+            let names = keys.iter().map(|key| &**name(key));
+            let row = self.row_at_last(dialect::holders(names)).await?;
+            for (index, key) in keys.iter().enumerate() {
+                if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
+                    let account = accounts.get(&session).cloned();
+                    let holder = holder(session, account.unwrap_or_default())?;
+                    locks.push(ServerLock::held(key.clone(), Mode::Exclusive, holder));
+                }
+            }
+        }
+        Ok(locks)
+    }
+}
+
+/// One that is known by the name that is shown is called as it is here.
+fn lock(row: &MySqlRow, shown: &HashMap<String, &PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
+    let name: String = row.try_get(0)?;
+    let known = shown.get(&name).copied().cloned();
+    let key = known.unwrap_or_else(|| PhysicalKey::Name(name.into()));
+    let (account, mark): (String, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
+    let application = match mark {
+        Some(mark) => format!("{account} dlock {mark}"),
+        None => account,
+    };
+    let holder = holder(row.try_get(2)?, application)?;
+    Ok(ServerLock {
+        granted: row.try_get(1)?,
+        ..ServerLock::held(key, Mode::Exclusive, holder)
+    })
+}
+
+fn holder(session: u64, application: String) -> Result<Holder, sqlx::Error> {
+    let session = i64::try_from(session).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Holder {
+        session,
+        application,
+    })
+}
