@@ -43,7 +43,8 @@
 //!     jobs.rs             what a session does next,
 //!     loss.rs             how sessions end
 //!   pinned.rs           locks on sessions of their own: who asks for one;
-//!     pinned/task.rs      the task that owns the session,
+//!     pinned/task.rs      the task that owns the session: until it has the lock,
+//!     pinned/hold.rs      and from then on,
 //!     pinned/beside.rs    that of a connection beside a lock, where no session holds locks,
 //!     pinned/book.rs      what the state knows of them
 //!   queue.rs, sessions.rs   its data: one key, one session

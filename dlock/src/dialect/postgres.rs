@@ -157,10 +157,10 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// (one in ten near the deadline) goes with everything else in `pg_advisory_unlock_all`, so that a wait that was not granted holds nothing.
 pub(crate) fn wait(key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
     let lock = call(Call::Wait, key, mode);
-    let slice = milliseconds(slice);
+    let slice = milliseconds_within_statement(slice);
     format!(
         "DO $dlock$ BEGIN \
-           PERFORM set_config('lock_timeout', '{slice}', true); \
+           PERFORM set_config('lock_timeout', {slice}::text, true); \
            PERFORM {lock}; \
            PERFORM set_config('dlock.granted', 'true', false); \
          EXCEPTION WHEN lock_not_available THEN \
@@ -174,6 +174,13 @@ pub(crate) fn wait(key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
 /// `lock_timeout` counts whole milliseconds, and 0 means forever.
 fn milliseconds(slice: Duration) -> u64 {
     slice.as_micros().div_ceil(1000).clamp(1, i32::MAX as u128) as u64
+}
+
+/// In SQL. Half of a `statement_timeout` bounds the slice, since that would be an error.
+fn milliseconds_within_statement(slice: Duration) -> String {
+    let slice = milliseconds(slice);
+    let statement = "extract(epoch FROM current_setting('statement_timeout')::interval) * 1000";
+    format!("greatest(1, least({slice}, nullif({statement}, 0) / 2))::bigint")
 }
 
 /// The function call with the key written into it: numbers only, so nothing needs quoting.
@@ -204,19 +211,17 @@ impl TransactionLocks for Postgres {
     }
 
     /// Never a savepoint of the client's: a cancelled `SAVEPOINT` makes sqlx roll back the whole transaction. The block's own subtransaction undoes
-    /// `lock_timeout` on failure, the block itself on success. Half of a `statement_timeout` bounds the slice, since that would abort the transaction.
+    /// `lock_timeout` on failure, the block itself on success.
     fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
         let lock = call(Call::WaitInTransaction, key, mode);
-        let slice = milliseconds(slice);
+        let slice = milliseconds_within_statement(slice);
         let [timed_out, granted, deadlock] = WaitOutcome::ALL.map(WaitOutcome::rows);
         format!(
             "DO $dlock$ DECLARE \
                before text := current_setting('lock_timeout'); \
-               statement_ms bigint := extract(epoch FROM current_setting('statement_timeout')::interval) * 1000; \
-               slice_ms bigint := least({slice}, CASE WHEN statement_ms > 0 THEN greatest(statement_ms / 2, 1) END); \
              BEGIN \
                BEGIN \
-                 PERFORM set_config('lock_timeout', slice_ms::text, true); \
+                 PERFORM set_config('lock_timeout', {slice}::text, true); \
                  PERFORM {lock}; \
                  PERFORM set_config('lock_timeout', before, true); \
                  PERFORM set_config('{WAIT_OUTCOME}', '{granted}', true); \

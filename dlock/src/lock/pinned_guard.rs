@@ -4,9 +4,9 @@ use std::ops::Deref;
 use std::pin::Pin;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, IsolationLevel, QueryResult, Statement, TransactionError, TransactionOptions,
-    TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
+    DbBackend, DbErr, ExecResult, IntoDatabaseExecutor, IsolationLevel, QueryResult, Statement,
+    TransactionError, TransactionOptions, TransactionTrait,
 };
 
 use super::run::Guard;
@@ -96,6 +96,20 @@ impl PinnedGuard {
     pub async fn release(self) -> Result<(), Error> {
         let lost = Error::Lost { key: self.key };
         self.grant.release().await.unwrap_or(Err(lost))
+    }
+}
+
+/// As on [`DatabaseConnection`], where two traits of SeaORM have it.
+impl PinnedGuard {
+    /// Which database it is.
+    pub fn get_database_backend(&self) -> DbBackend {
+        (**self).get_database_backend()
+    }
+}
+
+impl<'c> IntoDatabaseExecutor<'c> for &'c PinnedGuard {
+    fn into_database_executor(self) -> DatabaseExecutor<'c> {
+        DatabaseExecutor::Connection(self)
     }
 }
 

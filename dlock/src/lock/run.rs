@@ -211,7 +211,7 @@ async fn end_and_release(
 
 async fn release(guard: impl Guard) {
     if let Err(error) = guard.release().await {
-        tracing::warn!(%error, "dlock: the lock was gone when its body had finished");
+        tracing::warn!(%error, "dlock: release failed after the body had finished");
     }
 }
 

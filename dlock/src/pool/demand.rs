@@ -281,7 +281,7 @@ impl State {
 
     /// Hands a question about the server's locks to a session.
     pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
-        if self.closing {
+        if self.closing && !self.has_pinned_held() {
             return inspect.refuse(&Error::PoolClosed);
         }
         let session = self.session_for_try(|_| false, now);

@@ -52,12 +52,13 @@ impl State {
         if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
         }
+        let has_pinned_held = self.has_pinned_held();
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
         if !session.inspections.is_empty() {
             let inspections = std::mem::take(&mut session.inspections);
-            return Job::Inspect(inspections, self.keys.keys().cloned().collect());
+            return Job::Inspect(inspections, self.known());
         }
         if let Some(order) = session.wait.take() {
             let key = &order.request.key;
@@ -77,10 +78,11 @@ impl State {
             session.wait = Some(order);
             return job;
         }
+        let closes = self.closing && !has_pinned_held;
         let idle_until = after(session.idle_since, self.config.idle_timeout);
         let silent_until = after(session.last_proof(), self.config.reply_timeout());
         let ping_at = heartbeat.map_or(silent_until, |due| due.min(silent_until));
-        if session.held.is_empty() && (self.closing || idle_until <= now) {
+        if session.held.is_empty() && (closes || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
             return Job::Close(None);

@@ -20,7 +20,7 @@ mod tests;
 mod ticket;
 mod worker;
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +172,8 @@ impl LockPool {
     ) -> Result<Option<Grant>, Error> {
         let core = Arc::clone(self.core_here()?);
         let wait = core.wait(timeout, one_try);
-        let grant = warned(ticket::acquire(core, key, mode, wait), key, wait).await;
+        let waiting = pin!(ticket::acquire(core, key, mode, wait));
+        let grant = warned(waiting, key, wait).await;
         tell(key, mode, wait, &grant, Grant::session);
         grant
     }
@@ -186,15 +187,15 @@ impl LockPool {
         one_try: bool,
     ) -> Result<Option<PinnedGrant>, Error> {
         let wait = self.core_here()?.wait(timeout, one_try);
-        let grant = warned(pinned::acquire(self, key, mode, wait), key, wait).await;
+        let waiting = pin!(pinned::acquire(self, key, mode, wait));
+        let grant = warned(waiting, key, wait).await;
         tell(key, mode, wait, &grant, PinnedGrant::session);
         grant
     }
 }
 
 /// One line in the log when it takes long.
-async fn warned<T>(waiting: impl Future<Output = T>, name: &Key, wait: Wait) -> T {
-    let mut waiting = pin!(waiting);
+async fn warned<T>(mut waiting: Pin<&mut impl Future<Output = T>>, name: &Key, wait: Wait) -> T {
     let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
     if let Ok(answer) = timeout(warn_after, &mut waiting).await {
         return answer;

@@ -4,12 +4,13 @@
 
 mod beside;
 mod book;
+mod hold;
 mod task;
 
 use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub(super) use self::task::{Task, run};
 use super::LockPool;
@@ -56,9 +57,12 @@ impl PinnedGrant {
 
     /// The release is on its way before the first await. `None`: the lock was lost before.
     pub(crate) async fn release(self) -> Option<Result<(), Error>> {
+        let Self { link, done, .. } = self;
         let (confirm, confirmed) = oneshot::channel();
         // A task that is gone has given the news by its end.
-        drop(self.done.send(confirm));
+        drop(done.send(confirm));
+        // Whoever waits for the guards to go must not wait for this one.
+        drop(link);
         confirmed.await.ok()
     }
 }
@@ -138,11 +142,7 @@ async fn turn(core: &Core, wait: Wait) -> Result<Option<OwnedSemaphorePermit>, E
     }
     let turns = Arc::clone(&core.pinned_sessions);
     if wait.one_try {
-        return match turns.try_acquire_owned() {
-            Ok(turn) => Ok(Some(turn)),
-            Err(TryAcquireError::NoPermits) => Ok(None),
-            Err(TryAcquireError::Closed) => unreachable!("BUG: nobody closes it"),
-        };
+        return Ok(turns.try_acquire_owned().ok());
     }
     tokio::select! {
         turn = turns.acquire_owned() => Ok(Some(turn.expect("BUG: nobody closes it"))),

@@ -21,8 +21,18 @@ pub(crate) type Confirm = oneshot::Sender<bool>;
 pub(crate) enum Inspect {
     /// Which are there?
     Locks(oneshot::Sender<Result<Vec<ServerLock>, Error>>),
-    /// Does the server session of this number hold this one?
-    Holder(Request, i64, oneshot::Sender<Result<bool, Error>>),
+    /// About the lock of a session that cannot be asked itself.
+    Holder(Holder, oneshot::Sender<Result<bool, Error>>),
+}
+
+/// The server session that holds a pinned lock.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) lock: Request,
+    /// The server's number for it.
+    pub(crate) session: i64,
+    /// It is to be ended, if it holds the lock.
+    pub(crate) end: bool,
 }
 
 impl Inspect {
@@ -30,7 +40,7 @@ impl Inspect {
         // Whoever asked may be gone.
         match self {
             Self::Locks(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Holder(.., answer) => drop(answer.send(Err(error.clone()))),
+            Self::Holder(_, answer) => drop(answer.send(Err(error.clone()))),
         }
     }
 }
@@ -71,6 +81,8 @@ pub(crate) struct PinnedEntry {
     pub(crate) name: Key,
     /// Its session is open.
     pub(crate) open: bool,
+    /// It waits in a queue like any other.
+    pub(crate) queued: bool,
     /// What that session holds.
     pub(crate) held: Option<PhysicalKey>,
 }

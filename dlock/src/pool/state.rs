@@ -105,6 +105,11 @@ impl State {
     pub(crate) fn begin_close(&mut self) {
         self.closing = true;
         self.refuse_everybody(&Error::PoolClosed);
+        self.wake_all();
+    }
+
+    /// Every session looks what there is to do.
+    pub(crate) fn wake_all(&self) {
         for session in self.sessions.values() {
             session.inbox.notify_one();
         }

@@ -18,7 +18,7 @@ pub struct Status {
     pub held: usize,
     /// Callers that wait.
     pub waiters: usize,
-    /// Keys that somebody holds or waits for, but for pinned locks.
+    /// Keys that somebody holds or waits for on these sessions.
     pub keys: usize,
     /// What has happened so far.
     pub counters: Counters,
@@ -59,7 +59,8 @@ impl State {
             waiting_sessions: sessions().filter(|session| session.wait.is_some()).count(),
             pinned_sessions: pinned().filter(|pinned| pinned.open).count(),
             held: held + pinned().filter(|pinned| pinned.held.is_some()).count(),
-            waiters: waiters + self.pinned_waiters,
+            waiters: waiters + self.pinned_waiters
+                - pinned().filter(|pinned| pinned.queued).count(),
             keys: self.keys.len(),
             counters: self.counters,
         }

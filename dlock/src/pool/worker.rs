@@ -6,25 +6,27 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::core::Core;
 use super::jobs::Job;
 use super::queue::SessionId;
-use super::sessions::Inspect;
+use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
-use crate::session::{Answer, Session};
+use crate::session::{Answer, SILENT, Session};
+
+/// How often is looked whether a session has ended.
+const UNTIL_ENDED: Duration = Duration::from_millis(5);
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(task: Task) {
     let (core, id) = (Arc::clone(&task.core), task.session);
-    let mut closing = core.closing.subscribe();
     let connected = tokio::select! {
         connected = core.connector.connect() => connected,
-        _ = closing.wait_for(|closing| *closing) => Err(Error::PoolClosed),
+        () = unneeded(&core) => Err(Error::PoolClosed),
     };
     match connected {
         Ok(session) => serve(session, task).await,
@@ -35,6 +37,18 @@ pub(crate) async fn run(task: Task) {
             core.with(|state, now| state.open_failed(id, &error, now));
             task.finish();
         }
+    }
+}
+
+/// The pool closes, and no lock is held that another session has to be asked about.
+async fn unneeded(core: &Arc<Core>) {
+    drop(core.closing.subscribe().wait_for(|closing| *closing).await);
+    loop {
+        let ended = core.task_ended.notified();
+        if !core.with(|state, _| state.has_pinned_held()) {
+            return;
+        }
+        ended.await;
     }
 }
 
@@ -142,8 +156,8 @@ async fn answer(
                 drop(answer.send(locks.map_err(failed)));
                 error
             }
-            Some(Inspect::Holder(lock, holder, answer)) => {
-                let seen = within(limit, session.sees(&lock, holder)).await;
+            Some(Inspect::Holder(holder, answer)) => {
+                let seen = within(limit, look_at(session, holder)).await;
                 let error = seen.as_ref().err().cloned();
                 drop(answer.send(seen.map_err(failed)));
                 error
@@ -159,14 +173,36 @@ async fn answer(
     Err(ended)
 }
 
+/// Whether it holds its lock still; not, if it was to be ended.
+async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, DbErr> {
+    let Holder {
+        lock,
+        session: number,
+        end,
+    } = holder;
+    if end {
+        session.end(&lock, number).await?;
+        while session.sees(&lock, number).await? {
+            sleep(UNTIL_ENDED).await;
+        }
+        return Ok(false);
+    }
+    session.sees(&lock, number).await
+}
+
 /// A server that does not answer in time may be cut off: the session is given up.
 pub(super) async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
-    let silent = |_elapsed| format!("no answer from the server within {limit:?}");
+    let silent = |_elapsed| format!("{SILENT} within {limit:?}");
     let answered = timeout(limit, statement).await.map_err(silent);
     answered.unwrap_or_else(|silent| Err(DbErr::Conn(RuntimeErr::Internal(silent))))
+}
+
+/// Whether that was it: no connection was closed or refused, nobody said anything.
+pub(super) fn is_silence(error: &DbErr) -> bool {
+    matches!(error, DbErr::Conn(_)) && error.to_string().contains(SILENT)
 }
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnectionType, DbErr, MockDatabaseConnection, RuntimeErr};
 
 use super::local::{LocalSession, Memory};
-use super::{Application, Closed, ConnectSettings, Connector, Pin, Session};
+use super::{Application, Closed, ConnectSettings, Connector, PinnedBase, Session};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
 
@@ -69,9 +69,9 @@ impl Connector for MockConnector {
         Ok(Box::new(LocalSession::new(locks)))
     }
 
-    async fn pin(&self) -> Result<Pin, Error> {
+    async fn pin(&self) -> Result<PinnedBase, Error> {
         let mock = self.mock.upgrade().ok_or(Error::PoolClosed)?;
-        Ok(Pin::Beside {
+        Ok(PinnedBase::Beside {
             connection: DatabaseConnectionType::MockDatabaseConnection(mock).into(),
             is_private: false,
         })

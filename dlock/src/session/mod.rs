@@ -35,6 +35,9 @@ use crate::server_lock::ServerLock;
 /// A wait is cut in slices, none of them longer.
 pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(2);
 
+/// What is said of a server that can be connected to no more, or answers nothing more, though nobody has closed or refused anything.
+pub(crate) const SILENT: &str = "no answer from the server";
+
 /// A lock, as a session asks for it or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -169,7 +172,7 @@ pub(crate) trait Pinned: Send {
 }
 
 /// What a pinned lock is made of.
-pub(crate) enum Pin {
+pub(crate) enum PinnedBase {
     /// A session that holds the lock itself.
     #[cfg_attr(
         not(any(feature = "postgres", feature = "mysql")),
@@ -198,7 +201,7 @@ pub(crate) trait Connector: Any + Send + Sync {
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;
 
     /// Opens what one pinned lock needs.
-    async fn pin(&self) -> Result<Pin, Error>;
+    async fn pin(&self) -> Result<PinnedBase, Error>;
 }
 
 /// What it means when a lock's statement in a transaction of the application fails.

@@ -12,7 +12,7 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use super::local::{Files, LocalSession, Memory, Place};
 use super::sqlx::{Driver, Latest, for_one_session};
-use super::{ConnectSettings, Connector, Pin, Session};
+use super::{ConnectSettings, Connector, PinnedBase, Session};
 use crate::dialect::{Dialect, sqlite as dialect};
 use crate::error::{Error, Phase};
 
@@ -53,14 +53,14 @@ impl Connector for SqliteConnector {
         Ok(Box::new(LocalSession::new(place)))
     }
 
-    async fn pin(&self) -> Result<Pin, Error> {
+    async fn pin(&self) -> Result<PinnedBase, Error> {
         let options = self.latest.options();
         if has_no_other_connection(&options) {
             return Err(ALONE);
         }
         let opened = self.pool.clone().connect_with((*options).clone()).await;
         let pool = opened.map_err(|error| Phase::Connect.failed(unreachable(&options, &error)))?;
-        Ok(Pin::Beside {
+        Ok(PinnedBase::Beside {
             connection: pool.into(),
             is_private: true,
         })

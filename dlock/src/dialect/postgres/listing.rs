@@ -23,14 +23,11 @@ fn is_shared() -> Expr {
     column("mode").eq("ShareLock")
 }
 
-/// Every advisory lock of this database.
+/// Every advisory lock of the server.
 fn advisory_locks() -> SelectStatement {
     Query::select()
         .from_as("pg_locks", "l")
         .and_where(column("locktype").eq("advisory"))
-        .and_where(column("database").eq(Expr::cust(
-            "(SELECT oid FROM pg_database WHERE datname = current_database())",
-        )))
         .to_owned()
 }
 
@@ -50,7 +47,10 @@ pub(crate) fn locks() -> String {
             .left_join(
                 sea_query::TableRef::from("pg_stat_activity").alias("a"),
                 Expr::col(("a", "pid")).equals(("l", "pid")),
-            ),
+            )
+            .and_where(column("database").eq(Expr::cust(
+                "(SELECT oid FROM pg_database WHERE datname = current_database())",
+            ))),
     )
 }
 

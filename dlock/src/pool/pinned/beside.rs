@@ -8,7 +8,8 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::task::{GRACE, LastWord, Task, confirm, refuse};
+use super::hold::GRACE;
+use super::task::{LastWord, Task, confirm, refuse};
 use super::{Order, PinnedGrant};
 use crate::error::{Error, Phase};
 use crate::pool::queue::{Link, Refusal};
@@ -30,10 +31,12 @@ pub(super) async fn serve(
         deadline: None,
         ..order.wait
     };
+    core.with(|state, _| state.pinned_queued(task.id, true));
     let acquired = tokio::select! {
         () = order.reply.closed() => return None,
-        acquired = ticket::acquire(core, &order.name, order.mode, wait) => acquired,
+        acquired = ticket::acquire(Arc::clone(&core), &order.name, order.mode, wait) => acquired,
     };
+    core.with(|state, _| state.pinned_queued(task.id, false));
     let refusal = match acquired {
         Ok(Some(grant)) => return hold(task, order, connection, is_private, grant).await,
         Ok(None) => Refusal::Busy,
@@ -52,7 +55,7 @@ async fn hold(
     let Task { id, .. } = task;
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);
     let (lost, link) = Link::new(*id);
-    let (done, is_done) = oneshot::channel();
+    let (done, mut is_done) = oneshot::channel();
     let pinned = PinnedGrant {
         key: grant.key().clone(),
         link,
@@ -63,9 +66,10 @@ async fn hold(
     drop(order.reply.send(Ok(pinned)));
     let answer = tokio::select! {
         biased;
-        answer = is_done => answer.ok(),
+        answer = &mut is_done => answer.ok(),
         () = grant.lost() => {
             lost.send_replace(true);
+            drop(is_done);
             work.end_soon();
             drop(timeout(FAREWELL, lost.closed()).await);
             return None;
@@ -77,8 +81,10 @@ async fn hold(
         let error = Phase::Release.failed(DbErr::Custom(AT_WORK.to_owned()));
         tracing::warn!(session = id, key = %order.name, %error, "dlock: release failed");
         answer.map(|answer| answer.send(Err(error)));
-        ending.await;
-        drop(grant);
+        tokio::select! {
+            () = ending => {}
+            () = grant.lost() => {}
+        }
         return None;
     }
     let released = match grant.release().await {

@@ -12,6 +12,7 @@ impl State {
         let entry = PinnedEntry {
             name,
             open: false,
+            queued: false,
             held: None,
         };
         self.pinned.insert(id, entry);
@@ -31,6 +32,13 @@ impl State {
         self.counters.sessions_lost += 1;
         if let Some(entry) = self.pinned.get_mut(&id) {
             entry.open = false;
+            entry.held = None;
+        }
+    }
+
+    pub(super) fn pinned_queued(&mut self, id: SessionId, queued: bool) {
+        if let Some(entry) = self.pinned.get_mut(&id) {
+            entry.queued = queued;
         }
     }
 
@@ -42,13 +50,37 @@ impl State {
         }
     }
 
+    pub(super) fn pinned_released(&mut self, id: SessionId) {
+        if let Some(entry) = self.pinned.get_mut(&id) {
+            entry.held = None;
+        }
+    }
+
+    /// Whether there is one about which another session may have to be asked.
+    pub(in crate::pool) fn has_pinned_held(&self) -> bool {
+        self.pinned.values().any(|entry| entry.held.is_some())
+    }
+
+    /// The keys that are known here.
+    pub(in crate::pool) fn known(&self) -> Vec<PhysicalKey> {
+        let pinned = self.pinned.values().filter_map(|entry| entry.held.as_ref());
+        self.keys.keys().chain(pinned).cloned().collect()
+    }
+
     /// Its task is over; one that has not `finished` was dropped with its runtime.
     pub(super) fn end_pinned(&mut self, id: SessionId, epoch: u64, finished: bool) {
         if let Some(PinnedEntry { open, held, .. }) = self.pinned.remove(&id) {
             self.counters.sessions_closed += u64::from(open && finished);
             self.counters.lost += u64::from(held.is_some() && !finished);
         }
-        self.task_finished(epoch);
+        match finished {
+            true => self.task_finished(epoch),
+            false => self.runtime_ended(epoch),
+        }
+        if self.closing {
+            // They stayed for this one.
+            self.wake_all();
+        }
     }
 
     /// What a key of the server is called here.

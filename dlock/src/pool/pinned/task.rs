@@ -1,30 +1,22 @@
-//! The task that owns the session of a pinned lock: opens it, waits for the lock, looks after it while its holder works, gives it back.
+//! The task that owns the session of a pinned lock. The first part: opens the session, and waits for the lock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use sea_orm::DbErr;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
-use super::{Confirm, Order, PinnedGrant, beside};
+use super::hold::hold;
+use super::{Confirm, Order, beside};
 use crate::error::{Error, Phase};
-use crate::key::Key;
 use crate::pool::core::Core;
 use crate::pool::jobs::next_slice;
 use crate::pool::loss::MAX_STILLBORN;
-use crate::pool::queue::{Link, Refusal, SessionId};
-use crate::pool::registry::Guest;
-use crate::pool::sessions::Inspect;
+use crate::pool::queue::{Refusal, SessionId};
 use crate::pool::state::State;
-use crate::pool::worker::{FAREWELL, cause, within};
-use crate::session::{Answer, Batch, Pin, Pinned, Request, Session};
-
-/// How often the session is looked at.
-const HEARTBEAT: Duration = Duration::from_millis(500);
-
-/// How long a release waits for the holder's last statement or rollback; what lasts longer is not meant to end.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
+use crate::pool::worker::{cause, within};
+use crate::session::{Answer, Batch, Pinned, PinnedBase, Request, Session};
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.
 pub(in crate::pool) struct Task {
@@ -94,8 +86,8 @@ async fn serve(task: &Task, mut order: Order) -> Option<LastWord> {
     let mut stillborn = 0;
     loop {
         let pinned = match open(task, &mut order).await {
-            Ok(Some(Pin::Session(pinned))) => pinned,
-            Ok(Some(Pin::Beside {
+            Ok(Some(PinnedBase::Session(pinned))) => pinned,
+            Ok(Some(PinnedBase::Beside {
                 connection,
                 is_private,
             })) => return beside::serve(task, order, connection, is_private).await,
@@ -117,7 +109,7 @@ enum Served {
 }
 
 /// `None`: nobody waits for it any more.
-async fn open(task: &Task, order: &mut Order) -> Result<Option<Pin>, Error> {
+async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Error> {
     let Task { core, id, .. } = task;
     let mut closing = core.closing.subscribe();
     let opened = tokio::select! {
@@ -213,13 +205,16 @@ async fn ask(
             return Ok(Asked::Unwanted);
         }
         answer = match next_slice(slices, wait.remaining()) {
+            // One that is given up ends with its session, so that its turn is the next one's.
             Some(slice) if session.can_wait() => tokio::select! {
                 answer = within(slice.saturating_add(limit), session.wait(request, slice)) => answer?,
+                () = reply.closed() => return Ok(Asked::Unwanted),
                 () = turned_true(&mut closing) => return closed(),
             },
             Some(slice) => {
                 tokio::select! {
                     () = sleep(State::backoff(slices).min(slice)) => {}
+                    () = reply.closed() => return Ok(Asked::Unwanted),
                     () = turned_true(&mut closing) => return closed(),
                 }
                 try_once(session, request, limit).await?
@@ -244,168 +239,7 @@ async fn try_once(
     Ok(answers.tries.pop().expect("BUG: one try, one answer"))
 }
 
-/// How a pinned lock ends.
-enum End {
-    /// The guard is done, and may wait to hear of it.
-    Released(Option<Confirm>),
-    /// `lost` has been said to the guards that are left.
-    Abandoned,
-    Lost(DbErr),
-}
-
-/// When the runtime ends, `lost` is dropped before the session: the guard hears of its loss before the lock is free.
-async fn hold(
-    task: &Task,
-    mut pinned: Box<dyn Pinned>,
-    request: Request,
-    order: Order,
-) -> Option<LastWord> {
-    let Task { core, id, .. } = task;
-    let Order {
-        pool, name, reply, ..
-    } = order;
-    let connection = pinned.connection();
-    let guest = Guest::new(connection.clone(), pool);
-    let (lost, link) = Link::new(*id);
-    let (done, mut is_done) = oneshot::channel();
-    let grant = PinnedGrant {
-        key: request.key.clone(),
-        link,
-        connection,
-        done,
-    };
-    core.with(|state, _| state.pinned_granted(*id, request.key.clone(), !reply.is_closed()));
-    pinned.lend();
-    // A caller that is gone drops the grant, which is a release.
-    drop(reply.send(Ok(grant)));
-    let last_word = match look_after(core, &mut *pinned, &request, &mut is_done).await {
-        End::Released(answer) => {
-            let released = give_back(core, &mut *pinned, &request, &name).await;
-            if let Err(error) = &released {
-                tracing::warn!(session = id, key = %name, %error, "dlock: release failed");
-            }
-            confirm(answer, released)
-        }
-        End::Abandoned => {
-            core.with(|state, _| state.counters.lost += 1);
-            lost.send_replace(true);
-            drop(timeout(FAREWELL, lost.closed()).await);
-            drop(give_back(core, &mut *pinned, &request, &name).await);
-            None
-        }
-        End::Lost(error) => {
-            core.with(|state, _| {
-                state.counters.lost += 1;
-                state.pinned_died(*id);
-            });
-            lost.send_replace(true);
-            tracing::warn!(session = id, %error, "dlock: session lost");
-            tracing::warn!(session = id, key = %name, "dlock: lock lost");
-            None
-        }
-    };
-    drop(guest);
-    pinned.close().await;
-    tracing::debug!(session = id, "dlock: session closed");
-    last_word
-}
-
-/// Until the guard is done, or the lock lost. While its holder is at work on the session, which then tells nothing, another session is asked about it.
-async fn look_after(
-    core: &Arc<Core>,
-    pinned: &mut dyn Pinned,
-    request: &Request,
-    is_done: &mut oneshot::Receiver<Confirm>,
-) -> End {
-    let mut abandoned = core.abandoned.subscribe();
-    let mut proven = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            confirm = &mut *is_done => return End::Released(confirm.ok()),
-            () = turned_true(&mut abandoned) => return End::Abandoned,
-            () = sleep(HEARTBEAT) => {}
-        }
-        let held = match pinned.take() {
-            Ok(Some(session)) => {
-                let alive = within(core.config.reply_timeout(), session.ping()).await;
-                pinned.lend();
-                alive.map(|()| true)
-            }
-            Ok(None) => {
-                let (answer, seen) = oneshot::channel();
-                let question = Inspect::Holder(request.clone(), pinned.number(), answer);
-                core.with(|state, now| state.inspect(question, now));
-                tokio::select! {
-                    biased;
-                    confirm = &mut *is_done => return End::Released(confirm.ok()),
-                    () = turned_true(&mut abandoned) => return End::Abandoned,
-                    seen = seen => match seen.unwrap_or(Err(Error::PoolClosed)) {
-                        Ok(seen) => Ok(seen),
-                        // Nobody can be reached, perhaps.
-                        Err(Error::Database { source: error @ DbErr::Conn(_), .. })
-                            if proven.elapsed() >= core.config.keepalive => Err(error),
-                        Err(_) => continue,
-                    }
-                }
-            }
-            Err(error) => Err(error),
-        };
-        match held {
-            Ok(true) => proven = Instant::now(),
-            Ok(false) => {
-                return End::Lost(gone("the server does not see it hold its lock any more"));
-            }
-            Err(error) => return End::Lost(error),
-        }
-    }
-}
-
 /// Its sender lives as long as the pool.
-async fn turned_true(flag: &mut watch::Receiver<bool>) {
+pub(super) async fn turned_true(flag: &mut watch::Receiver<bool>) {
     drop(flag.wait_for(|flag| *flag).await);
-}
-
-fn gone(why: &str) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(why.to_owned()))
-}
-
-/// The lock is free afterwards, or the error says why it is not.
-async fn give_back(
-    core: &Core,
-    pinned: &mut dyn Pinned,
-    request: &Request,
-    name: &Key,
-) -> Result<(), Error> {
-    let lost = || Error::Lost { key: name.clone() };
-    let number = pinned.number();
-    let Ok(taken) = timeout(GRACE, pinned.taken()).await else {
-        tracing::warn!(key = %name, "dlock: a pinned lock is released while a transaction or statement is at work on its session, which is ended");
-        return end_from_outside(core, request, number).await;
-    };
-    let batch = Batch::of_releases(vec![request.clone()]);
-    let session = taken.map_err(|_closed| lost())?;
-    let released = within(core.config.reply_timeout(), session.exchange(&batch)).await;
-    let mut answers = released.map_err(|_died| lost())?;
-    match answers.releases.pop() {
-        Some(Answer::Yes) => Ok(()),
-        Some(Answer::Failed(error)) => Err(Phase::Release.failed(error)),
-        Some(Answer::No) | None => Err(lost()),
-    }
-}
-
-/// Ends the session whose holder does not leave it, as an operator would.
-async fn end_from_outside(core: &Core, request: &Request, number: i64) -> Result<(), Error> {
-    let limit = core.config.reply_timeout();
-    let mut other = core.connector.connect().await?;
-    let ending = async {
-        other.end(request, number).await?;
-        while other.sees(request, number).await? {
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    };
-    let ended = within(limit, ending).await;
-    other.close().await;
-    ended.map_err(|error| Phase::Release.failed(error))
 }

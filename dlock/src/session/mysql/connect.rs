@@ -18,7 +18,7 @@ use crate::session::sqlx::open::{
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
-use crate::session::{ConnectSettings, Connector, Pin, Session};
+use crate::session::{ConnectSettings, Connector, PinnedBase, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct MySqlConnector {
@@ -61,14 +61,14 @@ impl Connector for MySqlConnector {
         Ok(Box::new(session))
     }
 
-    async fn pin(&self) -> Result<Pin, Error> {
+    async fn pin(&self) -> Result<PinnedBase, Error> {
         let (pool, connection) = self.open(&self.latest.options()).await?;
         let mut session = MySqlSession::on(Line::Lent(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
         let session = keep_if(checked, session).await?;
         let nowhere = MySqlConnectOptions::new().socket(NOWHERE);
         let pinned = PinnedSession::new(pool, session, nowhere);
-        Ok(Pin::Session(Box::new(pinned)))
+        Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }
 

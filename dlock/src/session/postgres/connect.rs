@@ -15,7 +15,7 @@ use crate::session::sqlx::open::{
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
-use crate::session::{ConnectSettings, Connector, Pin, Session};
+use crate::session::{ConnectSettings, Connector, PinnedBase, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct PgConnector {
@@ -118,7 +118,7 @@ impl Connector for PgConnector {
         Ok(Box::new(session))
     }
 
-    async fn pin(&self) -> Result<Pin, Error> {
+    async fn pin(&self) -> Result<PinnedBase, Error> {
         let token = token();
         let options = self.options(&token);
         let open = || open_alone(self.pool.clone(), options.clone());
@@ -128,7 +128,7 @@ impl Connector for PgConnector {
         let session = keep_if(checked, session).await?;
         let nowhere = PgConnectOptions::new_without_pgpass().socket(NOWHERE);
         let pinned = PinnedSession::new(pool, session, nowhere);
-        Ok(Pin::Session(Box::new(pinned)))
+        Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 use crate::error::{Error, Phase};
-use crate::session::Session;
+use crate::session::{SILENT, Session};
 
 /// How long a server that refuses connections may take to come (back) up.
 const STARTUP: Duration = Duration::from_secs(5);
@@ -114,8 +114,12 @@ pub(in crate::session) async fn in_time(
     check: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
     let limit = limit.max(Duration::from_secs(1));
-    let silent = |_elapsed| Phase::Connect.failed(db(silent(limit)));
-    timeout(limit, check).await.map_err(silent)?
+    let stuck = |_elapsed| {
+        let stuck =
+            format!("the server accepted the connection and answered nothing within {limit:?}");
+        Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(stuck)))
+    };
+    timeout(limit, check).await.map_err(stuck)?
 }
 
 /// A session is used only when its check has passed; otherwise it is closed.
@@ -133,7 +137,7 @@ pub(in crate::session) async fn keep_if<S: Session>(
 }
 
 fn silent(limit: Duration) -> sqlx::Error {
-    let message = format!("no answer from the server within {limit:?}");
+    let message = format!("{SILENT} within {limit:?}");
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 

@@ -116,12 +116,11 @@ where
     }
 
     async fn close(mut self: Box<Self>) {
+        drop(self.take());
         let connection = std::mem::replace(self.session.slot(), Slot(None));
-        let closing = async {
-            drop(connection.close().await);
-            self.pool.close().await;
-        };
-        drop(timeout(Duration::from_secs(1), closing).await);
+        drop(timeout(Duration::from_secs(1), connection.close()).await);
+        // A connection that comes back later is closed then.
+        drop(self.pool.close());
     }
 }
 

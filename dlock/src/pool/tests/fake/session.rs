@@ -14,7 +14,7 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::key::{Key, KeyRepr, PhysicalKey};
 use crate::server_lock::ServerLock;
-use crate::session::{Answer, Answers, Batch, Connector, Local, Pin, Request, Session};
+use crate::session::{Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session};
 
 pub(super) struct FakeConnector {
     pub(super) server: Arc<Server>,
@@ -47,8 +47,8 @@ impl Connector for FakeConnector {
         }))))
     }
 
-    async fn pin(&self) -> Result<Pin, Error> {
-        Ok(Pin::Beside {
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        Ok(PinnedBase::Beside {
             connection: DatabaseConnection::default(),
             is_private: false,
         })

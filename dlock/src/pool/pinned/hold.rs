@@ -1,0 +1,228 @@
+//! The second part of a pinned lock's life: its holder works on the session, which is looked after meanwhile and ended in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::task::{LastWord, Task, confirm, turned_true};
+use super::{Confirm, Order, PinnedGrant};
+use crate::error::{Error, Phase};
+use crate::key::Key;
+use crate::pool::config::Config;
+use crate::pool::core::Core;
+use crate::pool::queue::Link;
+use crate::pool::registry::Guest;
+use crate::pool::sessions::{Holder, Inspect};
+use crate::pool::worker::{FAREWELL, is_silence, within};
+use crate::session::{Answer, Batch, Pinned, Request};
+
+/// How often the session is looked at.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How long a release waits for the holder's last statement or rollback; what lasts longer is not meant to end.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// How a pinned lock ends.
+enum End {
+    /// The guard is done, and may wait to hear of it.
+    Released(Option<Confirm>),
+    /// `lost` has been said to the guards that are left.
+    Abandoned,
+    Lost(DbErr),
+}
+
+/// When the runtime ends, `lost` is dropped before the session: the guard hears of its loss before the lock is free.
+pub(super) async fn hold(
+    task: &Task,
+    mut pinned: Box<dyn Pinned>,
+    request: Request,
+    order: Order,
+) -> Option<LastWord> {
+    let Task { core, id, .. } = task;
+    let Order {
+        pool, name, reply, ..
+    } = order;
+    let connection = pinned.connection();
+    let guest = Guest::new(connection.clone(), pool);
+    let (lost, link) = Link::new(*id);
+    let (done, mut is_done) = oneshot::channel();
+    let grant = PinnedGrant {
+        key: request.key.clone(),
+        link,
+        connection,
+        done,
+    };
+    core.with(|state, _| state.pinned_granted(*id, request.key.clone(), !reply.is_closed()));
+    pinned.lend();
+    // A caller that is gone drops the grant, which is a release.
+    drop(reply.send(Ok(grant)));
+    let holder = Holder {
+        lock: request,
+        session: pinned.number(),
+        end: false,
+    };
+    let last_word = match look_after(core, &mut *pinned, &holder, &mut is_done).await {
+        End::Released(answer) => {
+            let released = give_back(core, &mut *pinned, &holder, &name, GRACE).await;
+            if let (Err(error), None) = (&released, &answer) {
+                tracing::warn!(session = id, key = %name, %error, "dlock: release failed");
+            }
+            if let Err(error @ Error::Database { .. }) = released {
+                answer.map(|answer| answer.send(Err(error)));
+                when_left(core, &mut *pinned, &holder, &name).await;
+                None
+            } else {
+                core.with(|state, _| state.pinned_released(*id));
+                confirm(answer, released)
+            }
+        }
+        End::Abandoned => {
+            core.with(|state, _| state.counters.lost += 1);
+            lost.send_replace(true);
+            drop(is_done);
+            drop(timeout(FAREWELL, lost.closed()).await);
+            drop(give_back(core, &mut *pinned, &holder, &name, Duration::ZERO).await);
+            None
+        }
+        End::Lost(error) => {
+            core.with(|state, _| {
+                state.counters.lost += 1;
+                state.pinned_died(*id);
+            });
+            lost.send_replace(true);
+            drop(is_done);
+            tracing::warn!(session = id, %error, "dlock: session lost");
+            tracing::warn!(session = id, key = %name, "dlock: lock lost");
+            None
+        }
+    };
+    pinned.close().await;
+    drop(guest);
+    tracing::debug!(session = id, "dlock: session closed");
+    last_word
+}
+
+/// Until the guard is done, or the lock lost. While its holder is at work on the session, which then tells nothing, another session is asked about it.
+async fn look_after(
+    core: &Arc<Core>,
+    pinned: &mut dyn Pinned,
+    holder: &Holder,
+    is_done: &mut oneshot::Receiver<Confirm>,
+) -> End {
+    let Config { keepalive, .. } = *core.config;
+    let mut abandoned = core.abandoned.subscribe();
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut proven = Instant::now();
+    // Another session that cannot be opened, or may not tell, says nothing about this one.
+    let mut is_silent = false;
+    let mut asked = None;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut *is_done => return End::Released(answer.ok()),
+            () = turned_true(&mut abandoned) => return End::Abandoned,
+            answer = answered(&mut asked) => match answer {
+                Ok(true) => (proven, is_silent) = (Instant::now(), false),
+                Ok(false) => return End::Lost(gone("the server does not see its lock any more")),
+                Err(Error::Database { source, .. }) => is_silent |= is_silence(&source),
+                Err(_) => {}
+            },
+            _ = heartbeat.tick() => match pinned.take() {
+                Ok(Some(session)) => {
+                    let alive = within(core.config.reply_timeout(), session.ping()).await;
+                    pinned.lend();
+                    if let Err(error) = alive {
+                        return End::Lost(error);
+                    }
+                    (proven, is_silent) = (Instant::now(), false);
+                }
+                Ok(None) if is_silent && proven.elapsed() >= keepalive => {
+                    return End::Lost(gone("the server is silent"));
+                }
+                Ok(None) => asked = asked.or_else(|| Some(ask_another(core, holder.clone()))),
+                Err(error) => return End::Lost(error),
+            }
+        }
+    }
+}
+
+type Seen = oneshot::Receiver<Result<bool, Error>>;
+
+/// Asks one of the pool's other sessions.
+fn ask_another(core: &Arc<Core>, holder: Holder) -> Seen {
+    let (answer, seen) = oneshot::channel();
+    core.with(|state, now| state.inspect(Inspect::Holder(holder, answer), now));
+    seen
+}
+
+/// Never, when nobody was asked. Cancel safe.
+async fn answered(asked: &mut Option<Seen>) -> Result<bool, Error> {
+    let Some(seen) = asked else {
+        return std::future::pending().await;
+    };
+    let answer = seen.await;
+    *asked = None;
+    answer.unwrap_or(Err(Error::PoolClosed))
+}
+
+fn gone(why: &str) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(why.to_owned()))
+}
+
+/// The lock is free afterwards, or the error says why it is not.
+async fn give_back(
+    core: &Arc<Core>,
+    pinned: &mut dyn Pinned,
+    holder: &Holder,
+    name: &Key,
+    grace: Duration,
+) -> Result<(), Error> {
+    let lost = || Error::Lost { key: name.clone() };
+    let Ok(taken) = timeout(grace, pinned.taken()).await else {
+        tracing::warn!(key = %name, "dlock: a pinned lock is given back while a transaction or statement is at work on its session, which is ended");
+        return end_from_outside(core, holder).await;
+    };
+    let batch = Batch::of_releases(vec![holder.lock.clone()]);
+    let session = taken.map_err(|_closed| lost())?;
+    let released = within(core.config.reply_timeout(), session.exchange(&batch)).await;
+    let mut answers = released.map_err(|error| match error {
+        DbErr::Conn(_) => lost(),
+        error => Phase::Release.failed(error),
+    })?;
+    match answers.releases.pop() {
+        Some(Answer::Yes) => Ok(()),
+        Some(Answer::Failed(error)) => Err(Phase::Release.failed(error)),
+        Some(Answer::No) | None => Err(lost()),
+    }
+}
+
+/// The lock stays until its holder leaves the session by itself.
+async fn when_left(core: &Arc<Core>, pinned: &mut dyn Pinned, holder: &Holder, name: &Key) {
+    let mut abandoned = core.abandoned.subscribe();
+    let left = tokio::select! {
+        taken = pinned.taken() => taken.is_ok(),
+        () = turned_true(&mut abandoned) => false,
+    };
+    if left {
+        // It ends with the session at the latest, which is next.
+        drop(give_back(core, pinned, holder, name, GRACE).await);
+    }
+}
+
+/// Ends the session whose holder does not leave it, as an operator would.
+async fn end_from_outside(core: &Arc<Core>, holder: &Holder) -> Result<(), Error> {
+    let end = Holder {
+        end: true,
+        ..holder.clone()
+    };
+    let ended = ask_another(core, end).await;
+    match ended.unwrap_or(Err(Error::PoolClosed)) {
+        Ok(_) => Ok(()),
+        Err(Error::Database { source, .. }) => Err(Phase::Release.failed(source)),
+        Err(error) => Err(Phase::Release.failed(error.into())),
+    }
+}
