@@ -1,11 +1,14 @@
 //! A number in the database that is raised in the worst possible way: read, think, write.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dlock::DLockExt;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+static NEXT_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// A row of its own.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub enum Guarded {
     By(i64),
     /// Under the lock with this key, in a transaction.
     InTransaction(i64),
+    /// Under the lock with this key, each time in another way: pinned or not, as a guard or around a body.
+    InAllWays(i64),
     /// Without any lock.
     Not,
 }
@@ -130,6 +135,24 @@ impl Counter {
                 let lock = db.dlock(key);
                 lock.transaction(async |txn| self.raise(txn).await).await
             }
+            Guarded::InAllWays(key) => match NEXT_WAY.fetch_add(1, Ordering::Relaxed) % 4 {
+                0 => db.dlock(key).run(async |_lock| self.raise(db).await).await,
+                1 => {
+                    let lock = db.dlock(key).pinned();
+                    lock.run(async |guard| self.raise(guard).await).await
+                }
+                2 => {
+                    let guard = db.dlock(key).pinned().await?;
+                    self.raise(&guard).await?;
+                    Ok(guard.release().await?)
+                }
+                _ => {
+                    let guard = db.dlock(key).pinned().await?;
+                    let txn = guard.begin().await?;
+                    self.raise(&txn).await?;
+                    txn.commit().await
+                }
+            },
             Guarded::Not => self.raise(db).await,
         }
     }

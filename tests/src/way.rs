@@ -34,6 +34,12 @@ impl Way {
         scope: Scope::Session,
     };
 
+    /// What `db.dlock(key).pinned()` does.
+    pub const PINNED: Self = Self {
+        mode: Mode::Exclusive,
+        scope: Scope::Pinned,
+    };
+
     /// Many readers.
     pub const SHARED: Self = Self {
         mode: Mode::Shared,

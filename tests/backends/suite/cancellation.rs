@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{Backend, Failure, Outcome, Scene, elapsed, in_one_of, soon};
 
 const TASKS: usize = 8;
-const CONNECTIONS: u32 = 4;
+pub(super) const CONNECTIONS: u32 = 4;
 
 pub(crate) async fn cancelled_acquires_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
     leaks_nothing(scene, 3000, |db, key| async move {
@@ -123,10 +123,24 @@ where
     F: Future<Output = ()> + Send,
 {
     let db = scene.db_of("ours", CONNECTIONS).await;
-    let (keys, once) = (scene.keys(4), Arc::new(once));
+    let keys = scene.keys(4);
+    repeat(&db, &keys, times, once).await;
+    nothing_is_left(scene, &db, &keys).await
+}
+
+/// So many times, in a few tasks.
+pub(super) async fn repeat<F>(
+    db: &DatabaseConnection,
+    keys: &[i64],
+    times: usize,
+    once: impl Fn(DatabaseConnection, i64) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let once = Arc::new(once);
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
-        let (db, keys, once) = (db.clone(), keys.clone(), Arc::clone(&once));
+        let (db, keys, once) = (db.clone(), keys.to_vec(), Arc::clone(&once));
         tasks.spawn(async move {
             for round in 0..times / TASKS {
                 once(db.clone(), keys[(task + round) % keys.len()]).await;
@@ -134,8 +148,14 @@ where
         });
     }
     tasks.join_all().await;
+}
 
-    for key in &keys {
+pub(super) async fn nothing_is_left<B: Backend>(
+    scene: &Scene<B>,
+    db: &DatabaseConnection,
+    keys: &[i64],
+) -> Outcome {
+    for key in keys {
         scene.until_free(*key).await?;
     }
     in_one_of(4, Duration::from_millis(200), async || {
@@ -147,9 +167,9 @@ where
     })
     .await?;
     scene.has_at_most(4, "ours").await?;
-    let status = LockPool::of(&db).status();
+    let status = LockPool::of(db).status();
     assert_eq!((status.held, status.waiters, status.keys), (0, 0, 0));
-    has_all_connections(&db).await
+    has_all_connections(db).await
 }
 
 async fn has_all_connections(db: &DatabaseConnection) -> Outcome {
@@ -166,7 +186,7 @@ async fn has_all_connections(db: &DatabaseConnection) -> Outcome {
 }
 
 /// Polls it a few times, or for a short time, or to its end.
-async fn cut_short<T>(doing: impl Future<Output = T>) {
+pub(super) async fn cut_short<T>(doing: impl Future<Output = T>) {
     let mut doing = pin!(doing);
     match fastrand::u8(..8) {
         0 => drop(doing.await),

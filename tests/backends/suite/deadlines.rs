@@ -57,12 +57,14 @@ async fn times_out<B: Backend>(
 
 async fn every_wait_times_out(waiter: &DatabaseConnection, key: i64) -> Outcome {
     for limit in TIMEOUTS {
-        in_one_of(ATTEMPTS, limit + LATE, async || {
-            let (got, took) = elapsed(waiter.dlock(key).timeout(limit).into_future()).await;
-            is_timeout(got.err(), key, limit, took);
-            Ok(took)
-        })
-        .await?;
+        for way in [Way::PLAIN, Way::PINNED] {
+            in_one_of(ATTEMPTS, limit + LATE, async || {
+                let (got, took) = elapsed(way.acquire(waiter, key, limit)).await;
+                is_timeout(got.err(), key, limit, took);
+                Ok(took)
+            })
+            .await?;
+        }
     }
     Ok(())
 }
@@ -122,10 +124,9 @@ pub(crate) async fn a_timeout_of_zero_is_one_try<B: Backend>(scene: &Scene<B>) -
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = scene.key();
     let free = ours.dlock(key).timeout(Duration::ZERO).await?;
-    for db in [&ours, &theirs] {
+    for (db, way) in [&ours, &theirs].into_iter().zip([Way::PLAIN, Way::PINNED]) {
         in_one_of(ATTEMPTS, LATE, async || {
-            let once = db.dlock(key).timeout(Duration::ZERO);
-            let (got, took) = elapsed(once.into_future()).await;
+            let (got, took) = elapsed(way.acquire(db, key, Duration::ZERO)).await;
             is_timeout(got.err(), key, Duration::ZERO, took);
             Ok(took)
         })
@@ -141,13 +142,15 @@ pub(crate) async fn a_try_says_none_while_the_lock_is_held<B: Backend>(
     let key = scene.key();
     let held = ours.dlock(key).try_acquire().await?;
     assert!(held.is_some());
-    for db in [&ours, &theirs] {
-        in_one_of(ATTEMPTS, LATE, async || {
-            let (got, took) = elapsed(db.dlock(key).try_acquire()).await;
-            assert!(got?.is_none());
-            Ok(took)
-        })
-        .await?;
+    for way in [Way::PLAIN, Way::PINNED] {
+        for db in [&ours, &theirs] {
+            in_one_of(ATTEMPTS, LATE, async || {
+                let (got, took) = elapsed(way.try_acquire(db, key)).await;
+                assert!(got?.is_none());
+                Ok(took)
+            })
+            .await?;
+        }
     }
     drop(held);
     scene.until_free(key).await?;
@@ -172,6 +175,12 @@ pub(crate) async fn a_default_timeout_bounds_a_wait_without_its_own<B: Backend>(
     let own = Duration::from_millis(700);
     let (got, took) = elapsed(ours.dlock(key).timeout(own).into_future()).await;
     is_timeout(got.err(), key, own, took);
+    in_one_of(ATTEMPTS, limit + LATE, async || {
+        let (got, took) = elapsed(ours.dlock(key).pinned().into_future()).await;
+        is_timeout(got.err(), key, limit, took);
+        Ok(took)
+    })
+    .await?;
     Ok(held.release().await?)
 }
 
@@ -195,6 +204,8 @@ pub(crate) async fn the_longest_timeout_is_forever<B: Backend>(scene: &Scene<B>)
     free.release().await?;
     let guard = soon("the lock", waiter).await???;
     guard.release().await?;
+    let pinned = ours.dlock(key).pinned().timeout(Duration::MAX).await?;
+    pinned.release().await?;
     if B::XACT {
         let txn = ours.begin().await?;
         txn.dlock(key).xact().timeout(Duration::MAX).await?;
@@ -213,12 +224,37 @@ pub(crate) async fn a_timeout_covers_connecting<B: Backend>(scene: &Scene<B>) ->
     options.connect_lazy(true).sqlx_logging(false);
     let silent = Database::connect(options).await?;
     let (key, limit) = (scene.key(), Duration::from_millis(400));
-    in_one_of(ATTEMPTS, limit + LATE, async || {
-        let (got, took) = elapsed(silent.dlock(key).timeout(limit).into_future()).await;
-        is_timeout(got.err(), key, limit, took);
-        Ok(took)
-    })
-    .await
+    for way in [Way::PLAIN, Way::PINNED] {
+        in_one_of(ATTEMPTS, limit + LATE, async || {
+            let (got, took) = elapsed(way.acquire(&silent, key, limit)).await;
+            is_timeout(got.err(), key, limit, took);
+            Ok(took)
+        })
+        .await?;
+    }
+    let status = LockPool::of(&silent).status();
+    assert_eq!((status.pinned_sessions, status.waiters), (0, 0), "{status}");
+    Ok(())
+}
+
+/// Of which the turn to have a session is a part.
+pub(crate) async fn a_timeout_covers_the_turn_to_have_a_pinned_session<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db("ours").await;
+    LockPool::builder(&db).max_pinned_sessions(1).install();
+    let held = db.dlock(scene.key()).pinned().await?;
+    let key = scene.key();
+    for limit in TIMEOUTS.into_iter().chain([Duration::ZERO]) {
+        in_one_of(ATTEMPTS, limit + LATE, async || {
+            let (got, took) = elapsed(Way::PINNED.acquire(&db, key, limit)).await;
+            is_timeout(got.err(), key, limit, took);
+            Ok(took)
+        })
+        .await?;
+    }
+    assert!(held.is_held());
+    Ok(held.release().await?)
 }
 
 /// Python's test_timeout_success.

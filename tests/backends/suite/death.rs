@@ -9,22 +9,25 @@ use super::{Backend, Outcome, Scene, elapsed, in_one_of};
 
 pub(crate) async fn a_killed_holder_frees_its_lock<B: Backend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
-    in_one_of(3, Duration::from_secs(2), async || {
-        let key = scene.key();
-        let mut peer = scene.peer("peer").await?;
-        peer.hold(key, Way::PLAIN).await?;
-        assert!(db.dlock(key).try_acquire().await?.is_none());
-        let waiter = db.dlock(key).timeout(Duration::from_secs(20));
-        let killed = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            peer.kill().await
-        };
-        let ((got, killed), took) = elapsed(async { tokio::join!(waiter, killed) }).await;
-        killed?;
-        got?.release().await?;
-        Ok(took)
-    })
-    .await
+    for way in [Way::PLAIN, Way::PINNED] {
+        in_one_of(3, Duration::from_secs(2), async || {
+            let key = scene.key();
+            let mut peer = scene.peer("peer").await?;
+            peer.hold(key, way).await?;
+            assert!(way.try_acquire(&db, key).await?.is_none());
+            let waiter = way.acquire(&db, key, Duration::from_secs(20));
+            let killed = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                peer.kill().await
+            };
+            let ((got, killed), took) = elapsed(async { tokio::join!(waiter, killed) }).await;
+            killed?;
+            got?.release().await?;
+            Ok(took)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn a_killed_waiter_gets_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
@@ -48,11 +51,14 @@ pub(crate) async fn a_killed_waiter_gets_nothing<B: Backend>(scene: &Scene<B>) -
 /// Python's MpReleaseOmitted.
 pub(crate) async fn a_holder_that_exits_frees_its_lock<B: Backend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
-    let key = scene.key();
-    let mut peer = scene.peer("peer").await?;
-    peer.hold(key, Way::PLAIN).await?;
-    assert!(db.dlock(key).try_acquire().await?.is_none());
-    peer.exit().await?;
-    let got = db.dlock(key).timeout(Duration::from_secs(20)).await?;
-    Ok(got.release().await?)
+    for way in [Way::PLAIN, Way::PINNED] {
+        let key = scene.key();
+        let mut peer = scene.peer("peer").await?;
+        peer.hold(key, way).await?;
+        assert!(db.dlock(key).try_acquire().await?.is_none());
+        peer.exit().await?;
+        let got = db.dlock(key).timeout(Duration::from_secs(20)).await?;
+        got.release().await?;
+    }
+    Ok(())
 }

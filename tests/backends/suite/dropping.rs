@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use dlock::{DLockExt, DLockGuard};
+use dlock_tests::{Held, Way};
 
 use super::{Backend, Failure, Outcome, Scene};
 
@@ -57,19 +57,18 @@ fn join(body: impl FnOnce() + Send + 'static) -> Outcome {
     joined.map_err(|_| Failure::new("the thread panicked"))
 }
 
-async fn frees<B: Backend>(
-    scene: &Scene<B>,
-    dropped: impl AsyncFnOnce(DLockGuard) -> Outcome,
-) -> Outcome {
+async fn frees<B: Backend>(scene: &Scene<B>, dropped: impl AsyncFn(Held) -> Outcome) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let key = scene.key();
-    let guard = ours.dlock(key).await?;
-    assert_eq!(scene.held(&[key]).await?, 1);
-    dropped(guard).await?;
-    // By itself: nothing else is asked of that pool.
-    scene.until_free(key).await?;
-    assert!(theirs.dlock(key).try_acquire().await?.is_some());
-    scene.until_free(key).await?;
-    assert!(ours.dlock(key).try_acquire().await?.is_some());
+    for way in [Way::PLAIN, Way::PINNED] {
+        let key = scene.key();
+        let guard = way.acquire(&ours, key, super::PATIENCE).await?;
+        assert_eq!(scene.held(&[key]).await?, 1);
+        dropped(guard).await?;
+        // By itself: nothing else is asked of that pool.
+        scene.until_free(key).await?;
+        assert!(way.try_acquire(&theirs, key).await?.is_some());
+        scene.until_free(key).await?;
+        assert!(way.try_acquire(&ours, key).await?.is_some());
+    }
     Ok(())
 }

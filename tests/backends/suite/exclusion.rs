@@ -15,23 +15,31 @@ const ROUNDS: usize = 4;
 pub(crate) async fn a_counter_loses_no_update_to_four_processes<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let raised = raise(scene, &scene.key().to_string()).await?;
+    let raised = raise(scene, &scene.key().to_string(), PROCESSES).await?;
     assert_eq!(raised, PROCESSES * TASKS * ROUNDS);
+    Ok(())
+}
+
+pub(crate) async fn a_counter_loses_no_update_to_pinned_and_other_locks<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let raised = raise(scene, &format!("mixed:{}", scene.key()), 2).await?;
+    assert_eq!(raised, 2 * TASKS * ROUNDS);
     Ok(())
 }
 
 /// Without this the test above would prove nothing.
 pub(crate) async fn a_counter_without_lock_loses_updates<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let raised = raise(scene, "-").await?;
+    let raised = raise(scene, "-", PROCESSES).await?;
     assert!(raised < PROCESSES * TASKS * ROUNDS, "{raised}");
     Ok(())
 }
 
-async fn raise<B: Backend>(scene: &Scene<B>, key: &str) -> Outcome<usize> {
+async fn raise<B: Backend>(scene: &Scene<B>, key: &str, processes: usize) -> Outcome<usize> {
     let db = scene.db("watcher").await;
     let counter = scene.counter(&db).await?;
     let mut peers = Vec::new();
-    for _ in 0..PROCESSES {
+    for _ in 0..processes {
         peers.push(scene.peer("counter").await?);
     }
     for peer in &mut peers {
@@ -157,7 +165,14 @@ pub(crate) async fn every_kind_of_key_excludes_itself<B: Backend>(scene: &Scene<
         let guard = guard?;
         assert_eq!(guard.key(), &key);
         assert!(theirs.dlock(&key).try_acquire().await?.is_none(), "{key}");
+        let pinned = theirs.dlock(&key).pinned().try_acquire().await?;
+        assert!(pinned.is_none(), "{key}");
+        let physical = guard.physical_key().clone();
         guard.release().await?;
+        let pinned = ours.dlock(&key).pinned().await?;
+        assert_eq!((pinned.key(), pinned.physical_key()), (&key, &physical));
+        assert!(theirs.dlock(&key).try_acquire().await?.is_none(), "{key}");
+        pinned.release().await?;
         assert!(theirs.dlock(&key).try_acquire().await?.is_some(), "{key}");
     }
     Ok(())

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dlock::{DLockExt, DLockGuard, LockPool};
+use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use dlock_tests::{Victim, connect};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -27,6 +28,11 @@ pub(crate) async fn a_server_that_restarts_loses_every_lock_and_serves_again<B: 
         for _ in 0..20 {
             guards.push(db.dlock(fastrand::i64(..)).await?);
         }
+        let pinned = [
+            db.dlock(fastrand::i64(..)).pinned().await?,
+            db.dlock(fastrand::i64(..)).pinned().await?,
+        ];
+        let txn = pinned[1].begin().await?;
         let load = Load::start(&db);
         eventually("there is load", async || Ok(load.cycles() > 50)).await?;
         victim.stop().await?;
@@ -34,6 +40,11 @@ pub(crate) async fn a_server_that_restarts_loses_every_lock_and_serves_again<B: 
             soon("the loss", guard.lost()).await?;
             assert!(!guard.is_held());
         }
+        for guard in &pinned {
+            soon("the loss", guard.lost()).await?;
+            assert!(guard.execute_unprepared("SELECT 1").await.is_err());
+        }
+        assert!(txn.commit().await.is_err());
         let before = load.cycles();
         assert!(
             db.dlock(key)
@@ -54,11 +65,21 @@ pub(crate) async fn a_server_that_restarts_loses_every_lock_and_serves_again<B: 
         for guard in guards {
             assert!(guard.release().await.is_err());
         }
+        for guard in pinned {
+            assert!(guard.execute_unprepared("SELECT 1").await.is_err());
+            let released = guard.release().await;
+            assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+        }
+        let guard = soon("the lock", db.dlock(key).pinned().into_future()).await??;
+        guard.release().await?;
         Ok(took)
     })
     .await?;
-    let status = LockPool::of(&db).status();
-    assert_eq!((status.held, status.waiters), (0, 0), "{status}");
+    eventually("nothing is held", async || {
+        let status = LockPool::of(&db).status();
+        Ok((status.held, status.waiters) == (0, 0))
+    })
+    .await?;
     victim.start().await?;
     Ok(())
 }

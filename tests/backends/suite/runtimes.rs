@@ -87,14 +87,14 @@ pub(crate) async fn a_pool_with_a_runtime_of_its_own_survives_that_of_its_user<B
 }
 
 /// A runtime on a thread of its own, since one cannot be used or ended inside of another.
-struct Elsewhere(Runtime);
+pub(super) struct Elsewhere(Runtime);
 
 impl Elsewhere {
-    fn start() -> Outcome<Self> {
+    pub(super) fn start() -> Outcome<Self> {
         Ok(Self(Runtime::new()?))
     }
 
-    fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         doing: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Outcome<T> {
@@ -103,12 +103,12 @@ impl Elsewhere {
         Ok(done.map_err(|_| Failure::new("the thread panicked"))??)
     }
 
-    fn end(self) -> Outcome {
+    pub(super) fn end(self) -> Outcome {
         let ended = thread::spawn(move || drop(self.0)).join();
         ended.map_err(|_| Failure::new("the end of the runtime panicked"))
     }
 
-    fn end_after<T: Send + 'static>(
+    pub(super) fn end_after<T: Send + 'static>(
         self,
         doing: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Outcome<T> {

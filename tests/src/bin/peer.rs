@@ -4,7 +4,7 @@
 //! acquire KEY WAY MILLISECONDS   waiting, then: held, or timeout MILLISECONDS, or error ..
 //! try KEY WAY                    held, or busy, or error ..
 //! release KEY                    released, or error ..
-//! raise COUNTER KEY TASKS ROUNDS raised, or error ..      (KEY `-`: without a lock)
+//! raise COUNTER KEY TASKS ROUNDS raised, or error ..      (KEY `-`: without a lock, `mixed:KEY`: pinned and not)
 //! ```
 //!
 //! At the end of its input it exits at once, whatever it holds.
@@ -70,9 +70,10 @@ impl Peer {
                 Ok("released".to_owned())
             }
             ["raise", counter, key, tasks, rounds] => {
-                let guarded = match key {
-                    "-" => Guarded::Not,
-                    key => Guarded::By(key.parse()?),
+                let guarded = match (key, key.strip_prefix("mixed:")) {
+                    ("-", _) => Guarded::Not,
+                    (_, Some(key)) => Guarded::InAllWays(key.parse()?),
+                    (key, None) => Guarded::By(key.parse()?),
                 };
                 let (tasks, rounds) = (tasks.parse()?, rounds.parse()?);
                 Counter::named(counter)
