@@ -33,6 +33,7 @@ impl Backend for Postgres {
     const LOSABLE: bool = true;
     const PAIRS: bool = true;
     const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
+    const SESSION: Option<&str> = Some("SELECT pg_backend_pid()::bigint");
 
     async fn open() -> Outcome<Self> {
         let url = Self::named(&env("DLOCK_TEST_POSTGRES_URL"), "dlock-suite");

@@ -17,6 +17,7 @@ impl Backend for Sqlite {
     const LOSABLE: bool = false;
     const PAIRS: bool = false;
     const IMPATIENCE: &str = "PRAGMA busy_timeout = 1";
+    const SESSION: Option<&str> = None;
 
     async fn open() -> Outcome<Self> {
         let database = Scratch::create().await;

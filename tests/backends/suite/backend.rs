@@ -23,6 +23,8 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     const PAIRS: bool;
     /// After this statement those of its connection fail where others would wait for a row.
     const IMPATIENCE: &str;
+    /// What tells a session its number, as a 64-bit integer; `None` where none has one.
+    const SESSION: Option<&str>;
 
     /// A connection of the suite's own to the main server.
     fn open() -> impl Future<Output = Outcome<Self>>;

@@ -2,6 +2,7 @@
 //!
 //! A new backend implements [`Backend`] and says `contract!(ItsName);` in a module of its own.
 
+mod at_work;
 mod backend;
 mod outcome;
 mod peer;
@@ -18,6 +19,13 @@ pub(crate) mod exclusion;
 pub(crate) mod futures;
 pub(crate) mod loss;
 pub(crate) mod pinned;
+pub(crate) mod pinned_cancellation;
+pub(crate) mod pinned_closing;
+pub(crate) mod pinned_connection;
+pub(crate) mod pinned_dropping;
+pub(crate) mod pinned_loss;
+pub(crate) mod pinned_nested;
+pub(crate) mod pinned_release;
 pub(crate) mod pool;
 pub(crate) mod readers;
 pub(crate) mod reentrance;
@@ -38,6 +46,7 @@ macro_rules! contract {
         $crate::suite::contract! { $backend:
             exclusion {
                 a_counter_loses_no_update_to_four_processes
+                a_counter_loses_no_update_to_pinned_and_other_locks
                 a_counter_without_lock_loses_updates
                 every_pair_of_ways_excludes_or_coexists_between_processes
                 every_pair_of_ways_excludes_or_coexists_between_pools
@@ -71,6 +80,7 @@ macro_rules! contract {
                 a_default_timeout_bounds_a_wait_without_its_own
                 the_longest_timeout_is_forever
                 a_timeout_covers_connecting
+                a_timeout_covers_the_turn_to_have_a_pinned_session
                 a_waiter_gets_the_lock_when_it_is_released_in_time
             }
             loss {
@@ -147,9 +157,56 @@ macro_rules! contract {
             }
             pinned {
                 a_pinned_guard_is_a_connection_of_its_own
-                a_killed_pinned_session_is_reported
-                an_open_transaction_does_not_outlive_its_pinned_lock
                 pinned_locks_wait_for_their_turn
+                handlers_with_pinned_locks_starve_nobody
+                the_status_counts_pinned_locks
+                the_listing_names_pinned_locks
+                a_namespace_is_a_prefix_of_pinned_locks
+                pinned_readers_share
+            }
+            pinned_cancellation {
+                cancelled_pinned_acquires_leak_nothing
+                cancelled_pinned_waits_leak_nothing
+                cancelled_pinned_tries_leak_nothing
+                cancelled_pinned_releases_leak_nothing
+                cancelled_pinned_runs_leak_nothing
+                cancelled_pinned_connects_leak_nothing
+            }
+            pinned_closing {
+                a_closing_pool_refuses_pinned_locks_at_once_and_waits_for_those_held
+                a_closing_pool_refuses_those_that_connect_for_a_pinned_lock
+                a_close_with_a_limit_takes_pinned_locks_away
+                closing_the_connection_leaves_pinned_guards_theirs
+            }
+            pinned_connection {
+                a_pinned_guard_finds_inserts_updates_and_deletes
+                a_pinned_guard_begins_transactions_of_all_kinds
+                a_pinned_guard_streams
+                a_pinned_guard_works_in_spawned_tasks
+            }
+            pinned_dropping {
+                a_pinned_guard_outlives_its_runtime_but_its_lock_does_not
+                a_pinned_guard_loses_its_runtime_in_a_transaction
+                a_pinned_guard_dropped_while_its_connection_is_at_work_frees_its_lock
+                a_pinned_guard_dropped_by_a_panic_at_work_frees_its_lock
+            }
+            pinned_loss {
+                a_killed_pinned_session_is_reported
+                a_pinned_body_is_dropped_when_its_lock_is_lost
+                a_lost_pinned_connection_never_comes_back
+                a_healthy_pinned_lock_is_never_reported_lost
+            }
+            pinned_nested {
+                locks_on_a_pinned_guard_are_those_of_its_pool
+                a_transaction_under_another_lock_is_on_the_pinned_session
+                a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else
+                nested_locks_keep_no_pool_alive
+            }
+            pinned_release {
+                a_pinned_lock_released_while_its_connection_is_at_work_is_free
+                work_that_a_release_has_ended_fails
+                a_copy_of_a_pinned_connection_ends_with_its_lock
+                a_thousand_pinned_locks_leave_no_session
             }
             stress {
                 ten_thousand_waits_around_their_timeout_leak_nothing

@@ -1,11 +1,13 @@
 //! Pinned locks: the guard is the session.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use dlock::{DLockExt, Error, Key, LockPool, Mode};
+use dlock_tests::Way;
+use sea_orm::{ConnectionTrait, DbErr, Statement, TransactionTrait};
+use tokio::task::JoinSet;
 
-use super::{Backend, Outcome, Scene, in_one_of, soon};
+use super::{Backend, Failure, Outcome, Scene, eventually, soon};
 
 pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: Backend>(
     scene: &Scene<B>,
@@ -23,66 +25,6 @@ pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: Backend>(
     assert_eq!(counter.read(&guard).await?, 7);
     guard.release().await?;
     busy.rollback().await?;
-    Ok(counter.remove(&db).await?)
-}
-
-pub(crate) async fn a_killed_pinned_session_is_reported<B: Backend>(scene: &Scene<B>) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
-    let db = scene.db("ours").await;
-    let key = scene.key();
-    for at_work in [false, true] {
-        in_one_of(3, Duration::from_millis(1500), async || {
-            let guard = db.dlock(key).pinned().await?;
-            let txn = match at_work {
-                true => Some(guard.begin().await?),
-                false => None,
-            };
-            let start = Instant::now();
-            scene.kill_sessions("ours").await?;
-            soon("the loss", guard.lost()).await?;
-            let took = start.elapsed();
-            assert!(!guard.is_held());
-            assert!(guard.execute_unprepared("SELECT 1").await.is_err());
-            let released = guard.release().await;
-            assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
-            drop(txn);
-            Ok(took)
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn an_open_transaction_does_not_outlive_its_pinned_lock<B: Backend>(
-    scene: &Scene<B>,
-) -> Outcome {
-    let db = scene.db("ours").await;
-    let counter = scene.counter(&db).await?;
-    let key = scene.key();
-    let guard = db.dlock(key).pinned().await?;
-    let txn = guard.begin().await?;
-    counter.write(&txn, 9).await?;
-    let released = soon("the release", guard.release()).await?;
-    if B::LOSABLE {
-        released?;
-        let again = db.dlock(key).try_acquire().await?.expect("it is free");
-        assert!(counter.write(&txn, 10).await.is_err());
-        again.release().await?;
-    } else {
-        assert!(
-            matches!(released, Err(Error::Database { .. })),
-            "{released:?}"
-        );
-        assert!(db.dlock(key).try_acquire().await?.is_none());
-        txn.rollback().await?;
-        soon("the lock", db.dlock(key).into_future())
-            .await??
-            .release()
-            .await?;
-    }
-    assert_eq!(counter.read(&db).await?, 0);
     Ok(counter.remove(&db).await?)
 }
 
@@ -106,4 +48,221 @@ pub(crate) async fn pinned_locks_wait_for_their_turn<B: Backend>(scene: &Scene<B
     second??.release().await?;
     pool.close().await;
     Ok(())
+}
+
+/// Twenty handlers, an application with two connections, and four pinned sessions.
+pub(crate) async fn handlers_with_pinned_locks_starve_nobody<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db_of("ours", 2).await;
+    let pool = LockPool::of(&db);
+    let (keys, common) = (scene.keys(5), scene.key());
+    let mut handlers: JoinSet<Result<(), DbErr>> = JoinSet::new();
+    for handler in 0..20 {
+        let (db, key) = (db.clone(), keys[handler % keys.len()]);
+        handlers.spawn(async move {
+            for _ in 0..3 {
+                let work = db.dlock(key).pinned().run(async |guard| {
+                    guard.execute_unprepared("SELECT 1").await?;
+                    db.execute_unprepared("SELECT 1").await?;
+                    let nested = guard.dlock(common).run(async |_lock| {
+                        let txn = guard.begin().await?;
+                        txn.execute_unprepared("SELECT 1").await?;
+                        txn.commit().await
+                    });
+                    nested.await
+                });
+                work.await?;
+            }
+            Ok(())
+        });
+    }
+    let most = async {
+        let mut most = 0;
+        loop {
+            most = most.max(pool.status().pinned_sessions);
+            assert!(most <= 4, "{most} pinned sessions");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        handled = soon("the handlers", handlers.join_all()) => {
+            for handled in handled? {
+                handled?;
+            }
+        }
+        never = most => never,
+    }
+    Ok(())
+}
+
+pub(crate) async fn the_status_counts_pinned_locks<B: Backend>(scene: &Scene<B>) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let pool = LockPool::of(&ours);
+    let (key, foreign) = (scene.key(), scene.key());
+    let held = theirs.dlock(foreign).await?;
+    let invalid = ours.dlock("").pinned().await;
+    assert!(
+        matches!(invalid, Err(Error::InvalidKey { .. })),
+        "{invalid:?}"
+    );
+    scene.has_at_most(0, "ours").await?;
+    assert_eq!(pool.status().counters.sessions_opened, 0);
+
+    let guard = ours.dlock(key).pinned().await?;
+    let status = pool.status();
+    assert_eq!(
+        (status.pinned_sessions, status.held, status.waiters),
+        (1, 1, 0),
+        "{status}"
+    );
+    assert_eq!(status.counters.acquired, 1);
+    assert!(status.to_string().contains("1 pinned"), "{status}");
+    if B::LOSABLE {
+        assert_eq!(
+            (status.sessions, status.counters.sessions_opened),
+            (0, 1),
+            "{status}"
+        );
+        scene.until_sessions("ours", 1).await?;
+    }
+    let limit = Duration::from_millis(100);
+    let late = ours.dlock(foreign).pinned().timeout(limit).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    assert!(ours.dlock(foreign).pinned().try_acquire().await?.is_none());
+    assert_eq!(pool.status().counters.timeouts, 1);
+
+    let waiter = tokio::spawn({
+        let ours = ours.clone();
+        async move { ours.dlock(foreign).pinned().await }
+    });
+    eventually("it is asked for", async || Ok(pool.status().waiters > 0)).await?;
+    let asked = pool.status();
+    held.release().await?;
+    let second = soon("the lock", waiter).await???;
+    assert_eq!(asked.held, 1, "{asked}");
+    assert_eq!((pool.status().held, pool.status().waiters), (2, 0));
+    second.release().await?;
+    guard.release().await?;
+    eventually("no pinned session is left", async || {
+        Ok(pool.status().pinned_sessions == 0)
+    })
+    .await?;
+    let status = pool.status();
+    assert_eq!((status.held, status.waiters), (0, 0), "{status}");
+    let counters = status.counters;
+    assert_eq!((counters.acquired, counters.timeouts), (2, 1), "{status}");
+    assert_eq!(
+        (
+            counters.lost,
+            counters.sessions_lost,
+            counters.sessions_refused
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(LockPool::of(&ours.clone()).status().counters, counters);
+    Ok(())
+}
+
+pub(crate) async fn the_listing_names_pinned_locks<B: Backend>(scene: &Scene<B>) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let key = format!("{} listed", scene.name);
+    let modes = match B::SHARED {
+        true => &[Mode::Exclusive, Mode::Shared][..],
+        false => &[Mode::Exclusive],
+    };
+    for mode in modes {
+        let lock = ours.dlock(&key).pinned();
+        let guard = match mode {
+            Mode::Exclusive => lock.await?,
+            Mode::Shared => lock.shared().await?,
+        };
+        assert_eq!(
+            (guard.key(), guard.mode()),
+            (&Key::from(key.as_str()), *mode)
+        );
+        let listed = LockPool::of(&ours).locks().await?;
+        let mine = listed.iter().find(|lock| lock.key == *guard.physical_key());
+        let mine = mine.ok_or_else(|| Failure::new(format!("it is not listed: {listed:?}")))?;
+        assert_eq!((mine.granted, mine.mode), (true, *mode));
+        assert_eq!(mine.name, Some(Key::from(key.as_str())));
+        let holder = B::holder(&scene.application("ours"));
+        assert_eq!(mine.holder.application, holder);
+        if let Some(question) = B::SESSION {
+            let question = Statement::from_string(guard.get_database_backend(), question);
+            let row = guard.query_one_raw(question).await?;
+            let row = row.ok_or_else(|| Failure::new("no row"))?;
+            assert_eq!(mine.holder.session, row.try_get_by_index::<i64>(0)?);
+        }
+        let seen = LockPool::of(&theirs).locks().await?;
+        let seen = seen.iter().find(|lock| lock.key == *guard.physical_key());
+        assert!(seen.is_some_and(|lock| lock.granted && lock.name.is_none()));
+        guard.release().await?;
+        let listed = LockPool::of(&ours).locks().await?;
+        assert!(listed.iter().all(|lock| lock.key != mine.key));
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_namespace_is_a_prefix_of_pinned_locks<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let pool = LockPool::builder(&ours).namespace("billing").build();
+    let key = scene.key();
+    let guard = pool.dlock(key).pinned().await?;
+    assert_eq!(guard.key(), &Key::from(key));
+    let within = format!("billing:{key}");
+    assert!(theirs.dlock(&within).try_acquire().await?.is_none());
+    assert!(theirs.dlock(key).pinned().try_acquire().await?.is_some());
+    assert!(pool.dlock(key).try_acquire().await?.is_none());
+    Ok(guard.release().await?)
+}
+
+/// In one pool and across two; a pinned writer waits for pinned readers.
+pub(crate) async fn pinned_readers_share<B: Backend>(scene: &Scene<B>) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let key = scene.key();
+    if !B::SHARED {
+        let refused = ours.dlock(key).pinned().shared().await;
+        assert!(
+            matches!(refused, Err(Error::Unsupported { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(LockPool::of(&ours).status().counters.sessions_opened, 0);
+        return Ok(());
+    }
+    let readers = [
+        ours.dlock(key).pinned().shared().await?,
+        ours.dlock(key).shared().pinned().await?,
+        theirs.dlock(key).shared().pinned().await?,
+    ];
+    let plain = Way::SHARED.try_acquire(&theirs, key).await?;
+    let plain = plain.ok_or_else(|| Failure::new("a reader is refused"))?;
+    let writer = tokio::spawn({
+        let ours = ours.clone();
+        async move { ours.dlock(key).pinned().await }
+    });
+    eventually("it waits", async || {
+        Ok(LockPool::of(&ours).status().waiters > 0)
+    })
+    .await?;
+    for reader in readers {
+        assert!(!writer.is_finished());
+        reader.execute_unprepared("SELECT 1").await?;
+        reader.release().await?;
+    }
+    assert!(!writer.is_finished());
+    plain.release().await?;
+    let writer = soon("the lock", writer).await???;
+    assert!(
+        theirs
+            .dlock(key)
+            .pinned()
+            .shared()
+            .try_acquire()
+            .await?
+            .is_none()
+    );
+    Ok(writer.release().await?)
 }

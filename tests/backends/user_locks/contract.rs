@@ -40,6 +40,7 @@ impl<S: Server> Backend for UserLocks<S> {
     const LOSABLE: bool = true;
     const PAIRS: bool = false;
     const IMPATIENCE: &str = S::IMPATIENCE;
+    const SESSION: Option<&str> = Some("SELECT CAST(CONNECTION_ID() AS SIGNED)");
 
     async fn open() -> Outcome<Self> {
         let db = connect(&env(S::URL), 1).await;
