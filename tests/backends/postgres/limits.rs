@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::server::{PATIENCE, SMALL_SERVER, Server, key, name, options, url};
 use crate::suite::eventually;
 
-fn small_url() -> String {
+pub(super) fn small_url() -> String {
     env("DLOCK_TEST_POSTGRES_SMALL_URL")
 }
 

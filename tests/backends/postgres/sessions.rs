@@ -15,7 +15,7 @@ use super::server::{
 };
 
 /// A pool that runs a statement on each fresh connection.
-fn with_hook(sql: String) -> DatabaseConnection {
+pub(super) fn with_hook(sql: String) -> DatabaseConnection {
     hooked(PgPoolOptions::new(), sql)
 }
 

@@ -20,7 +20,7 @@ use crate::suite::waiting;
 
 /// What a proxy does with a connection.
 #[derive(Debug, Clone, Copy)]
-enum Flow {
+pub(super) enum Flow {
     Through,
     /// Silence after the server's first [`READY_FOR_QUERY`].
     UntilReady,
@@ -32,14 +32,14 @@ const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
 
 /// A TCP proxy in front of the main server.
 #[derive(Debug)]
-struct Proxy {
-    url: String,
+pub(super) struct Proxy {
+    pub(super) url: String,
     fresh: watch::Sender<Flow>,
     silence: watch::Sender<()>,
 }
 
 impl Proxy {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
         let url = options(&url()).host("127.0.0.1").port(port).to_url_lossy();
@@ -63,12 +63,12 @@ impl Proxy {
     }
 
     /// What becomes of new connections.
-    fn fresh(&self, flow: Flow) {
+    pub(super) fn fresh(&self, flow: Flow) {
         self.fresh.send_replace(flow);
     }
 
     /// Those that are open stay open, and nothing passes any more.
-    fn silence(&self) {
+    pub(super) fn silence(&self) {
         self.silence.send_replace(());
     }
 }

@@ -1,0 +1,100 @@
+//! A network that goes silent under a pinned lock, while it is idle and while it is at work.
+
+use std::time::Duration;
+
+use dlock::{DLockExt, Error, LockPool};
+use dlock_tests::connect;
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use tokio::time::{Instant, timeout};
+
+use super::server::{PATIENCE, Server, holders, key};
+use super::silence::{Flow, Proxy};
+use crate::suite::in_one_of;
+
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// As documented, and what a busy machine adds.
+const LATE: Duration = Duration::from_millis(700);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Doing {
+    Nothing,
+    Transaction,
+    Statement,
+}
+
+pub(super) async fn is_lost_in_time(doing: Doing) {
+    let (mut server, key) = (Server::main().await, key());
+    let lost = in_one_of(2, KEEPALIVE + LATE, async || {
+        let proxy = Proxy::start().await;
+        let db = connect(&proxy.url, 1).await;
+        let pool = LockPool::builder(&db).keepalive(KEEPALIVE).install();
+        let guard = db.dlock(key).pinned().await?;
+        let mut txn = None;
+        match doing {
+            Doing::Nothing => {}
+            Doing::Transaction => txn = Some(guard.begin().await?),
+            Doing::Statement => {
+                let connection = (*guard).clone();
+                tokio::spawn(async move {
+                    drop(connection.execute_unprepared("SELECT pg_sleep(60)").await);
+                });
+            }
+        }
+        // A while, so that all that a quiet life needs is there.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        proxy.fresh(Flow::Silent);
+        proxy.silence();
+        let start = Instant::now();
+        timeout(PATIENCE, guard.lost()).await?;
+        let took = start.elapsed();
+        assert!(!guard.is_held());
+        let counters = pool.status().counters;
+        assert_eq!(counters.lost, 1);
+        // Nothing hangs that comes after it.
+        let after = Instant::now();
+        let dead = timeout(PATIENCE, guard.execute_unprepared("SELECT 1")).await?;
+        assert!(dead.is_err());
+        let released = timeout(PATIENCE, guard.release()).await?;
+        assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+        assert!(
+            after.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            after.elapsed()
+        );
+        drop(txn);
+        server
+            .run(&format!(
+                "SELECT pg_terminate_backend(pid) FROM {}",
+                holders(key)
+            ))
+            .await;
+        server.until_free(key).await;
+        Ok(took)
+    });
+    lost.await.expect("the loss in time");
+}
+
+#[tokio::test]
+async fn a_pinned_lock_whose_network_falls_silent_is_lost() {
+    is_lost_in_time(Doing::Nothing).await;
+}
+
+#[tokio::test]
+async fn a_pinned_release_into_silence_does_not_hang() {
+    let keepalive = Duration::from_secs(1);
+    let proxy = Proxy::start().await;
+    let db = connect(&proxy.url, 1).await;
+    LockPool::builder(&db).keepalive(keepalive).install();
+    let key = key();
+    let guard = db.dlock(key).pinned().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    proxy.fresh(Flow::Silent);
+    proxy.silence();
+    let released = timeout(keepalive + PATIENCE, guard.release()).await;
+    let released = released.unwrap();
+    assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+    let mut server = Server::main().await;
+    let ended = format!("SELECT pg_terminate_backend(pid) FROM {}", holders(key));
+    server.run(&ended).await;
+    server.until_free(key).await;
+}
