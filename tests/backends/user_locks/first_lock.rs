@@ -12,7 +12,7 @@ use super::{Scene, Server};
 use crate::suite::{Outcome, PATIENCE, eventually, soon};
 
 /// 65 and 192 letters, four bytes for one character; each is hashed on MySQL.
-fn names() -> [String; 4] {
+pub(super) fn names() -> [String; 4] {
     let id = name();
     let filled = |length| format!("{id}{}", "x".repeat(length - id.len()));
     [
@@ -23,7 +23,7 @@ fn names() -> [String; 4] {
     ]
 }
 
-fn is_name<S: Server>(physical: &dlock::PhysicalKey, text: &str) -> bool {
+pub(super) fn is_name<S: Server>(physical: &dlock::PhysicalKey, text: &str) -> bool {
     let physical = physical.to_string();
     match S::FOLDS_CASE {
         true => physical.len() == 64 && physical.bytes().all(|byte| byte.is_ascii_hexdigit()),

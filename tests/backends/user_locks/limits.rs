@@ -18,7 +18,7 @@ const CONNECTIONS: &str = "SET GLOBAL max_connections = 500";
 const STATEMENTS: &str = "SET GLOBAL max_prepared_stmt_count = 16382";
 
 /// A test with an administrator, and the address for an account that has no place reserved for it.
-async fn with_small_server<S: Server, T: Future<Output = Outcome> + 'static>(
+pub(super) async fn with_small_server<S: Server, T: Future<Output = Outcome> + 'static>(
     test: impl FnOnce(Raw, String) -> T,
 ) -> Outcome {
     let account = name();

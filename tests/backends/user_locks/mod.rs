@@ -27,6 +27,9 @@ pub(crate) mod listing_unprivileged;
 pub(crate) mod load;
 pub(crate) mod loss;
 pub(crate) mod many_locks;
+pub(crate) mod pinned;
+pub(crate) mod pinned_refusals;
+pub(crate) mod pinned_silence;
 pub(crate) mod proxies;
 pub(crate) mod refusals;
 pub(crate) mod scope;
@@ -154,6 +157,20 @@ macro_rules! user_locks {
                 two_thousand_locks_are_held_listed_and_released
                 five_hundred_tasks_at_once_share_one_session
                 busy_locks_among_many_are_told_apart
+            }
+            pinned {
+                hooks_and_limits_of_the_application_are_in_force_on_a_pinned_session
+                a_first_lock_may_be_pinned
+                credentials_that_have_changed_are_used_for_the_next_pinned_lock
+                an_operator_who_ends_statements_does_not_end_a_pinned_lock
+            }
+            pinned_refusals {
+                a_galera_node_is_refused_for_pinned_locks
+                a_read_only_server_is_refused_for_pinned_locks
+                a_full_server_refuses_a_pinned_lock_clearly_and_later_gives_it
+            }
+            pinned_silence {
+                a_pinned_lock_whose_network_falls_silent_is_lost
             }
             proxies {
                 a_session_that_holds_nothing_is_left_in_peace

@@ -67,8 +67,8 @@ pub(crate) async fn a_group_with_several_primaries_is_refused<S: Server>(_: &Sce
     member.run(test).await
 }
 
-const WRITABLE: &str = "SET GLOBAL read_only = OFF";
-const READ_ONLY: &str = "SET GLOBAL read_only = ON";
+pub(super) const WRITABLE: &str = "SET GLOBAL read_only = OFF";
+pub(super) const READ_ONLY: &str = "SET GLOBAL read_only = ON";
 
 async fn refused_as_read_only(db: &DatabaseConnection) -> Outcome {
     let (backend, hint) = refused(db).await?;
