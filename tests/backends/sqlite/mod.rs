@@ -17,6 +17,7 @@ mod memory_identity;
 mod open_files;
 mod paths;
 mod permissions;
+mod pinned;
 mod planted;
 mod races;
 mod removed;
