@@ -23,6 +23,7 @@ pub(crate) mod pinned_cancellation;
 pub(crate) mod pinned_closing;
 pub(crate) mod pinned_connection;
 pub(crate) mod pinned_dropping;
+pub(crate) mod pinned_endings;
 pub(crate) mod pinned_loss;
 pub(crate) mod pinned_nested;
 pub(crate) mod pinned_release;
@@ -189,6 +190,15 @@ macro_rules! contract {
                 a_pinned_guard_loses_its_runtime_in_a_transaction
                 a_pinned_guard_dropped_while_its_connection_is_at_work_frees_its_lock
                 a_pinned_guard_dropped_by_a_panic_at_work_frees_its_lock
+            }
+            pinned_endings {
+                a_released_pinned_lock_makes_room_for_the_next
+                a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_session
+                a_loss_is_reported_while_the_pool_closes
+                a_waiter_for_a_pinned_lock_is_counted_once
+                pinned_waits_that_are_given_up_make_room_at_once
+                a_runtime_that_ends_right_after_a_statement_frees_its_pinned_locks
+                a_transaction_begun_in_words_is_rolled_back_before_the_lock_is_free
             }
             pinned_loss {
                 a_killed_pinned_session_is_reported
