@@ -28,6 +28,7 @@ pub(crate) mod load;
 pub(crate) mod loss;
 pub(crate) mod many_locks;
 pub(crate) mod pinned;
+pub(crate) mod pinned_in_words;
 pub(crate) mod pinned_refusals;
 pub(crate) mod pinned_silence;
 pub(crate) mod proxies;
@@ -163,6 +164,9 @@ macro_rules! user_locks {
                 a_first_lock_may_be_pinned
                 credentials_that_have_changed_are_used_for_the_next_pinned_lock
                 an_operator_who_ends_statements_does_not_end_a_pinned_lock
+            }
+            pinned_in_words {
+                a_transaction_in_words_is_over_when_the_server_gives_the_lock_on
             }
             pinned_refusals {
                 a_galera_node_is_refused_for_pinned_locks
