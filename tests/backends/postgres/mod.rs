@@ -12,6 +12,7 @@ mod pinned;
 mod pinned_in_words;
 mod pinned_refusals;
 mod pinned_silence;
+mod pinned_silence_at_work;
 mod refusals;
 mod server;
 mod sessions;

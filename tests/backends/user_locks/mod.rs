@@ -31,6 +31,7 @@ pub(crate) mod pinned;
 pub(crate) mod pinned_in_words;
 pub(crate) mod pinned_refusals;
 pub(crate) mod pinned_silence;
+pub(crate) mod pinned_silence_at_work;
 pub(crate) mod proxies;
 pub(crate) mod refusals;
 pub(crate) mod scope;
@@ -175,6 +176,9 @@ macro_rules! user_locks {
             }
             pinned_silence {
                 a_pinned_lock_whose_network_falls_silent_is_lost
+            }
+            pinned_silence_at_work {
+                a_pinned_lock_whose_network_falls_silent_in_a_transaction_is_lost
             }
             proxies {
                 a_session_that_holds_nothing_is_left_in_peace
