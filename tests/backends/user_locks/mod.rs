@@ -23,6 +23,7 @@ pub(crate) mod given_up;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod listing;
+pub(crate) mod listing_pinned;
 pub(crate) mod listing_unprivileged;
 pub(crate) mod load;
 pub(crate) mod loss;
@@ -140,6 +141,9 @@ macro_rules! user_locks {
                 nothing_is_listed_where_nothing_is_locked
                 a_listing_survives_what_strangers_write
                 a_listing_survives_names_that_are_no_text
+            }
+            listing_pinned {
+                a_pinned_lock_is_listed_under_its_own_name
             }
             listing_unprivileged {
                 an_account_without_privileges_sees_the_keys_of_its_pool
