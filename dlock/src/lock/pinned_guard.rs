@@ -18,10 +18,18 @@ use crate::pool::PinnedGrant;
 /// A lock that is held, and the connection to work with under it, on the very session that holds it: what is done here cannot outlive the lock.
 ///
 /// It dereferences to a [`DatabaseConnection`] that has this one session and never opens another; `&guard` serves wherever SeaORM takes a connection, for
-/// transactions and (feature `stream`) streams too. On SQLite, where no session holds locks, the connection is one of its own beside the lock.
+/// transactions and (feature `stream`) streams too. It is opened like the application's connections, with their `after_connect` hook and their limits for statements; their other hooks, and
+/// what SeaORM itself knows of a connection (metrics, access control), stay behind. `guard.dlock(key)` asks the application's own [`LockPool`](crate::LockPool).
 ///
-/// [`release`](Self::release) and drop end the session, with all that is set in it. A transaction that is still open then is rolled back before the lock is free,
-/// by ending the session from outside if need be; on SQLite, where nobody can, the lock stays until the transaction ends. Statements on a copy of the connection fail from then on.
+/// [`release`](Self::release) and drop end the session, with all that is set in it. A transaction that is still open then is rolled back before the lock is free: half a second later the
+/// session is ended from outside, by another one. Statements on a copy of the connection fail from then on.
+///
+/// | database | |
+/// |---|---|
+/// | PostgreSQL | `pg_advisory_unlock_all()` and `DISCARD ALL` on it give the lock away, which is noticed at its release |
+/// | MySQL, MariaDB | an idle session is asked by a statement: `FOUND_ROWS()`, `ROW_COUNT()` and `SHOW WARNINGS` belong into the transaction of what they are about. The server ends a session that sends nothing in a transaction for 40 times the pool's [`keepalive`](crate::LockPoolBuilder::keepalive), a minute at least |
+/// | SQLite | no session holds locks: the connection is one of its own beside the lock. Nobody can end a transaction from outside: the lock stays until it ends, and when the lock is lost or taken away by [`close_timeout`](crate::LockPool::close_timeout), a transaction that is open may still commit. A database in memory that only one connection can see has no pinned locks |
+/// | a mock | the mock itself, which outlives the lock |
 ///
 /// Dropping it releases on any thread, with or without a runtime, also while panicking; `let _ =` holds nothing.
 ///
@@ -73,8 +81,8 @@ impl PinnedGuard {
     /// Resolves when the lock is lost with its session, and never before: within a second when the session ends, within the pool's
     /// [`keepalive`](crate::LockPoolBuilder::keepalive) and half a second more when the network goes silent.
     ///
-    /// The session is asked every half second; while a transaction or a statement is at work on it, one of the pool's other sessions is asked instead, which is
-    /// opened for that if there is none.
+    /// The session is asked every half second. While a transaction or a statement is at work on it, one of the pool's other sessions is asked instead, which is
+    /// opened for that if there is none; when that is refused, a loss shows when the work is done. Into a network that is silent already it takes as long again to find out that nobody can be reached.
     ///
     /// # Cancel safety
     ///
@@ -88,7 +96,7 @@ impl PinnedGuard {
     /// # Errors
     ///
     /// [`Error::Lost`] when the session was lost before: from some moment on the lock was not held any more. [`Error::Database`] of the phase release when
-    /// a transaction is still at work on the connection and cannot be ended: on SQLite always, elsewhere when the server refuses it. The lock is free as soon as that ends.
+    /// a transaction is at work on the connection for half a second more and cannot be ended: on SQLite always, elsewhere when the server refuses it. The lock is free as soon as that ends.
     ///
     /// # Cancel safety
     ///

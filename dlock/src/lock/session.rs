@@ -123,7 +123,9 @@ impl<'a, C> DLock<'a, C> {
     /// Holds the lock on a session of its own, and gives a guard that is the connection to work with on that very session: so the work ends with the lock.
     ///
     /// It costs a connection for each lock and for each waiter, at most
-    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks share theirs.
+    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks share theirs. What each database makes of it is told at [`PinnedGuard`](crate::PinnedGuard).
+    ///
+    /// Nothing happens before the [`PinnedLock`] is awaited.
     pub fn pinned(self) -> PinnedLock
     where
         C: Lockable,

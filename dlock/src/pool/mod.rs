@@ -134,7 +134,8 @@ impl LockPool {
     }
 
     /// Like [`close`](Self::close), but waits at most `limit` for the guards. Those that are left then report their loss, which drops the bodies of
-    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction); the sessions close when the last guard is gone, after one second at the latest.
+    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction); the sessions close when the last guard is gone, after one second at the latest. A pinned session
+    /// that is at work even then is ended by the server, as soon as that can be asked to.
     ///
     /// # Cancel safety
     ///

@@ -319,10 +319,6 @@ impl Session for MySqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        // A statement would change what the holder sees of its own last one: FOUND_ROWS(), warnings.
-        if let Line::Lent(slot) = &mut self.line {
-            return slot.connection().ping().await.map_err(db);
-        }
         let ended = |why| Err(DbErr::Conn(RuntimeErr::Internal(why)));
         match self.sign_of_life().await.map_err(db)? {
             (id, _) if id != self.id => ended(format!(

@@ -1,10 +1,13 @@
 //! A session whose connection its holder works on: both go through a pool of sqlx that has this one connection and can never have another.
 
-use std::time::Duration;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sea_orm::sqlx::pool::PoolConnection;
-use sea_orm::sqlx::{self, Connection, Pool};
+use sea_orm::sqlx::{self, Connection, Database, Pool};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::timeout;
 
@@ -58,13 +61,18 @@ impl<DB: Driver> Drop for Slot<DB> {
 pub(in crate::session) struct PinnedSession<DB: Driver, S: Lent<DB>> {
     pool: Pool<DB>,
     session: S,
+    is_closed: bool,
 }
 
 impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
     /// The session is on the only connection of the pool, which is never opened again behind its back.
     pub(in crate::session) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
         pool.set_connect_options(nowhere);
-        Self { pool, session }
+        Self {
+            pool,
+            session,
+            is_closed: false,
+        }
     }
 }
 
@@ -82,7 +90,7 @@ where
     }
 
     fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr> {
-        let Self { pool, session } = self;
+        let Self { pool, session, .. } = self;
         let slot = session.slot();
         if slot.0.is_none() {
             slot.0 = pool.try_acquire();
@@ -98,7 +106,7 @@ where
     }
 
     async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
-        let Self { pool, session } = self;
+        let Self { pool, session, .. } = self;
         while session.slot().0.is_none() {
             session.slot().0 = match pool.acquire().await {
                 Ok(connection) => Some(connection),
@@ -119,8 +127,9 @@ where
         drop(self.take());
         let connection = std::mem::replace(self.session.slot(), Slot(None));
         drop(timeout(Duration::from_secs(1), connection.close()).await);
-        // A connection that comes back later is closed then.
+        // A connection that is at work is closed when it comes back.
         drop(self.pool.close());
+        self.is_closed = true;
     }
 }
 
@@ -132,5 +141,25 @@ impl<DB: Driver, S: Lent<DB>> Drop for PinnedSession<DB, S> {
             drop(idle.detach());
         }
         drop(self.pool.close());
+        if self.pool.size() > 0 && !self.is_closed {
+            end_what_comes_back(self.pool.clone());
+        }
     }
 }
+
+/// A connection that was on its way back when the pool was closed arrives all the same, and nobody takes it out any more. There may be no runtime to do it on.
+fn end_what_comes_back<DB: Database>(pool: Pool<DB>) {
+    let wait_for_it = move || {
+        let deadline = Instant::now() + ON_ITS_WAY;
+        while pool.size() > 0 && Instant::now() < deadline {
+            sleep(PAUSE);
+            let mut context = Context::from_waker(Waker::noop());
+            let _ = pin!(pool.close()).poll(&mut context);
+        }
+    };
+    // Without a thread it ends with the last handle.
+    drop(thread::Builder::new().spawn(wait_for_it));
+}
+
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(5);
