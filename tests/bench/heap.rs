@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use dhat::HeapStats;
 use dlock::{DLockExt, DLockGuard, LockPool};
-use dlock_tests::{Server, connect};
+use dlock_bench::Server;
+use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

@@ -67,7 +67,7 @@ impl Server {
             Some(turn) => Arc::clone(turn),
             None => Arc::clone(turn.insert(Arc::new(take_turn()?))),
         };
-        let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers");
+        let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers");
         let script = servers.join(script);
         let end = match call(&script, "status") {
             Ok(_) => End::Leave,
