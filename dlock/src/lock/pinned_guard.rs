@@ -82,7 +82,8 @@ impl PinnedGuard {
     /// [`keepalive`](crate::LockPoolBuilder::keepalive) and half a second more when the network goes silent.
     ///
     /// The session is asked every half second. While a transaction or a statement is at work on it, one of the pool's other sessions is asked instead, which is
-    /// opened for that if there is none; when that is refused, a loss shows when the work is done. Into a network that is silent already it takes as long again to find out that nobody can be reached.
+    /// opened for that if there is none. That it is refused is no loss, and a loss shows when the work is done then; that nobody is there is one, found out within some seconds where
+    /// the server is gone, and within twice the keepalive in a network that was silent before.
     ///
     /// # Cancel safety
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::core::Core;
 use super::jobs::Job;
@@ -15,9 +15,6 @@ use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::session::{Answer, SILENT, Session};
-
-/// How often is looked whether a session has ended.
-const UNTIL_ENDED: Duration = Duration::from_millis(5);
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
@@ -173,7 +170,7 @@ async fn answer(
     Err(ended)
 }
 
-/// Whether it holds its lock still; not, if it was to be ended.
+/// Whether it holds its lock still, which one that is ended does for a moment.
 async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, DbErr> {
     let Holder {
         lock,
@@ -182,10 +179,6 @@ async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, DbEr
     } = holder;
     if end {
         session.end(&lock, number).await?;
-        while session.sees(&lock, number).await? {
-            sleep(UNTIL_ENDED).await;
-        }
-        return Ok(false);
     }
     session.sees(&lock, number).await
 }

@@ -38,6 +38,15 @@ pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(2);
 /// What is said of a server that can be connected to no more, or answers nothing more, though nobody has closed or refused anything.
 pub(crate) const SILENT: &str = "no answer from the server";
 
+/// Whether nobody listens where the server was, as far as the operating system knows.
+pub(crate) fn nobody_is_there(error: &DbErr) -> bool {
+    match error {
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
+        DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error)) => sqlx::open::nobody_listens(error),
+        _ => false,
+    }
+}
+
 /// A lock, as a session asks for it or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {

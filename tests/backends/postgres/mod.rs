@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 mod log;
 mod pinned;
+mod pinned_at_work;
 mod pinned_in_words;
 mod pinned_refusals;
 mod pinned_silence;

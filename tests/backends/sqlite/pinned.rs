@@ -133,3 +133,43 @@ async fn an_open_transaction_keeps_the_pinned_lock_until_it_ends() -> Outcome {
     }
     Ok(())
 }
+
+/// Nobody can end a transaction from outside: it outlives the lock, and the pool does not wait for it.
+#[tokio::test]
+async fn a_close_with_a_limit_does_not_wait_for_a_transaction_on_a_pinned_connection() -> Outcome {
+    for is_released in [false, true] {
+        let scratch = Scratch::create().await;
+        let db = scratch.db().await;
+        let counter = Counter::named("closed");
+        counter.create(&db).await?;
+        let guard = db.dlock(KEY).pinned().await?;
+        let txn = guard.begin().await?;
+        counter.write(&txn, 1).await?;
+        let guard = match is_released {
+            true => {
+                let released = guard.release().await;
+                assert!(
+                    matches!(
+                        released,
+                        Err(Error::Database {
+                            phase: Phase::Release,
+                            ..
+                        })
+                    ),
+                    "{released:?}"
+                );
+                None
+            }
+            false => Some(guard),
+        };
+        let pool = LockPool::of(&db);
+        soon("the end", pool.close_timeout(Duration::from_millis(50))).await?;
+        assert!(guard.is_none_or(|guard| !guard.is_held()));
+        let theirs = scratch.db().await;
+        let next = soon("the lock", theirs.dlock(KEY).into_future()).await??;
+        next.release().await?;
+        txn.commit().await?;
+        assert_eq!(counter.read(&db).await?, 1);
+    }
+    Ok(())
+}

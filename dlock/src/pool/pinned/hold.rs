@@ -5,25 +5,27 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::task::{LastWord, Task, confirm, turned_true};
 use super::{Confirm, Order, PinnedGrant};
 use crate::error::{Error, Phase};
 use crate::key::Key;
-use crate::pool::config::Config;
 use crate::pool::core::Core;
 use crate::pool::queue::Link;
 use crate::pool::registry::Guest;
 use crate::pool::sessions::{Holder, Inspect};
 use crate::pool::worker::{FAREWELL, is_silence, within};
-use crate::session::{Answer, Batch, Pinned, Request};
+use crate::session::{Answer, Batch, Pinned, Request, nobody_is_there};
 
 /// How often the session is looked at.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// How long a release waits for the holder's last statement or rollback; what lasts longer is not meant to end.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// How often is looked whether a session has ended.
+const UNTIL_ENDED: Duration = Duration::from_millis(5);
 
 /// How a pinned lock ends.
 enum End {
@@ -112,13 +114,10 @@ async fn look_after(
     holder: &Holder,
     is_done: &mut oneshot::Receiver<Confirm>,
 ) -> End {
-    let Config { keepalive, .. } = *core.config;
     let mut abandoned = core.abandoned.subscribe();
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut proven = Instant::now();
-    // Another session that cannot be opened, or may not tell, says nothing about this one.
-    let mut is_silent = false;
+    let mut proof = Proof::now(core);
     let mut asked = None;
     loop {
         tokio::select! {
@@ -126,9 +125,13 @@ async fn look_after(
             answer = &mut *is_done => return End::Released(answer.ok()),
             () = turned_true(&mut abandoned) => return End::Abandoned,
             answer = answered(&mut asked) => match answer {
-                Ok(true) => (proven, is_silent) = (Instant::now(), false),
+                Ok(true) => proof = Proof::now(core),
                 Ok(false) => return End::Lost(gone("the server does not see its lock any more")),
-                Err(Error::Database { source, .. }) => is_silent |= is_silence(&source),
+                Err(Error::Database { source, .. }) => {
+                    if let Some(error) = proof.doubt(core, source) {
+                        return End::Lost(error);
+                    }
+                }
                 Err(_) => {}
             },
             _ = heartbeat.tick() => match pinned.take() {
@@ -138,16 +141,50 @@ async fn look_after(
                     if let Err(error) = alive {
                         return End::Lost(error);
                     }
-                    (proven, is_silent) = (Instant::now(), false);
+                    proof = Proof::now(core);
                 }
-                Ok(None) if is_silent && proven.elapsed() >= keepalive => {
-                    return End::Lost(gone("the server is silent"));
+                Ok(None) if proof.is_too_old(core) => {
+                    return End::Lost(gone("the server cannot be reached"));
                 }
                 Ok(None) => asked = asked.or_else(|| Some(ask_another(core, holder.clone()))),
                 Err(error) => return End::Lost(error),
             }
         }
     }
+}
+
+/// When it was proven last that the lock is held, and what speaks against it since. Another session that cannot be opened, or may not tell, says nothing; only
+/// a server that is silent, or not there, does.
+struct Proof {
+    at: Instant,
+    sessions_lost: u64,
+    in_doubt: bool,
+}
+
+impl Proof {
+    fn now(core: &Arc<Core>) -> Self {
+        Self {
+            at: Instant::now(),
+            sessions_lost: sessions_lost(core),
+            in_doubt: false,
+        }
+    }
+
+    /// Why another session could not tell; given back if that is the end.
+    fn doubt(&mut self, core: &Arc<Core>, error: DbErr) -> Option<DbErr> {
+        let nobody_is_there = nobody_is_there(&error);
+        self.in_doubt |= nobody_is_there || is_silence(&error);
+        let others_are_lost = sessions_lost(core) > self.sessions_lost;
+        (nobody_is_there && others_are_lost).then_some(error)
+    }
+
+    fn is_too_old(&self, core: &Core) -> bool {
+        self.in_doubt && self.at.elapsed() >= core.config.keepalive
+    }
+}
+
+fn sessions_lost(core: &Arc<Core>) -> u64 {
+    core.with(|state, _| state.counters.sessions_lost)
 }
 
 type Seen = oneshot::Receiver<Result<bool, Error>>;
@@ -215,14 +252,21 @@ async fn when_left(core: &Arc<Core>, pinned: &mut dyn Pinned, holder: &Holder, n
 
 /// Ends the session whose holder does not leave it, as an operator would.
 async fn end_from_outside(core: &Arc<Core>, holder: &Holder) -> Result<(), Error> {
-    let end = Holder {
+    let failed = |error| Phase::Release.failed(error);
+    let deadline = Instant::now() + core.config.reply_timeout();
+    let mut order = Holder {
         end: true,
         ..holder.clone()
     };
-    let ended = ask_another(core, end).await;
-    match ended.unwrap_or(Err(Error::PoolClosed)) {
-        Ok(_) => Ok(()),
-        Err(Error::Database { source, .. }) => Err(Phase::Release.failed(source)),
-        Err(error) => Err(Phase::Release.failed(error.into())),
+    while Instant::now() < deadline {
+        let seen = ask_another(core, order.clone()).await;
+        match seen.unwrap_or(Err(Error::PoolClosed)) {
+            Ok(true) => order.end = false,
+            Ok(false) => return Ok(()),
+            Err(Error::Database { source, .. }) => return Err(failed(source)),
+            Err(error) => return Err(failed(error.into())),
+        }
+        sleep(UNTIL_ENDED).await;
     }
+    Err(failed(gone("the server has not ended the session in time")))
 }
