@@ -41,6 +41,10 @@ impl State {
         }
         queue.name.get_or_insert_with(|| name.clone());
         queue.one_tries += usize::from(wait.one_try);
+        if queue.waiters.capacity() == 0 {
+            // Most queues are short, and many.
+            queue.waiters.reserve_exact(1);
+        }
         queue.waiters.push_back(Waiter {
             id,
             mode,
