@@ -46,7 +46,7 @@ pub(crate) async fn a_killed_session_is_reported_to_its_guards<B: Backend>(
 }
 
 /// Tells that it was dropped.
-struct Flag(Arc<AtomicBool>);
+pub(super) struct Flag(pub(super) Arc<AtomicBool>);
 
 impl Drop for Flag {
     fn drop(&mut self) {

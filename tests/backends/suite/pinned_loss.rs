@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::at_work::Work;
+use super::loss::Flag;
 use super::{Backend, Failure, Outcome, Scene, in_one_of, soon};
 
 const PROMPT: Duration = Duration::from_millis(1200);
@@ -56,15 +57,6 @@ pub(crate) async fn a_killed_pinned_session_is_reported<B: Backend>(scene: &Scen
     let again = soon("the lock", db.dlock(key).pinned().into_future()).await??;
     again.release().await?;
     Ok(counter.remove(&db).await?)
-}
-
-/// Tells that it was dropped.
-struct Flag(Arc<AtomicBool>);
-
-impl Drop for Flag {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: Backend>(
