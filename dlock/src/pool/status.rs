@@ -53,14 +53,15 @@ impl State {
         let sessions = || self.sessions.values().filter(|session| session.ready);
         let pinned = || self.pinned.values();
         let held: usize = sessions().map(|session| session.held.len()).sum();
+        let queued = pinned().filter(|pinned| pinned.queued).count();
         let waiters: usize = self.keys.values().map(|queue| queue.waiters.len()).sum();
         Status {
             sessions: sessions().count(),
             waiting_sessions: sessions().filter(|session| session.wait.is_some()).count(),
             pinned_sessions: pinned().filter(|pinned| pinned.open).count(),
             held: held + pinned().filter(|pinned| pinned.held.is_some()).count(),
-            waiters: waiters + self.pinned_waiters
-                - pinned().filter(|pinned| pinned.queued).count(),
+            // A place in the queue may be left, or served, before its task has heard of it.
+            waiters: (waiters + self.pinned_waiters).saturating_sub(queued),
             keys: self.keys.len(),
             counters: self.counters,
         }

@@ -1,5 +1,6 @@
 //! Order and fairness.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::{
     MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
     try_exclusive,
 };
+use crate::key::Key;
 use crate::mode::Mode;
 use crate::pool::config::Config;
 
@@ -286,4 +288,24 @@ async fn one_try_of_a_reader_does_not_fail_with_that_of_a_writer() {
     assert!(writer.unwrap().is_none());
     assert!(reader.unwrap().is_some());
     assert_eq!(here.status().counters.contended, 1);
+}
+
+/// Where no session holds locks a pinned lock stands in the queue, too; its caller and its place there end apart from each other.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_for_a_pinned_lock_is_counted_once_and_not_at_all_when_it_has_left() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let held = exclusive(&pool, 1).await;
+    let key = Key::from(1);
+    {
+        let mut waiting = pin!(pool.acquire_pinned(&key, Mode::Exclusive, None, false));
+        assert!(timeout(5 * MS, &mut waiting).await.is_err());
+        assert_eq!(pool.status().waiters, 1);
+    }
+    assert_eq!(pool.status().waiters, 0);
+    // It goes to the place whose caller has left, before the task there hears of either.
+    drop(held);
+    assert_eq!(pool.status().waiters, 0);
+    sleep(MS).await;
+    assert_eq!((pool.status().waiters, pool.status().held), (0, 0));
 }

@@ -61,18 +61,13 @@ impl<DB: Driver> Drop for Slot<DB> {
 pub(in crate::session) struct PinnedSession<DB: Driver, S: Lent<DB>> {
     pool: Pool<DB>,
     session: S,
-    is_closed: bool,
 }
 
 impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
     /// The session is on the only connection of the pool, which is never opened again behind its back.
     pub(in crate::session) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
         pool.set_connect_options(nowhere);
-        Self {
-            pool,
-            session,
-            is_closed: false,
-        }
+        Self { pool, session }
     }
 }
 
@@ -90,7 +85,7 @@ where
     }
 
     fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr> {
-        let Self { pool, session, .. } = self;
+        let Self { pool, session } = self;
         let slot = session.slot();
         if slot.0.is_none() {
             slot.0 = pool.try_acquire();
@@ -106,7 +101,7 @@ where
     }
 
     async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
-        let Self { pool, session, .. } = self;
+        let Self { pool, session } = self;
         while session.slot().0.is_none() {
             session.slot().0 = match pool.acquire().await {
                 Ok(connection) => Some(connection),
@@ -129,7 +124,6 @@ where
         drop(timeout(Duration::from_secs(1), connection.close()).await);
         // A connection that is at work is closed when it comes back.
         drop(self.pool.close());
-        self.is_closed = true;
     }
 }
 
@@ -140,8 +134,9 @@ impl<DB: Driver, S: Lent<DB>> Drop for PinnedSession<DB, S> {
         if let Some(idle) = self.pool.try_acquire() {
             drop(idle.detach());
         }
+        let is_over = self.pool.is_closed();
         drop(self.pool.close());
-        if self.pool.size() > 0 && !self.is_closed {
+        if self.pool.size() > 0 && !is_over {
             end_what_comes_back(self.pool.clone());
         }
     }
