@@ -19,6 +19,7 @@
 //! prelude.rs            what users import
 //! ext.rs                DLockExt: .dlock(key)
 //! compat.rs             keys under which other libraries lock
+//! __private.rs          what #[with_dlock] (package `dlock-macros`) expands to calls
 //!   │
 //! lock/                 what people build, await and hold
 //!   session.rs          DLock: a lock apart from any transaction
@@ -82,6 +83,8 @@
     allow(dead_code, reason = "without a database there is nothing to lock on")
 )]
 
+#[doc(hidden)]
+pub mod __private;
 #[cfg(feature = "postgres")]
 pub mod compat;
 mod dialect;
@@ -104,6 +107,9 @@ pub use self::mode::Mode;
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};
 pub use self::session::Connection;
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use dlock_macros::with_dlock;
 
 /// The README's examples are compiled.
 #[cfg(all(doctest, feature = "postgres", feature = "mock"))]

@@ -1,6 +1,6 @@
 //! Closures under a lock: what is acquired is released, whatever the body does.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use sea_orm::{
     DatabaseTransaction, DbErr, TransactionOptions, TransactionSession, TransactionTrait,
@@ -103,12 +103,7 @@ impl<C> DLock<'_, C> {
         let locked = LockedTransaction(Some((txn, guard)));
         let finished = {
             let (txn, guard) = locked.parts();
-            let mut body = pin!(body(txn));
-            tokio::select! {
-                biased;
-                () = guard.lost() => None,
-                result = &mut body => Some(result),
-            }
+            unless_lost(guard.lost(), pin!(body(txn))).await
         };
         match finished {
             Some(Ok(value)) if locked.parts().1.is_held() => {
@@ -122,7 +117,7 @@ impl<C> DLock<'_, C> {
             }
             // Lost while the body ran, or just before COMMIT would have been sent.
             None | Some(Ok(_)) => {
-                let error = lost(locked.parts().1);
+                let error = lost(locked.parts().1.key());
                 locked.rollback().await;
                 Err(error.into())
             }
@@ -145,21 +140,39 @@ where
     F: AsyncFnOnce(&G) -> Result<T, E>,
     E: From<Error>,
 {
-    let finished = {
-        let mut body = pin!(body(&guard));
-        tokio::select! {
-            biased;
-            () = guard.lost() => None,
-            result = &mut body => Some(result),
-        }
-    };
-    match finished {
+    let returned = unless_lost(guard.lost(), pin!(body(&guard))).await;
+    match returned {
         Some(result) => {
-            release(guard).await;
+            released(guard.release().await);
             result
         }
-        None => Err(lost(&guard).into()),
+        None => Err(lost(guard.key()).into()),
     }
+}
+
+/// What the body returns; `None` when the lock is lost, after which the body is polled no more.
+pub async fn unless_lost<T>(
+    lost: impl Future<Output = ()>,
+    body: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = lost => None,
+        returned = body => Some(returned),
+    }
+}
+
+/// A release that fails after the body has finished is told to the log only.
+pub fn released(release: Result<(), Error>) {
+    if let Err(error) = release {
+        tracing::warn!(%error, "dlock: release failed after the body had finished");
+    }
+}
+
+/// The error of a body that was dropped because its lock was lost.
+pub fn lost(key: &Key) -> Error {
+    tracing::warn!(%key, "dlock: the lock was lost while its body ran");
+    Error::Lost { key: key.clone() }
 }
 
 /// A transaction and the lock around it. However it goes, the transaction ends first, in a task of its own: a caller that goes away cannot pull the unlock in front.
@@ -205,18 +218,6 @@ async fn end_and_release(
     guard: DLockGuard,
 ) -> Result<(), DbErr> {
     let ended = ending.await;
-    release(guard).await;
+    released(guard.release().await);
     ended
-}
-
-async fn release(guard: impl Guard) {
-    if let Err(error) = guard.release().await {
-        tracing::warn!(%error, "dlock: release failed after the body had finished");
-    }
-}
-
-fn lost(guard: &impl Guard) -> Error {
-    let key = guard.key().clone();
-    tracing::warn!(%key, "dlock: the lock was lost while its body ran");
-    Error::Lost { key }
 }

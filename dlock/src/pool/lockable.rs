@@ -7,6 +7,7 @@ use super::LockPool;
     message = "a lock on `{Self}` ends with the transaction: say so with `.xact()`",
     label = "`.xact()` is missing before this",
     note = "`txn.dlock(key).xact().await?` holds the lock until this transaction commits or rolls back",
+    note = "in `#[with_dlock(..)]` say `xact`",
     note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released"
 )]
 pub trait Lockable: sealed::Sealed + Sync {
