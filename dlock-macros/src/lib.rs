@@ -5,13 +5,16 @@
 //! parse.rs       the arguments, each at most once
 //! target.rs      the function: where its body is, what it returns, which names it begins with
 //! validate.rs    both together → the plan
-//! expand.rs      the plan → the function's new body
+//! expand.rs      the plan → the function's new body; tests.rs shows one
 //! ```
 
 mod expand;
 mod parse;
 mod target;
 mod validate;
+
+#[cfg(test)]
+mod tests;
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};

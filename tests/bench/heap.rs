@@ -1,12 +1,13 @@
-//! Heap for each lock that is held and for each caller that waits. Apart from the speed, which the counting would disturb.
+//! Heap for each lock that is held and for each caller that waits, and what `#[with_dlock]` allocates. Apart from the speed, which the counting would disturb.
 
+use std::fmt;
 use std::time::Duration;
 
 use dhat::HeapStats;
-use dlock::{DLockExt, DLockGuard, LockPool};
-use dlock_bench::Server;
+use dlock::{DLockExt, DLockGuard, Error, LockPool};
+use dlock_bench::{Server, by_attribute, by_hand};
 use dlock_tests::connect;
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbBackend, MockDatabase};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -15,6 +16,9 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 /// So many locks, and so many waiters.
 const MANY: usize = 10_000;
+
+/// So many calls of a function under a lock.
+const CALLS: u64 = 1_000;
 
 const GOAL: &str = "2048 or less";
 
@@ -42,6 +46,46 @@ async fn main() {
             waiting(url, MANY).await,
         );
     }
+    let db = MockDatabase::new(DbBackend::Postgres).into_connection();
+    let by_hand = Call {
+        allocations: allocations(async |number| by_hand(&db, number).await).await,
+        future: size_of_val(&by_hand(&db, 0)),
+    };
+    let by_attribute = Call {
+        allocations: allocations(async |number| by_attribute(&db, number).await).await,
+        future: size_of_val(&by_attribute(&db, 0)),
+    };
+    println!(
+        "\na function with #[with_dlock]: {by_attribute}; by hand: {by_hand}; goal: no allocation more"
+    );
+}
+
+/// What a call of a function under a lock takes.
+struct Call {
+    allocations: u64,
+    future: usize,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} allocations, a future of {} bytes",
+            self.allocations, self.future
+        )
+    }
+}
+
+/// For each of many calls, when all has grown to its size.
+async fn allocations(call: impl AsyncFn(u64) -> Result<u64, Error>) -> u64 {
+    let mut before = 0;
+    for number in 0..2 * CALLS {
+        if number == CALLS {
+            before = HeapStats::get().total_blocks;
+        }
+        call(number).await.expect("nobody else has it");
+    }
+    (HeapStats::get().total_blocks - before) / CALLS
 }
 
 /// Bytes for each of many locks.

@@ -9,6 +9,7 @@ mod peer;
 mod scene;
 
 pub(crate) mod app_pool;
+pub(crate) mod attribute;
 pub(crate) mod cancellation;
 pub(crate) mod closing;
 pub(crate) mod crossed;
@@ -155,6 +156,14 @@ macro_rules! contract {
             }
             futures {
                 locks_work_in_spawned_tasks
+            }
+            attribute {
+                a_function_has_its_lock_released_before_it_returns
+                a_function_whose_lock_is_not_had_in_time_does_not_run
+                a_function_whose_lock_is_lost_is_dropped
+                a_function_that_is_dropped_frees_its_lock
+                a_pinned_function_works_on_the_session_of_its_lock
+                a_function_in_a_transaction_holds_its_lock_beyond_its_return
             }
             pinned {
                 a_pinned_guard_is_a_connection_of_its_own

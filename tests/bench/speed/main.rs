@@ -14,7 +14,7 @@ use std::time::Instant;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use dlock::{DLockExt, DLockGuard, LockPool};
-use dlock_bench::Server;
+use dlock_bench::{Server, by_attribute, by_hand};
 use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use tokio::runtime::Runtime;
@@ -69,6 +69,14 @@ fn against_raw(group: &mut Group<'_>, runtime: &Runtime, server: &Server, table:
     });
     let work = (server.name, work);
     table.add(Row::compared(work, &samples, "raw", Faster, "at least 8"));
+
+    let work = "function with #[with_dlock]";
+    let samples = take(group, work, |calls| Sample {
+        other: Some(in_task(runtime, calls_by_hand(db.clone(), calls))),
+        ours: in_task(runtime, calls_by_attribute(db.clone(), calls)),
+    });
+    let work = (server.name, work);
+    table.add(Row::compared(work, &samples, "by hand", Faster, "1"));
 }
 
 /// Cycles before and after many locks are acquired.
@@ -153,6 +161,22 @@ async fn cycles_of(db: DatabaseConnection, tasks: u64, cycles: u64) -> f64 {
     let cycles = each * tasks.len() as u64;
     tasks.join_all().await;
     start.elapsed().as_secs_f64() / cycles as f64
+}
+
+async fn calls_by_hand(db: DatabaseConnection, calls: u64) -> f64 {
+    let start = Instant::now();
+    for call in 0..calls {
+        by_hand(&db, call).await.expect("a lock");
+    }
+    start.elapsed().as_secs_f64() / calls as f64
+}
+
+async fn calls_by_attribute(db: DatabaseConnection, calls: u64) -> f64 {
+    let start = Instant::now();
+    for call in 0..calls {
+        by_attribute(&db, call).await.expect("a lock");
+    }
+    start.elapsed().as_secs_f64() / calls as f64
 }
 
 /// Acquires so many locks at a time.

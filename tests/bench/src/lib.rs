@@ -1,4 +1,8 @@
-//! One server of each kind, for the benchmarks: those that the environment names, as `tests/run` has it, else those that the scripts in `tests/servers` start.
+//! What the benchmarks have in common: a function under a lock, and one server of each kind, for the benchmarks: those that the environment names, as `tests/run` has it, else those that the scripts in `tests/servers` start.
+
+mod attribute;
+
+pub use self::attribute::{by_attribute, by_hand};
 
 use std::env;
 use std::fs::{self, File};
