@@ -84,7 +84,7 @@ use quote::{ToTokens, quote};
 ///
 /// On free and associated functions and on methods with any `self`, also in traits and their implementations, native or by `#[async_trait]`; with generics, lifetimes and `impl Trait` in their signatures.
 /// Attributes that leave an async function behind, such as `#[tracing::instrument]` and `#[axum::debug_handler]`, go above or below it, those that do not (`#[tokio::main]`) below. A function that is not
-/// `async` but ends in `Box::pin(async move { .. })` is treated as if it were.
+/// `async` but ends in `Box::pin(async move { .. })` is treated as if it were. Of two `#[with_dlock]` on one function the lower one is the outer lock, which is acquired first.
 ///
 /// The body is an `async move` block: it owns the arguments that it uses. So `on_error` can only use such that are `Copy`, while `key`, `db`, `timeout` and `busy`, which are needed before the body, can use all.
 ///

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dlock::{Error, with_dlock};
+use dlock::{DLockExt, Error, with_dlock};
 use sea_orm::DatabaseConnection;
 
 use super::{AppError, database, is_locked};
@@ -190,4 +190,33 @@ async fn tracing_goes_outside_or_inside() {
     assert!(traced_inside(&db, 1).await.unwrap());
     assert!(service().outside().await.unwrap());
     assert!(service().inside().await.unwrap());
+}
+
+/// The lower one is the outer one.
+#[with_dlock(key = "account/{to}", nowait)]
+#[with_dlock(key = "account/{from}")]
+async fn transfer(db: &DatabaseConnection, from: u32, to: u32) -> Result<bool, Error> {
+    let [first, second] = [from, to].map(|account| format!("account/{account}"));
+    Ok(is_locked(db, first).await && is_locked(db, second).await)
+}
+
+#[tokio::test]
+async fn two_locks_on_one_function() {
+    let db = database();
+    assert!(transfer(&db, 1, 2).await.unwrap());
+    assert!(matches!(
+        transfer(&db, 1, 1).await,
+        Err(Error::Timeout { .. })
+    ));
+    let held = db.dlock("account/2").await.unwrap();
+    assert!(matches!(
+        transfer(&db, 1, 2).await,
+        Err(Error::Timeout { .. })
+    ));
+    assert!(!is_locked(&db, "account/1").await);
+    let _waited_for = db.dlock("account/1").await.unwrap();
+    let moment = std::time::Duration::from_millis(20);
+    let waits = tokio::time::timeout(moment, transfer(&db, 1, 2));
+    assert!(waits.await.is_err(), "it is not as far as the upper one");
+    held.release().await.unwrap();
 }
