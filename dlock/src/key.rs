@@ -1,8 +1,12 @@
 //! What people call a lock, and what a server calls it.
 
+mod row;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::error::Error;
 
 /// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
 ///
@@ -15,6 +19,8 @@ use std::sync::Arc;
 /// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
 /// | MySQL, MariaDB | itself; bytes must be UTF-8 text. What the server would refuse or cut is hashed: see below | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 /// | SQLite | itself, of any length; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
+///
+/// The key of a row of a SeaORM entity is text; see [`EntityDLockExt`](crate::EntityDLockExt).
 ///
 /// The empty text is [`Error::InvalidKey`](crate::Error::InvalidKey).
 ///
@@ -29,8 +35,18 @@ use std::sync::Arc;
 /// assert_eq!(Key::from((7, 42)).to_string(), "(7, 42)");
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Key(KeyRepr);
+pub struct Key(Given);
 
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Given {
+    Whole(KeyRepr),
+    /// `{table}/{primary key}`: the current database belongs in front, which only its server can name.
+    Row(Arc<str>),
+    /// What nothing can be called by, and why.
+    Nameless(Arc<str>, &'static str),
+}
+
+/// What a dialect makes the lock's name on the server of.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum KeyRepr {
     Text(Arc<str>),
@@ -39,36 +55,82 @@ pub(crate) enum KeyRepr {
     Pair(i32, i32),
 }
 
-impl Key {
-    pub(crate) fn repr(&self) -> &KeyRepr {
-        &self.0
-    }
+/// The database that a session is in, as its server calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CurrentDatabase {
+    /// Nobody has asked the server yet.
+    Unknown,
+    /// MySQL and MariaDB have sessions without one.
+    Unselected,
+    Named(Arc<str>),
+}
 
-    /// The key inside a namespace: text `{namespace}:{key}`, an integer by its decimal text, a pair as `{a},{b}`.
-    pub(crate) fn within(&self, namespace: &str) -> Self {
+impl CurrentDatabase {
+    /// As its server has answered.
+    pub(crate) fn named(name: Option<String>) -> Self {
+        name.map_or(Self::Unselected, |name| Self::Named(name.into()))
+    }
+}
+
+impl Key {
+    /// The key with all that belongs to it; `None` when the database must be known first.
+    pub(crate) fn repr(
+        &self,
+        database: impl FnOnce() -> CurrentDatabase,
+    ) -> Result<Option<Cow<'_, KeyRepr>>, Error> {
+        let invalid = |reason| Error::InvalidKey {
+            key: self.to_string(),
+            reason,
+        };
         match &self.0 {
-            KeyRepr::Text(text) => format!("{namespace}:{text}").into(),
-            KeyRepr::Bytes(bytes) => [namespace.as_bytes(), b":", bytes].concat().into(),
-            KeyRepr::Int(int) => format!("{namespace}:{int}").into(),
-            KeyRepr::Pair(a, b) => format!("{namespace}:{a},{b}").into(),
+            Given::Whole(repr) => Ok(Some(Cow::Borrowed(repr))),
+            Given::Row(row) => match database() {
+                CurrentDatabase::Unknown => Ok(None),
+                CurrentDatabase::Unselected => Err(invalid(row::NO_DATABASE)),
+                CurrentDatabase::Named(database) => {
+                    Ok(Some(Cow::Owned(row::within(&database, row))))
+                }
+            },
+            Given::Nameless(_, reason) => Err(invalid(reason)),
         }
     }
 }
 
-/// The key as a person would write it; bytes that are not UTF-8 in hexadecimal.
+impl KeyRepr {
+    /// The key inside a namespace: text `{namespace}:{key}`, an integer by its decimal text, a pair as `{a},{b}`.
+    pub(crate) fn within(&self, namespace: &str) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(format!("{namespace}:{text}").into()),
+            Self::Bytes(bytes) => Self::Bytes([namespace.as_bytes(), b":", bytes].concat().into()),
+            Self::Int(int) => Self::Text(format!("{namespace}:{int}").into()),
+            Self::Pair(a, b) => Self::Text(format!("{namespace}:{a},{b}").into()),
+        }
+    }
+}
+
+/// The key as a person would write it; bytes that are not UTF-8 in hexadecimal; a row of the current database without that.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            KeyRepr::Text(text) => f.write_str(text),
-            KeyRepr::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Given::Whole(repr) => repr.fmt(f),
+            Given::Row(text) | Given::Nameless(text, _) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for KeyRepr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Bytes(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => f.write_str(text),
                 Err(_) => {
                     f.write_str("0x")?;
                     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
                 }
             },
-            KeyRepr::Int(int) => int.fmt(f),
-            KeyRepr::Pair(a, b) => write!(f, "({a}, {b})"),
+            Self::Int(int) => int.fmt(f),
+            Self::Pair(a, b) => write!(f, "({a}, {b})"),
         }
     }
 }
@@ -83,7 +145,7 @@ macro_rules! key_from {
     ($($from:ty => |$value:ident| $repr:expr;)*) => {
         $(impl From<$from> for Key {
             fn from($value: $from) -> Self {
-                Self($repr)
+                Self(Given::Whole($repr))
             }
         })*
     };

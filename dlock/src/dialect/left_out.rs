@@ -4,7 +4,7 @@
 use super::Dialect;
 use crate::error::Error;
 #[cfg(feature = "mock")]
-use crate::key::{Key, PhysicalKey};
+use crate::key::{KeyRepr, PhysicalKey};
 
 /// A database, and the feature that it takes.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl LeftOut {
 /// It has no name for any lock.
 #[cfg(feature = "mock")]
 impl Dialect for LeftOut {
-    fn physical_key(&self, _: &Key) -> Result<Option<PhysicalKey>, Error> {
+    fn physical_key(&self, _: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         Err(self.error())
     }
 }

@@ -12,7 +12,7 @@ use sea_orm::DatabaseBackend;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::key::{Key, PhysicalKey};
+use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 
 /// A batch has this many releases and this many tries at most, so that a request never waits for much more than its own round trip.
@@ -21,7 +21,7 @@ pub(crate) const MAX_BATCH: usize = 256;
 /// What the layers above must know of a database before they talk to it.
 pub(crate) trait Dialect: Send + Sync {
     /// The lock's name on the server; `None` when that depends on a server that is not known yet.
-    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error>;
+    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error>;
 
     /// Whether a lock can be held like this.
     fn check(&self, _: Mode) -> Result<(), Error> {
@@ -32,8 +32,11 @@ pub(crate) trait Dialect: Send + Sync {
 /// Locks that end with the caller's transaction. The statements take no parameters, since behind a transaction pooler a statement that SeaORM prepares can meet
 /// one of the same name on a server session that others have used; so the answer is a number of rows.
 pub(crate) trait TransactionLocks: Send + Sync {
+    /// One row: the `database` that the transaction is in.
+    fn database(&self) -> String;
+
     /// The lock's name on the server.
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error>;
+    fn physical_key(&self, key: &KeyRepr) -> Result<PhysicalKey, Error>;
 
     /// One row when the lock is held now, none when somebody else has it.
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String;
@@ -103,10 +106,11 @@ pub(crate) fn of(backend: DatabaseBackend) -> &'static dyn Dialect {
 
 /// The key on a database that knows locks by name.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) fn lock_name(key: &Key, backend: &'static str) -> Result<std::sync::Arc<str>, Error> {
-    use crate::key::KeyRepr;
-
-    let text = match key.repr() {
+pub(crate) fn lock_name(
+    key: &KeyRepr,
+    backend: &'static str,
+) -> Result<std::sync::Arc<str>, Error> {
+    let text = match key {
         KeyRepr::Text(text) => text.clone(),
         KeyRepr::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => text.into(),

@@ -9,11 +9,11 @@ use sea_orm::DatabaseBackend;
 
 pub(crate) use self::statements::{
     GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Tried, batch,
-    holders, is_on, kill, locks, mark, ping, sessions, set_session, variables, wait,
+    holders, is_on, kill, locks, mark, ping, session, sessions, set_session, variables, wait,
 };
 use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;
-use crate::key::{Key, PhysicalKey};
+use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 
 /// Which of the two it is: they speak the same protocol and differ in names and times.
@@ -134,7 +134,7 @@ impl Names {
 
 impl Dialect for Names {
     /// A name that the server does not take is hashed: 32 bytes of BLAKE2b in hexadecimal, as `printf %s NAME | b2sum -l 256` prints them.
-    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         let name = lock_name(key, self.backend())?;
         let taken = self.takes(&name);
         let name = taken.map(|taken| match taken {
@@ -161,7 +161,8 @@ mod tests {
     use super::*;
 
     fn name_on(server: Option<MySql>, text: &str) -> Option<String> {
-        let key = names(server).physical_key(&text.into()).unwrap();
+        let text = KeyRepr::Text(text.into());
+        let key = names(server).physical_key(&text).unwrap();
         key.map(|key| key.to_string())
     }
 

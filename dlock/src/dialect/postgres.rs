@@ -16,7 +16,7 @@ pub(crate) use self::batch::{Arm, batch, packed, single};
 pub(crate) use self::listing::{end_holder, held, locks, unpacked};
 use super::{Dialect, TransactionLocks, WaitOutcome, not_empty};
 use crate::error::Error;
-use crate::key::{Key, KeyRepr, PhysicalKey};
+use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 
 /// The dialect of PostgreSQL.
@@ -24,13 +24,13 @@ use crate::mode::Mode;
 pub(crate) struct Postgres;
 
 impl Dialect for Postgres {
-    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         physical_key(key).map(Some)
     }
 }
 
-fn physical_key(key: &Key) -> Result<PhysicalKey, Error> {
-    match key.repr() {
+fn physical_key(key: &KeyRepr) -> Result<PhysicalKey, Error> {
+    match key {
         KeyRepr::Text(text) => hash(text.as_bytes()),
         KeyRepr::Bytes(bytes) => hash(bytes),
         KeyRepr::Int(int) => Ok(PhysicalKey::Int(*int)),
@@ -78,7 +78,7 @@ fn text(select: &SelectStatement) -> String {
 }
 
 /// What a lock session must know of its server: the token that it sent as a start-up option, as the server has it; whether this is a hot standby;
-/// whether there is PL/pgSQL to wait in; what the application calls itself; the server's number for the session.
+/// whether there is PL/pgSQL to wait in; what the application calls itself; the server's number for the session; the database that it is in.
 pub(crate) fn server() -> String {
     text(
         Query::select()
@@ -86,7 +86,8 @@ pub(crate) fn server() -> String {
             .expr(Func::cust("pg_is_in_recovery"))
             .expr(has_plpgsql())
             .expr(setting("application_name"))
-            .expr(Func::cust("pg_backend_pid")),
+            .expr(Func::cust("pg_backend_pid"))
+            .expr(current_database()),
     )
 }
 
@@ -100,6 +101,10 @@ pub(crate) const SESSION_TOKEN: &str = "dlock.session";
 
 fn setting(name: &'static str) -> FunctionCall {
     Func::cust("current_setting").arg(name).arg(true)
+}
+
+fn current_database() -> Expr {
+    Expr::expr(Func::cust("current_database")).cast_as("text")
 }
 
 fn has_plpgsql() -> Expr {
@@ -197,7 +202,11 @@ fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
 const WAIT_OUTCOME: &str = "dlock.outcome";
 
 impl TransactionLocks for Postgres {
-    fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
+    fn database(&self) -> String {
+        text(Query::select().expr_as(current_database(), "database"))
+    }
+
+    fn physical_key(&self, key: &KeyRepr) -> Result<PhysicalKey, Error> {
         physical_key(key)
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Dialect, hexadecimal, lock_name};
 use crate::error::Error;
-use crate::key::{Key, PhysicalKey};
+use crate::key::{KeyRepr, PhysicalKey};
 use blake2::{Blake2b512, Digest};
 
 /// The dialect of SQLite.
@@ -10,7 +10,7 @@ use blake2::{Blake2b512, Digest};
 pub(crate) struct Sqlite;
 
 impl Dialect for Sqlite {
-    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         let name = lock_name(key, "SQLite")?;
         Ok(Some(PhysicalKey::Name(name)))
     }

@@ -1,15 +1,16 @@
 //! `txn.dlock(key).xact()`: a lock that ends with the caller's transaction. It needs no session of ours.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DLock;
 use crate::dialect::{self, TransactionLocks, WaitOutcome};
 use crate::error::{Error, Phase};
-use crate::key::{Key, PhysicalKey};
+use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::session::failed_in_transaction;
 use crate::wait::Wait;
@@ -104,7 +105,7 @@ impl<'a> TransactionLock<'a> {
 
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
         let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
-        let key = locks.physical_key(&self.key)?;
+        let key = locks.physical_key(&*self.whole_key(locks).await?)?;
         let try_lock = || self.yes(locks.try_lock(&key, self.mode));
         if try_lock().await? {
             return Ok(true);
@@ -135,6 +136,31 @@ impl<'a> TransactionLock<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// The transaction is asked for its database where the key is a row of it.
+    async fn whole_key(&self, locks: &dyn TransactionLocks) -> Result<Cow<'_, KeyRepr>, Error> {
+        if let Some(key) = self.key.repr(|| CurrentDatabase::Unknown)? {
+            return Ok(key);
+        }
+        let database = self.database(locks).await?;
+        let key = self.key.repr(|| database)?;
+        Ok(key.expect("BUG: the database is known"))
+    }
+
+    async fn database(&self, locks: &dyn TransactionLocks) -> Result<CurrentDatabase, Error> {
+        let backend = self.txn.get_database_backend();
+        let question = Statement::from_string(backend, locks.database());
+        let answer = async {
+            let row = self.txn.query_one_raw(question).await?;
+            let name: Option<String> = match row {
+                Some(row) => row.try_get("", "database")?,
+                None => None,
+            };
+            Ok(name)
+        };
+        let name = answer.await.map_err(failed_in_transaction)?;
+        Ok(CurrentDatabase::named(name))
     }
 
     async fn wait_on_server(

@@ -87,9 +87,12 @@ impl Core {
     }
 
     pub(crate) fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
+        let Some(key) = key.repr(|| self.connector.database())? else {
+            return Ok(None);
+        };
         // The key itself is checked, too: a namespace makes nothing valid.
         let dialect = self.connector.dialect();
-        let plain = dialect.physical_key(key)?;
+        let plain = dialect.physical_key(&key)?;
         match &self.config.namespace {
             Some(namespace) => dialect.physical_key(&key.within(namespace)),
             None => Ok(plain),

@@ -12,6 +12,7 @@ use super::local::{LocalSession, Memory};
 use super::{Application, Closed, ConnectSettings, Connector, PinnedBase, Session};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
+use crate::key::CurrentDatabase;
 
 /// A mock and its clones have locks of their own.
 impl Application for Arc<MockDatabaseConnection> {
@@ -61,6 +62,10 @@ impl Connector for MockConnector {
         self.dialect
     }
 
+    fn database(&self) -> CurrentDatabase {
+        CurrentDatabase::Named("main".into())
+    }
+
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         if is_gone(&self.mock) {
             return Err(Error::PoolClosed);
@@ -81,10 +86,18 @@ impl Connector for MockConnector {
 /// A transaction does not show that it is a mock's (SeaORM 2.0: `is_mock_connection` of a transaction is `false`), so a lock's statement in it is one like any other:
 /// the mock logs it and takes its answer from what the test has prepared. This is what is said when that is nothing.
 pub(super) fn refusal(error: &DbErr) -> Option<Error> {
-    let is_ours = matches!(error, DbErr::Exec(RuntimeErr::Internal(words)) if words.contains("`exec_results` buffer is empty"));
+    let is_ours = match error {
+        DbErr::Exec(RuntimeErr::Internal(words)) => {
+            words.contains("`exec_results` buffer is empty")
+        }
+        DbErr::Query(RuntimeErr::Internal(words)) => {
+            words.contains("`query_results` buffer is empty")
+        }
+        _ => false,
+    };
     is_ours.then_some(Error::Unsupported {
         backend: "a transaction of a `MockDatabase`",
         feature: "locks that end with it (`.xact()`) without a prepared result",
-        hint: "use `db.dlock(key).transaction(..)`, which asks the mock nothing; or append `MockExecResult { rows_affected: 1, .. }` for a lock that is got",
+        hint: "use `db.dlock(key).transaction(..)`, which asks the mock nothing; or append `MockExecResult { rows_affected: 1, .. }` for a lock that is got, and before it, for a row without schema, a query result with the column `database`",
     })
 }

@@ -28,7 +28,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Phase};
-use crate::key::PhysicalKey;
+use crate::key::{CurrentDatabase, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 
@@ -205,6 +205,9 @@ pub(crate) enum PinnedBase {
 pub(crate) trait Connector: Any + Send + Sync {
     /// As far as the server is known: from the first session on for certain.
     fn dialect(&self) -> &'static dyn Dialect;
+
+    /// The database in which the sessions are: known from the first one on.
+    fn database(&self) -> CurrentDatabase;
 
     /// Opens a session and makes sure that locks on it mean something.
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;

@@ -15,6 +15,7 @@ use super::sqlx::{Driver, Latest, for_one_session};
 use super::{ConnectSettings, Connector, PinnedBase, Session};
 use crate::dialect::{Dialect, sqlite as dialect};
 use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
 
 /// Finds the locks of the application's database.
 pub(crate) struct SqliteConnector {
@@ -45,6 +46,10 @@ impl Driver for Sqlite {
 impl Connector for SqliteConnector {
     fn dialect(&self) -> &'static dyn Dialect {
         &dialect::Sqlite
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        CurrentDatabase::Named("main".into())
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {

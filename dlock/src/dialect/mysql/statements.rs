@@ -140,9 +140,18 @@ fn text(select: &SelectStatement) -> String {
 pub(crate) fn ping() -> String {
     text(
         Query::select()
-            .expr(Expr::expr(Func::cust("CONNECTION_ID")).cast_as("UNSIGNED"))
+            .expr(number())
             .expr(Expr::cust(format!("@@GLOBAL.{READ_ONLY}")).cast_as("CHAR")),
     )
+}
+
+/// The server's number for the session, and the database that it is in.
+pub(crate) fn session() -> String {
+    text(Query::select().expr(number()).expr(Func::cust("DATABASE")))
+}
+
+fn number() -> Expr {
+    Expr::expr(Func::cust("CONNECTION_ID")).cast_as("UNSIGNED")
 }
 
 /// A primary may turn into a replica, and its sessions stay.

@@ -13,8 +13,10 @@ use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
 use crate::dialect::mysql::{self as dialect, MySql};
 use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, OneDatabase, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone,
+    refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
@@ -26,6 +28,7 @@ pub(crate) struct MySqlConnector {
     latest: Latest<sqlx::MySql>,
     /// Known with the first session.
     server: OnceLock<MySql>,
+    database: OneDatabase,
     keepalive: Duration,
 }
 
@@ -37,6 +40,7 @@ impl Driver for sqlx::MySql {
             pool: for_one_session(pool),
             latest: Latest::of(pool),
             server: OnceLock::new(),
+            database: OneDatabase::default(),
             keepalive: settings.keepalive,
         }
     }
@@ -50,6 +54,10 @@ impl Driver for sqlx::MySql {
 impl Connector for MySqlConnector {
     fn dialect(&self) -> &'static dyn Dialect {
         dialect::names(self.server.get().copied())
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
@@ -162,6 +170,8 @@ impl MySqlSession {
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }
+        let database = self.introduce().await.map_err(failed)?;
+        connector.database.meet(database)?;
         self.prepare(connector.keepalive, limits)
             .await
             .map_err(failed)
@@ -175,8 +185,14 @@ impl MySqlSession {
         rows.iter().map(pair).collect()
     }
 
+    /// Learns its own number, and tells its database.
+    async fn introduce(&mut self) -> Result<Option<String>, sqlx::Error> {
+        let row = self.row_at_last(dialect::session()).await?;
+        self.id = row.try_get(0)?;
+        row.try_get(1)
+    }
+
     async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
-        self.id = self.sign_of_life().await?.0;
         self.execute(dialect::mark(&program())).await?;
         // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
         let silence = keepalive

@@ -10,8 +10,10 @@ use super::{Line, PgSession, code};
 use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, OneDatabase, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone,
+    refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
@@ -21,6 +23,7 @@ use crate::session::{ConnectSettings, Connector, PinnedBase, Session};
 pub(crate) struct PgConnector {
     pool: PgPoolOptions,
     latest: Latest<sqlx::Postgres>,
+    database: OneDatabase,
     trust_session_pooling: bool,
     /// The settings of every session, for the whole of its life.
     settings: Vec<Setting>,
@@ -54,6 +57,7 @@ impl PgConnector {
         Self {
             pool: for_one_session(pool),
             latest: Latest::of(pool),
+            database: OneDatabase::default(),
             trust_session_pooling,
             settings,
             keepalive,
@@ -105,6 +109,10 @@ impl Driver for sqlx::Postgres {
 impl Connector for PgConnector {
     fn dialect(&self) -> &'static dyn Dialect {
         &Postgres
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
@@ -214,6 +222,8 @@ impl PgSession {
             Some(application) => format!("{application} dlock"),
         };
         self.pid = row.try_get(4).map_err(failed)?;
+        let database: Option<String> = row.try_get(5).map_err(failed)?;
+        connector.database.meet(database)?;
         let mut settings = [&connector.settings, more].concat();
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)

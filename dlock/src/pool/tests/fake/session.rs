@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Fault, Server};
 use crate::dialect::Dialect;
 use crate::error::Error;
-use crate::key::{Key, KeyRepr, PhysicalKey};
+use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
 use crate::server_lock::ServerLock;
 use crate::session::{Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session};
 
@@ -24,8 +24,8 @@ pub(super) struct FakeConnector {
 struct FakeDialect;
 
 impl Dialect for FakeDialect {
-    fn physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
-        match key.repr() {
+    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
+        match key {
             KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
             _ => panic!("the fake has numbers only: {key}"),
         }
@@ -36,6 +36,10 @@ impl Dialect for FakeDialect {
 impl Connector for FakeConnector {
     fn dialect(&self) -> &'static dyn Dialect {
         &FakeDialect
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        CurrentDatabase::Unknown
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
