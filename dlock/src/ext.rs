@@ -43,6 +43,7 @@ mod sealed {
         message = "no lock can be taken on `{Self}`",
         label = "this is not for `{Self}`",
         note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
+        note = "the connection of a `PinnedGuard` is `&*guard`, where it is an argument",
         note = "a `RestrictedConnection` hides its connection: lock on the `DatabaseConnection` that it was made from"
     )]
     pub trait ConnectionOrTransaction {}

@@ -18,6 +18,7 @@
 //! ```text
 //! prelude.rs            what users import
 //! ext.rs                DLockExt: .dlock(key)
+//! entity.rs             EntityDLockExt, ModelDLockExt: rows of SeaORM's entities
 //! compat.rs             keys under which other libraries lock
 //! __private.rs          what #[with_dlock] (package `dlock-macros`) expands to calls
 //!   │
@@ -72,6 +73,7 @@
 //!   left_out.rs         those whose feature is off
 //!   │
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    small types that all share
+//!   key/row.rs          what a row is called
 //! ```
 //!
 //! Imports point down from layer to layer only. A database is one file in `dialect/` and one in `session/`; the rest are lines: a `mod` in each of the two folders, an
@@ -88,6 +90,7 @@ pub mod __private;
 #[cfg(feature = "postgres")]
 pub mod compat;
 mod dialect;
+mod entity;
 mod error;
 mod ext;
 mod key;
@@ -99,6 +102,7 @@ mod server_lock;
 mod session;
 mod wait;
 
+pub use self::entity::{EntityDLockExt, ModelDLockExt};
 pub use self::error::{Error, Phase};
 pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
