@@ -1,10 +1,12 @@
 //! SeaORM's `MockDatabase`. The contract is not mounted: it needs processes that meet, and a server to count what they write; of a mock there is only what is below.
 
 mod dialects;
+mod entities;
 mod locks;
 mod pinned;
 mod transactions;
 mod which_pool;
+mod with_lock;
 
 use sea_orm::{DatabaseConnection, DbBackend, MockDatabase};
 
