@@ -34,6 +34,7 @@ impl Backend for Postgres {
     const PAIRS: bool = true;
     const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
     const SESSION: Option<&str> = Some("SELECT pg_backend_pid()::bigint");
+    const DATABASE: &str = "SELECT current_database()::text";
 
     async fn open() -> Outcome<Self> {
         let url = Self::named(&env("DLOCK_TEST_POSTGRES_URL"), "dlock-suite");
@@ -97,7 +98,7 @@ impl Backend for Postgres {
     async fn slow_commits(&self, table: &str, milliseconds: u32) -> Outcome<bool> {
         let seconds = f64::from(milliseconds) / 1000.0;
         let slow = format!(
-            "CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql \
+            "CREATE OR REPLACE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql \
              AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$; \
              CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED \
              FOR EACH ROW EXECUTE FUNCTION slow_{table}()"

@@ -18,6 +18,7 @@ impl Backend for Sqlite {
     const PAIRS: bool = false;
     const IMPATIENCE: &str = "PRAGMA busy_timeout = 1";
     const SESSION: Option<&str> = None;
+    const DATABASE: &str = "SELECT name FROM pragma_database_list WHERE seq = 0";
 
     async fn open() -> Outcome<Self> {
         let database = Scratch::create().await;

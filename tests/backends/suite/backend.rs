@@ -26,6 +26,9 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     /// What tells a session its number, as a 64-bit integer; `None` where none has one.
     const SESSION: Option<&str>;
 
+    /// What tells the name of the current database.
+    const DATABASE: &str;
+
     /// A connection of the suite's own to the main server.
     fn open() -> impl Future<Output = Outcome<Self>>;
 

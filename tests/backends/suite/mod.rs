@@ -16,6 +16,7 @@ pub(crate) mod crossed;
 pub(crate) mod deadlines;
 pub(crate) mod death;
 pub(crate) mod dropping;
+pub(crate) mod entity;
 pub(crate) mod exclusion;
 pub(crate) mod futures;
 pub(crate) mod loss;
@@ -36,6 +37,7 @@ pub(crate) mod run;
 pub(crate) mod runtimes;
 pub(crate) mod stress;
 pub(crate) mod transaction;
+pub(crate) mod with_lock;
 
 pub(crate) use self::backend::{Backend, Locks};
 pub(crate) use self::outcome::{Failure, Outcome};
@@ -142,6 +144,24 @@ macro_rules! contract {
                 a_dropped_body_rolls_back_before_the_lock_is_free
                 a_panicking_body_rolls_back_before_the_lock_is_free
                 a_commit_without_listener_still_comes_before_the_unlock
+            }
+            entity {
+                a_model_its_entity_and_its_name_are_one_lock
+                a_row_is_shown_without_its_database
+                every_part_of_a_primary_key_counts
+                the_first_lock_of_a_pool_may_be_a_row
+                a_timeout_covers_learning_the_database
+                a_namespace_is_in_front_of_the_database
+                a_row_is_held_in_every_way
+                a_transaction_holds_a_row_against_everybody
+            }
+            with_lock {
+                rows_lose_no_update
+                a_stale_model_is_read_anew
+                a_row_that_is_gone_is_not_found_and_its_lock_free
+                a_failing_body_leaves_the_row_and_frees_its_lock
+                a_panicking_body_leaves_the_row_and_frees_its_lock
+                what_a_body_wrote_is_there_before_the_lock_is_free
             }
             readers {
                 readers_hold_together_within_and_across_pools

@@ -41,6 +41,7 @@ impl<S: Server> Backend for UserLocks<S> {
     const PAIRS: bool = false;
     const IMPATIENCE: &str = S::IMPATIENCE;
     const SESSION: Option<&str> = Some("SELECT CAST(CONNECTION_ID() AS SIGNED)");
+    const DATABASE: &str = "SELECT DATABASE()";
 
     async fn open() -> Outcome<Self> {
         let db = connect(&env(S::URL), 1).await;
