@@ -68,6 +68,7 @@ config() {
   cat <<CONFIG
 [databases]
 * = host=$HOST port=$BACKEND_PORT $CREDENTIALS
+${DATABASE}_alias = host=$HOST port=$BACKEND_PORT dbname=$DATABASE $CREDENTIALS
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $PORT

@@ -15,6 +15,7 @@ mod pinned_refusals;
 mod pinned_silence;
 mod pinned_silence_at_work;
 mod refusals;
+mod rows;
 mod server;
 mod sessions;
 mod silence;

@@ -35,6 +35,7 @@ pub(crate) mod pinned_silence;
 pub(crate) mod pinned_silence_at_work;
 pub(crate) mod proxies;
 pub(crate) mod refusals;
+pub(crate) mod rows;
 pub(crate) mod scope;
 pub(crate) mod sessions;
 pub(crate) mod settings;
@@ -208,6 +209,11 @@ macro_rules! user_locks {
                 prepared_statements_stay_few
                 locks_are_had_while_the_application_uses_up_its_connections
                 sessions_end_with_a_farewell
+            }
+            rows {
+                a_row_is_in_the_database_that_a_hook_selects
+                where_no_database_is_selected_a_row_needs_its_schema
+                a_session_that_is_in_another_database_is_refused
             }
             settings {
                 a_lock_session_has_settings_of_its_own
