@@ -7,7 +7,7 @@ use sea_orm::prelude::{
     TimeDate, TimeDateTime, TimeDateTimeWithTimeZone, TimeTime, Uuid,
 };
 use sea_orm::sea_query::value::prelude::time::UtcOffset;
-use sea_orm::{DatabaseConnection, DbBackend};
+use sea_orm::{DatabaseConnection, DbBackend, TransactionTrait};
 use serde_json::Value;
 
 use super::mock;
@@ -208,11 +208,13 @@ async fn a_row_without_a_name_is_an_invalid_key_in_every_way() -> Outcome {
         let db = mock(backend);
         let lock = || reading::Entity::dlock(&db, (7, 0.5));
         let run = lock().run(async |_| Ok::<_, Error>(()));
+        let txn = mock(DbBackend::Postgres).begin().await?;
         for refused in [
             lock().await.map(drop),
             lock().try_acquire().await.map(drop),
             lock().pinned().await.map(drop),
             run.await,
+            reading::Entity::dlock(&txn, (7, 0.5)).xact().await,
         ] {
             let Err(Error::InvalidKey { key, reason }) = refused else {
                 panic!("{refused:?}");
