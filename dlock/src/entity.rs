@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{IntoValueTuple, ValueTuple};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, ModelTrait, PrimaryKeyToColumn,
-    PrimaryKeyTrait, QueryFilter, Select, SqliteTransactionMode, TransactionOptions,
+    PrimaryKeyTrait, QueryFilter, Select,
 };
 
 use crate::error::Error;
@@ -86,7 +86,6 @@ pub trait ModelDLockExt: ModelTrait {
     /// timeout of its own or an isolation level use that: `model.dlock(&db).timeout(limit).transaction(..)`. Without, the pool's
     /// [`default_timeout`](crate::LockPoolBuilder::default_timeout) bounds the wait.
     ///
-    /// On SQLite the transaction is an immediate one, which waits for whoever writes another row: one that has read first could not write any more.
     ///
     /// # Errors
     ///
@@ -148,17 +147,7 @@ impl<M: ModelTrait> ModelDLockExt for M {
             let row = row.ok_or_else(|| DbErr::RecordNotFound(key.to_string()))?;
             body(txn, row).await
         };
-        lock.transaction_with_options(to_read_and_write(), under_lock)
-            .await
-    }
-}
-
-/// The mode is SQLite's. There a transaction that has read is refused to write when others have written, or are about to.
-/// <https://www.sqlite.org/isolation.html>
-fn to_read_and_write() -> TransactionOptions {
-    TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
+        lock.transaction(under_lock).await
     }
 }
 

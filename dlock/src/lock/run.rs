@@ -3,13 +3,15 @@
 use std::pin::{Pin, pin};
 
 use sea_orm::{
-    DatabaseTransaction, DbErr, TransactionOptions, TransactionSession, TransactionTrait,
+    DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionSession,
+    TransactionTrait,
 };
 use tokio::runtime::Handle;
 
 use super::{DLock, DLockGuard};
 use crate::error::{Error, Phase};
 use crate::key::Key;
+use crate::mode::Mode;
 use crate::pool::Lockable;
 use crate::session::Connection;
 
@@ -48,6 +50,9 @@ impl<C> DLock<'_, C> {
     /// So the body sees all that earlier holders have committed, on every isolation level, and nobody gets the lock before the commit is done.
     /// When the lock is lost before `COMMIT` is sent, the transaction is rolled back and the error is [`Error::Lost`]; afterwards the result of `COMMIT` counts.
     ///
+    /// On SQLite the transaction under an exclusive lock is an immediate one, which waits for whoever writes anything else: one that has read first
+    /// [could not write](https://www.sqlite.org/isolation.html) when others have written in between. Under a shared lock it is a deferred one, for bodies that only read.
+    ///
     /// ```no_run
     /// # use dlock::prelude::*;
     /// # use sea_orm::ConnectionTrait;
@@ -73,11 +78,16 @@ impl<C> DLock<'_, C> {
         F: AsyncFnOnce(&DatabaseTransaction) -> Result<T, E>,
         E: From<Error>,
     {
-        let options = TransactionOptions::default();
+        let options = TransactionOptions {
+            // Read by SeaORM on SQLite only.
+            sqlite_transaction_mode: (self.mode == Mode::Exclusive)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
         self.transaction_with_options(options, body).await
     }
 
-    /// [`transaction`](Self::transaction) with an isolation level or access mode.
+    /// [`transaction`](Self::transaction) with an isolation level, an access mode, or SQLite's own mode, all as the options say.
     ///
     /// # Errors
     ///

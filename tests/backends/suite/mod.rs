@@ -138,6 +138,7 @@ macro_rules! contract {
             }
             transaction {
                 nobody_gets_the_lock_before_the_commit
+                bodies_under_different_keys_read_and_write_side_by_side
                 a_failing_body_rolls_back
                 a_panicking_body_rolls_back
                 a_dropped_body_rolls_back

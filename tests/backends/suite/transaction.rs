@@ -32,6 +32,29 @@ pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: Backend>(
     Ok(counter.remove(&ours).await?)
 }
 
+/// On SQLite a transaction that has read cannot write any more when another one has written in between.
+pub(crate) async fn bodies_under_different_keys_read_and_write_side_by_side<B: Backend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let mut raising = JoinSet::new();
+    for (number, db) in [ours, theirs].into_iter().enumerate() {
+        let counter = Counter::named(&format!("{}_{number}", scene.name));
+        let guarded = Guarded::InTransaction(scene.key());
+        raising.spawn(async move {
+            counter.create(&db).await?;
+            counter.raise_in_tasks(&db, guarded, 2, 20).await?;
+            let raised = counter.read(&db).await?;
+            counter.remove(&db).await?;
+            Ok::<_, DbErr>(raised)
+        });
+    }
+    for raised in raising.join_all().await {
+        assert_eq!(raised?, 40);
+    }
+    Ok(())
+}
+
 pub(crate) async fn a_failing_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
     rolls_back(scene, async |db, counter, key| {
         let failed = db.dlock(key).transaction(async |txn| {
