@@ -10,6 +10,8 @@ use crate::key::Key;
 /// Why a lock was not got, not kept, or not given back.
 ///
 /// Contention is not an error: `try_acquire` answers `None` (or `false` in a transaction).
+///
+/// With the feature `axum` or `actix-web` it is a response, which tells clients neither the key nor what the database said.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

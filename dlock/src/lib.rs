@@ -21,6 +21,9 @@
 //! entity.rs             EntityDLockExt, ModelDLockExt: rows of SeaORM's entities
 //! compat.rs             keys under which other libraries lock
 //! __private.rs          what #[with_dlock] (package `dlock-macros`) expands to calls
+//! web/                  errors as answers of web services
+//!   mod.rs              what clients are told and what is logged
+//!   axum.rs, actix.rs   one for each framework
 //!   │
 //! lock/                 what people build, await and hold
 //!   session.rs          DLock: a lock apart from any transaction
@@ -101,6 +104,8 @@ pub mod prelude;
 mod server_lock;
 mod session;
 mod wait;
+#[cfg(any(feature = "actix-web", feature = "axum"))]
+mod web;
 
 pub use self::entity::{EntityDLockExt, ModelDLockExt};
 pub use self::error::{Error, Phase};

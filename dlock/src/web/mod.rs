@@ -1,0 +1,105 @@
+//! [`Error`] as the answer of a web service: what clients are told, in one table, and what goes to the log instead. One file for each framework.
+//!
+//! Keys carry e-mail addresses and names of tenants, and a database's error its statement and its address: none of that is in an answer.
+
+#[cfg(feature = "actix-web")]
+mod actix;
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error as _;
+
+use crate::error::Error;
+
+/// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Seconds, when somebody else has the lock: the header `Retry-After`.
+const RETRY_AFTER: &str = "1";
+
+/// An answer.
+#[derive(Debug, Clone, Copy)]
+struct Problem {
+    status: Status,
+    detail: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    BadRequest,
+    Conflict,
+    InternalServerError,
+    ServiceUnavailable,
+}
+
+impl Problem {
+    fn of(error: &Error) -> Self {
+        let (status, detail) = match error {
+            Error::Timeout { .. } | Error::Deadlock { .. } => (
+                Status::Conflict,
+                "Another request is working on the same thing. Try again in a moment.",
+            ),
+            Error::Lost { .. } => (
+                Status::ServiceUnavailable,
+                "The request was interrupted. Check what was done before you try again.",
+            ),
+            Error::PoolClosed => (
+                Status::ServiceUnavailable,
+                "The service is shutting down. Try again in a moment.",
+            ),
+            Error::Database { .. } => (
+                Status::ServiceUnavailable,
+                "The database did not do what it was asked to. Check what was done before you try again.",
+            ),
+            Error::InvalidKey { .. } => (
+                Status::BadRequest,
+                "The request names something that cannot be locked. Change the name.",
+            ),
+            Error::Unsupported { .. } | Error::InvalidSetting { .. } => (
+                Status::InternalServerError,
+                "The service is not set up for this request. Trying again will not help.",
+            ),
+        };
+        Self { status, detail }
+    }
+
+    fn retry_after(self) -> Option<&'static str> {
+        (self.status == Status::Conflict).then_some(RETRY_AFTER)
+    }
+
+    fn body(self) -> String {
+        let (code, title) = self.status.code_and_phrase();
+        let detail = self.detail;
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{code},"detail":"{detail}"}}"#)
+    }
+
+    /// What the client is not told.
+    fn log(self, error: &Error) {
+        let (status, _) = self.status.code_and_phrase();
+        // Formatted here: not every subscriber follows the sources of an error.
+        let source = error.source().map(tracing::field::display);
+        if self.status.is_client_error() {
+            tracing::info!(status, %error, source, "dlock: request answered with a problem");
+        } else {
+            tracing::error!(status, %error, source, "dlock: request answered with a problem");
+        }
+    }
+}
+
+impl Status {
+    /// As in [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15).
+    fn code_and_phrase(self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest => (400, "Bad Request"),
+            Self::Conflict => (409, "Conflict"),
+            Self::InternalServerError => (500, "Internal Server Error"),
+            Self::ServiceUnavailable => (503, "Service Unavailable"),
+        }
+    }
+
+    fn is_client_error(self) -> bool {
+        self.code_and_phrase().0 < 500
+    }
+}
