@@ -1,0 +1,60 @@
+//! When the nightly job is due.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+
+/// A time of the night, in UTC: `"03:00"`.
+#[derive(Debug, Clone, Copy)]
+pub struct Night(NaiveTime);
+
+impl FromStr for Night {
+    type Err = chrono::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        NaiveTime::parse_from_str(text, "%H:%M").map(Self)
+    }
+}
+
+impl Night {
+    /// The last night whose time has come: a service that was down then makes up for it.
+    pub fn last(self, now: DateTime<Utc>) -> NaiveDate {
+        let today = now.date_naive();
+        if now.time() >= self.0 {
+            today
+        } else {
+            today - Days::new(1)
+        }
+    }
+
+    /// How long it is to the next.
+    pub fn until_next(self, now: DateTime<Utc>) -> Duration {
+        let next = (self.last(now) + Days::new(1)).and_time(self.0).and_utc();
+        (next - now).to_std().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_night_is_due_from_its_time_on() {
+        let night: Night = "03:00".parse().unwrap();
+        assert_eq!(night.last(at("2026-05-10T02:59:59Z")), date("2026-05-09"));
+        assert_eq!(night.last(at("2026-05-10T03:00:00Z")), date("2026-05-10"));
+        let second = Duration::from_secs(1);
+        assert_eq!(night.until_next(at("2026-05-10T02:59:59Z")), second);
+        let day = 86_400 * second;
+        assert_eq!(night.until_next(at("2026-05-10T03:00:00Z")), day);
+    }
+}

@@ -1,0 +1,3 @@
+//! The program, in several processes on one database.
+
+dlock_service_tests::mount! { env!("CARGO_BIN_EXE_dlock-example-migrate"); each_migration_runs_once }
