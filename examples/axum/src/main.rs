@@ -1,0 +1,77 @@
+//! Invoices by Axum: several of these on one database, and each invoice is paid once.
+//!
+//! ```console
+//! $ cargo run -p dlock-example-axum
+//! listening on http://127.0.0.1:3000
+//! ```
+//!
+//! | variable | what it says | without it |
+//! |---|---|---|
+//! | `DATABASE_URL` | the database | the SQLite database `invoices.db` in the current folder |
+//! | `LISTEN` | the address; port 0 is any that is free | `127.0.0.1:3000` |
+//! | `NIGHTLY_AT` | when reminders are sent, in UTC | `03:00` |
+//! | `PARTNERS_URL` | who takes money, keeps the books and sends letters | nobody, which takes two seconds |
+//! | `LOCK_NAMESPACE` | what keeps apart the locks of services on one MySQL or MariaDB server | no namespace |
+
+mod error;
+mod handlers;
+mod nightly;
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use dlock::prelude::*;
+use dlock_example_invoices::{Migrator, Partners, asked_to_stop, connect, env_or};
+use sea_orm::DatabaseConnection;
+use sea_orm_migration::MigratorTrait;
+use tokio::net::TcpListener;
+
+/// How long a lock is waited for where nothing else is said.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the nightly job may go on after all requests are answered.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What handlers can have.
+#[derive(Debug, Clone, FromRef)]
+struct App {
+    db: DatabaseConnection,
+    partners: Partners,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let db = connect().await?;
+    let locks = lock_pool(&db);
+    db.dlock("migrations")
+        .run(async |_lock| Migrator::up(&db, None).await)
+        .await?;
+
+    let asked_to_stop = asked_to_stop()?;
+    let partners = Partners::from_env()?;
+    let night = env_or("NIGHTLY_AT", "03:00").parse()?;
+    tokio::spawn(nightly::every(night, db.clone(), partners.clone()));
+
+    let listener = TcpListener::bind(env_or("LISTEN", "127.0.0.1:3000")).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let db_to_close = db.clone();
+    axum::serve(listener, handlers::routes(App { db, partners }))
+        .with_graceful_shutdown(asked_to_stop)
+        .await?;
+
+    locks.close_timeout(CLOSE_TIMEOUT).await;
+    db_to_close.close().await?;
+    Ok(())
+}
+
+fn lock_pool(db: &DatabaseConnection) -> LockPool {
+    let locks = LockPool::builder(db).default_timeout(LOCK_TIMEOUT);
+    match env::var("LOCK_NAMESPACE") {
+        Ok(namespace) => locks.namespace(namespace).install(),
+        Err(_) => locks.install(),
+    }
+}
