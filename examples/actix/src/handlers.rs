@@ -1,0 +1,102 @@
+//! The requests.
+
+use actix_web::web::{Data, Json, Path, ServiceConfig};
+use actix_web::{HttpResponse, get, post};
+use dlock::prelude::*;
+use dlock_example_invoices::{self as invoices, Account, Invoice, Partners, account, invoice};
+use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, TransactionTrait};
+use serde::Deserialize;
+
+use crate::LOCK_TIMEOUT;
+use crate::error::AppError;
+
+pub(crate) fn routes(service: &mut ServiceConfig) {
+    service
+        .service(list_invoices)
+        .service(pay)
+        .service(export)
+        .service(list_accounts)
+        .service(transfer);
+}
+
+#[get("/invoices")]
+async fn list_invoices(
+    db: Data<DatabaseConnection>,
+) -> Result<Json<Vec<invoice::Model>>, AppError> {
+    Ok(Json(
+        Invoice::find().order_by_id_asc().all(db.as_ref()).await?,
+    ))
+}
+
+#[get("/accounts")]
+async fn list_accounts(
+    db: Data<DatabaseConnection>,
+) -> Result<Json<Vec<account::Model>>, AppError> {
+    Ok(Json(
+        Account::find().order_by_id_asc().all(db.as_ref()).await?,
+    ))
+}
+
+/// However many ask at once, on however many instances: one pays, and the others are told.
+#[post("/invoices/{id}/pay")]
+#[with_dlock(key = "invoice/{id}", timeout = "5s")]
+async fn pay(
+    db: Data<DatabaseConnection>,
+    partners: Data<Partners>,
+    id: Path<i64>,
+) -> Result<Json<invoices::Receipt>, AppError> {
+    Ok(Json(invoices::pay(db.as_ref(), &partners, *id).await?))
+}
+
+/// One at a time; who comes while it runs need not wait for it.
+#[post("/export")]
+#[with_dlock(key = "export", nowait)]
+async fn export(
+    db: Data<DatabaseConnection>,
+    partners: Data<Partners>,
+) -> Result<Json<invoices::Export>, AppError> {
+    Ok(Json(invoices::export(db.as_ref(), &partners).await?))
+}
+
+#[derive(Debug, Deserialize)]
+struct Transfer {
+    from: i64,
+    to: i64,
+    cents: i64,
+}
+
+/// Both accounts are locked, the one with the lower number first: two transfers in opposite directions would wait for each other otherwise.
+#[post("/transfers")]
+async fn transfer(
+    db: Data<DatabaseConnection>,
+    transfer: Json<Transfer>,
+) -> Result<HttpResponse, AppError> {
+    let Transfer { from, to, cents } = transfer.into_inner();
+    if from == to {
+        return Err(invoices::Error::NotATransfer.into());
+    }
+    let (first, second) = (from.min(to), from.max(to));
+    if db.get_database_backend() == DbBackend::Postgres {
+        // A transaction does not know the timeout of its connection's lock pool.
+        let txn = db.begin().await?;
+        Account::dlock(&txn, first)
+            .xact()
+            .timeout(LOCK_TIMEOUT)
+            .await?;
+        Account::dlock(&txn, second)
+            .xact()
+            .timeout(LOCK_TIMEOUT)
+            .await?;
+        invoices::transfer(&txn, from, to, cents).await?;
+        txn.commit().await?;
+    } else {
+        let transferred = Account::dlock(db.as_ref(), first).run(async |_lock| {
+            let under_both = Account::dlock(db.as_ref(), second).transaction(async |txn| {
+                Ok::<_, AppError>(invoices::transfer(txn, from, to, cents).await?)
+            });
+            under_both.await
+        });
+        transferred.await?;
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
