@@ -121,6 +121,13 @@ pub use self::session::Connection;
 pub use dlock_macros::with_dlock;
 
 /// The README's examples are compiled.
-#[cfg(all(doctest, feature = "postgres", feature = "mock"))]
+#[cfg(all(
+    doctest,
+    feature = "actix-web",
+    feature = "axum",
+    feature = "macros",
+    feature = "mock",
+    feature = "postgres",
+))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
