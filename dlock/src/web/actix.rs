@@ -8,13 +8,8 @@ use super::{PROBLEM_JSON, Problem, Status};
 use crate::error::Error;
 
 impl From<Status> for StatusCode {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::BadRequest => Self::BAD_REQUEST,
-            Status::Conflict => Self::CONFLICT,
-            Status::InternalServerError => Self::INTERNAL_SERVER_ERROR,
-            Status::ServiceUnavailable => Self::SERVICE_UNAVAILABLE,
-        }
+    fn from(Status(code, _): Status) -> Self {
+        Self::from_u16(code).expect("BUG: it is a status")
     }
 }
 

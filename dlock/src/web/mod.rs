@@ -26,39 +26,42 @@ struct Problem {
     detail: &'static str,
 }
 
+/// A code and its phrase, as in [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    BadRequest,
-    Conflict,
-    InternalServerError,
-    ServiceUnavailable,
+struct Status(u16, &'static str);
+
+impl Status {
+    const BAD_REQUEST: Self = Self(400, "Bad Request");
+    const CONFLICT: Self = Self(409, "Conflict");
+    const INTERNAL_SERVER_ERROR: Self = Self(500, "Internal Server Error");
+    const SERVICE_UNAVAILABLE: Self = Self(503, "Service Unavailable");
 }
 
 impl Problem {
     fn of(error: &Error) -> Self {
         let (status, detail) = match error {
             Error::Timeout { .. } | Error::Deadlock { .. } => (
-                Status::Conflict,
+                Status::CONFLICT,
                 "Another request is working on the same thing. Try again in a moment.",
             ),
             Error::Lost { .. } => (
-                Status::ServiceUnavailable,
+                Status::SERVICE_UNAVAILABLE,
                 "The request was interrupted. Check what was done before you try again.",
             ),
             Error::PoolClosed => (
-                Status::ServiceUnavailable,
+                Status::SERVICE_UNAVAILABLE,
                 "The service is shutting down. Try again in a moment.",
             ),
             Error::Database { .. } => (
-                Status::ServiceUnavailable,
+                Status::SERVICE_UNAVAILABLE,
                 "The database did not do what it was asked to. Check what was done before you try again.",
             ),
             Error::InvalidKey { .. } => (
-                Status::BadRequest,
+                Status::BAD_REQUEST,
                 "The request names something that cannot be locked. Change the name.",
             ),
             Error::Unsupported { .. } | Error::InvalidSetting { .. } => (
-                Status::InternalServerError,
+                Status::INTERNAL_SERVER_ERROR,
                 "The service is not set up for this request. Trying again will not help.",
             ),
         };
@@ -66,40 +69,24 @@ impl Problem {
     }
 
     fn retry_after(self) -> Option<&'static str> {
-        (self.status == Status::Conflict).then_some(RETRY_AFTER)
+        (self.status == Status::CONFLICT).then_some(RETRY_AFTER)
     }
 
     fn body(self) -> String {
-        let (code, title) = self.status.code_and_phrase();
+        let Status(code, title) = self.status;
         let detail = self.detail;
         format!(r#"{{"type":"about:blank","title":"{title}","status":{code},"detail":"{detail}"}}"#)
     }
 
     /// What the client is not told.
     fn log(self, error: &Error) {
-        let (status, _) = self.status.code_and_phrase();
+        let Status(status, _) = self.status;
         // Formatted here: not every subscriber follows the sources of an error.
         let source = error.source().map(tracing::field::display);
-        if self.status.is_client_error() {
+        if status < 500 {
             tracing::info!(status, %error, source, "dlock: request answered with a problem");
         } else {
             tracing::error!(status, %error, source, "dlock: request answered with a problem");
         }
-    }
-}
-
-impl Status {
-    /// As in [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15).
-    fn code_and_phrase(self) -> (u16, &'static str) {
-        match self {
-            Self::BadRequest => (400, "Bad Request"),
-            Self::Conflict => (409, "Conflict"),
-            Self::InternalServerError => (500, "Internal Server Error"),
-            Self::ServiceUnavailable => (503, "Service Unavailable"),
-        }
-    }
-
-    fn is_client_error(self) -> bool {
-        self.code_and_phrase().0 < 500
     }
 }

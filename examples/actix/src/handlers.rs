@@ -4,10 +4,9 @@ use actix_web::web::{Data, Json, Path, ServiceConfig};
 use actix_web::{HttpResponse, get, post};
 use dlock::prelude::*;
 use dlock_example_invoices::{self as invoices, Account, Invoice, Partners, account, invoice};
-use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, TransactionTrait};
+use sea_orm::{DatabaseConnection, EntityTrait};
 use serde::Deserialize;
 
-use crate::LOCK_TIMEOUT;
 use crate::error::AppError;
 
 pub(crate) fn routes(service: &mut ServiceConfig) {
@@ -65,38 +64,12 @@ struct Transfer {
     cents: i64,
 }
 
-/// Both accounts are locked, the one with the lower number first: two transfers in opposite directions would wait for each other otherwise.
 #[post("/transfers")]
 async fn transfer(
     db: Data<DatabaseConnection>,
     transfer: Json<Transfer>,
 ) -> Result<HttpResponse, AppError> {
     let Transfer { from, to, cents } = transfer.into_inner();
-    if from == to {
-        return Err(invoices::Error::NotATransfer.into());
-    }
-    let (first, second) = (from.min(to), from.max(to));
-    if db.get_database_backend() == DbBackend::Postgres {
-        // A transaction does not know the timeout of its connection's lock pool.
-        let txn = db.begin().await?;
-        Account::dlock(&txn, first)
-            .xact()
-            .timeout(LOCK_TIMEOUT)
-            .await?;
-        Account::dlock(&txn, second)
-            .xact()
-            .timeout(LOCK_TIMEOUT)
-            .await?;
-        invoices::transfer(&txn, from, to, cents).await?;
-        txn.commit().await?;
-    } else {
-        let transferred = Account::dlock(db.as_ref(), first).run(async |_lock| {
-            let under_both = Account::dlock(db.as_ref(), second).transaction(async |txn| {
-                Ok::<_, AppError>(invoices::transfer(txn, from, to, cents).await?)
-            });
-            under_both.await
-        });
-        transferred.await?;
-    }
+    invoices::transfer(db.as_ref(), from, to, cents).await?;
     Ok(HttpResponse::NoContent().finish())
 }

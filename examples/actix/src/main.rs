@@ -15,7 +15,6 @@
 
 mod error;
 mod handlers;
-mod nightly;
 
 use std::env;
 use std::error::Error;
@@ -25,7 +24,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use dlock::prelude::*;
-use dlock_example_invoices::{Migrator, Partners, asked_to_stop, connect, env_or};
+use dlock_example_invoices::{Migrator, Partners, asked_to_stop, connect, env_or, send_reminders};
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::MigratorTrait;
 use tokio::runtime::Handle;
@@ -48,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let asked_to_stop = asked_to_stop()?;
     let partners = Partners::from_env()?;
     let night = env_or("NIGHTLY_AT", "03:00").parse()?;
-    tokio::spawn(nightly::every(night, db.clone(), partners.clone()));
+    tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
 
     let app = {
         let db = db.clone();

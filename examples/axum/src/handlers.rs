@@ -6,11 +6,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use dlock::prelude::*;
 use dlock_example_invoices::{self as invoices, Account, Invoice, Partners, account, invoice};
-use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, TransactionTrait};
+use sea_orm::{DatabaseConnection, EntityTrait};
 use serde::Deserialize;
 
+use crate::App;
 use crate::error::AppError;
-use crate::{App, LOCK_TIMEOUT};
 
 pub(crate) fn routes(app: App) -> Router {
     Router::new()
@@ -60,36 +60,10 @@ struct Transfer {
     cents: i64,
 }
 
-/// Both accounts are locked, the one with the lower number first: two transfers in opposite directions would wait for each other otherwise.
 async fn transfer(
     State(db): State<DatabaseConnection>,
     Json(Transfer { from, to, cents }): Json<Transfer>,
 ) -> Result<StatusCode, AppError> {
-    if from == to {
-        return Err(invoices::Error::NotATransfer.into());
-    }
-    let (first, second) = (from.min(to), from.max(to));
-    if db.get_database_backend() == DbBackend::Postgres {
-        // A transaction does not know the timeout of its connection's lock pool.
-        let txn = db.begin().await?;
-        Account::dlock(&txn, first)
-            .xact()
-            .timeout(LOCK_TIMEOUT)
-            .await?;
-        Account::dlock(&txn, second)
-            .xact()
-            .timeout(LOCK_TIMEOUT)
-            .await?;
-        invoices::transfer(&txn, from, to, cents).await?;
-        txn.commit().await?;
-    } else {
-        let transferred = Account::dlock(&db, first).run(async |_lock| {
-            let under_both = Account::dlock(&db, second).transaction(async |txn| {
-                Ok::<_, AppError>(invoices::transfer(txn, from, to, cents).await?)
-            });
-            under_both.await
-        });
-        transferred.await?;
-    }
+    invoices::transfer(&db, from, to, cents).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,34 +7,12 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use crate::entity::{Account, Invoice, Job, account, invoice};
+use crate::entity::{Invoice, Job, invoice};
+use crate::error::Error;
 use crate::partners::Partners;
 
 /// The name of the nightly job.
 pub(crate) const REMINDERS: &str = "reminders";
-
-/// Why something was not done, in words for customers.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no such row.
-    #[error("There is no {0} {1}.")]
-    Missing(&'static str, i64),
-    /// Somebody was faster.
-    #[error("Invoice {0} is paid already.")]
-    AlreadyPaid(i64),
-    /// An account would have less than nothing.
-    #[error("Account {0} has not enough money.")]
-    NotEnough(i64),
-    /// Not an amount that can be moved between these accounts.
-    #[error("A transfer moves a positive amount between two accounts.")]
-    NotATransfer,
-    /// A partner did not do what we asked for, or we do not know.
-    #[error("A partner of ours failed.")]
-    Partner(#[from] reqwest::Error),
-    /// The database failed.
-    #[error("The database failed.")]
-    Database(#[from] DbErr),
-}
 
 /// What a customer gets.
 #[derive(Debug, Serialize)]
@@ -90,51 +68,8 @@ pub async fn export(db: &impl ConnectionTrait, partners: &Partners) -> Result<Ex
     Ok(Export { invoices })
 }
 
-/// Moves money, in a transaction of the caller's.
-///
-/// # Errors
-///
-/// [`Error::NotATransfer`], [`Error::Missing`], [`Error::NotEnough`], and those of the database.
-pub async fn transfer(
-    txn: &impl ConnectionTrait,
-    from: i64,
-    to: i64,
-    cents: i64,
-) -> Result<(), Error> {
-    if from == to || cents <= 0 {
-        return Err(Error::NotATransfer);
-    }
-    let payer = account(txn, from).await?;
-    let payee = account(txn, to).await?;
-    if payer.cents < cents {
-        return Err(Error::NotEnough(from));
-    }
-    set_balance(txn, &payer, payer.cents - cents).await?;
-    set_balance(txn, &payee, payee.cents + cents).await
-}
-
-async fn account(txn: &impl ConnectionTrait, id: i64) -> Result<account::Model, Error> {
-    let account = Account::find_by_id(id).one(txn).await?;
-    account.ok_or(Error::Missing("account", id))
-}
-
-async fn set_balance(
-    txn: &impl ConnectionTrait,
-    account: &account::Model,
-    cents: i64,
-) -> Result<(), Error> {
-    let mut account = account.clone().into_active_model();
-    account.cents = Set(cents);
-    account.update(txn).await?;
-    Ok(())
-}
-
 /// Reminds the customers of what was due before this night; `false` when that was done already.
-///
-/// # Errors
-///
-/// Those of the partner and the database.
-pub async fn remind(
+pub(crate) async fn remind(
     db: &impl ConnectionTrait,
     partners: &Partners,
     night: NaiveDate,

@@ -9,26 +9,8 @@ use sea_orm::{DatabaseConnection, TransactionTrait};
 use super::server::{
     PATIENCE, Server, application, drop_database, key, options, scratch_database, sessions, url,
 };
+use crate::invoices::invoices;
 
-macro_rules! invoices {
-    ($($module:ident($($place:tt)*))*) => {
-        $(mod $module {
-            use sea_orm::entity::prelude::*;
-
-            #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-            #[sea_orm($($place)*)]
-            pub(super) struct Model {
-                #[sea_orm(primary_key)]
-                pub(super) id: i64,
-            }
-
-            #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-            pub(super) enum Relation {}
-
-            impl ActiveModelBehavior for ActiveModel {}
-        })*
-    };
-}
 invoices! {
     invoice(table_name = "dlock_invoice")
     in_schema(schema_name = "dlock_shop", table_name = "dlock_invoice")

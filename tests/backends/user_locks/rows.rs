@@ -6,27 +6,9 @@ use sea_orm::DatabaseConnection;
 
 use super::options::{lazy, name, options, with_hook};
 use super::{Scene, Server};
+use crate::invoices::invoices;
 use crate::suite::Outcome;
 
-macro_rules! invoices {
-    ($($module:ident($($place:tt)*))*) => {
-        $(mod $module {
-            use sea_orm::entity::prelude::*;
-
-            #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-            #[sea_orm($($place)*)]
-            pub(super) struct Model {
-                #[sea_orm(primary_key)]
-                pub(super) id: i64,
-            }
-
-            #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-            pub(super) enum Relation {}
-
-            impl ActiveModelBehavior for ActiveModel {}
-        })*
-    };
-}
 invoices! {
     invoice(table_name = "invoice")
     in_schema(schema_name = "dlock_shop", table_name = "invoice")

@@ -1,9 +1,47 @@
-//! When the nightly job is due.
+//! The job that one instance does each night, whichever is first.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use dlock::prelude::*;
+use sea_orm::DatabaseConnection;
+use tokio::time::sleep;
+
+use crate::actions;
+use crate::error::Error;
+use crate::partners::Partners;
+
+const AFTER_A_FAILURE: Duration = Duration::from_secs(60);
+
+/// Reminds customers each night at this time, until the lock pool is closed.
+pub async fn send_reminders(at: Night, db: DatabaseConnection, partners: Partners) {
+    loop {
+        let night = at.last(Utc::now());
+        let pause = match remind(&db, &partners, night).await {
+            Ok(sent) => {
+                tracing::info!(%night, by_this_instance = sent, "reminders are sent");
+                at.until_next(Utc::now())
+            }
+            Err(Error::Lock(dlock::Error::PoolClosed)) => return,
+            Err(error) => {
+                tracing::error!(?error, %night, "reminders are not sent");
+                AFTER_A_FAILURE
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Who is not first waits, to take over if the first one dies; otherwise it finds that everything is done.
+#[with_dlock(key = "reminders", timeout = "1h")]
+async fn remind(
+    db: &DatabaseConnection,
+    partners: &Partners,
+    night: NaiveDate,
+) -> Result<bool, Error> {
+    actions::remind(db, partners, night).await
+}
 
 /// A time of the night, in UTC: `"03:00"`.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +57,7 @@ impl FromStr for Night {
 
 impl Night {
     /// The last night whose time has come: a service that was down then makes up for it.
-    pub fn last(self, now: DateTime<Utc>) -> NaiveDate {
+    fn last(self, now: DateTime<Utc>) -> NaiveDate {
         let today = now.date_naive();
         if now.time() >= self.0 {
             today
@@ -29,7 +67,7 @@ impl Night {
     }
 
     /// How long it is to the next.
-    pub fn until_next(self, now: DateTime<Utc>) -> Duration {
+    fn until_next(self, now: DateTime<Utc>) -> Duration {
         let next = (self.last(now) + Days::new(1)).and_time(self.0).and_utc();
         (next - now).to_std().unwrap_or_default()
     }
