@@ -1,13 +1,18 @@
 //! What a scenario plays on.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::database::{Database, Kind};
 use crate::partner::Partner;
 use crate::process::Service;
+
+/// A scenario waits for what may never come when the service is wrong; it takes a second or two otherwise.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A database, a partner, and a program of which processes can be started.
 #[derive(Debug)]
@@ -50,7 +55,11 @@ pub async fn play(kind: Kind, program: &'static str, scenario: impl AsyncFnOnce(
         program,
         database: Database::create(kind).await,
     };
-    let played = AssertUnwindSafe(scenario(&stage)).catch_unwind().await;
+    let scenario = async {
+        let played = timeout(PATIENCE, scenario(&stage)).await;
+        played.expect("what the scenario waits for comes");
+    };
+    let played = AssertUnwindSafe(scenario).catch_unwind().await;
     match played {
         Ok(()) => stage.database.drop().await,
         Err(panic) => {
