@@ -21,7 +21,7 @@ pub async fn send_reminders(at: Night, db: DatabaseConnection, partners: Partner
         let pause = match remind(&db, &partners, night).await {
             Ok(sent) => {
                 tracing::info!(%night, by_this_instance = sent, "reminders are sent");
-                at.until_next(Utc::now())
+                at.until_next(night, Utc::now())
             }
             Err(Error::Lock(dlock::Error::PoolClosed)) => return,
             Err(error) => {
@@ -66,9 +66,9 @@ impl Night {
         }
     }
 
-    /// How long it is to the next.
-    fn until_next(self, now: DateTime<Utc>) -> Duration {
-        let next = (self.last(now) + Days::new(1)).and_time(self.0).and_utc();
+    /// How long it is to the one after this night; no time at all when that has come while this night's work was done.
+    fn until_next(self, night: NaiveDate, now: DateTime<Utc>) -> Duration {
+        let next = (night + Days::new(1)).and_time(self.0).and_utc();
         (next - now).to_std().unwrap_or_default()
     }
 }
@@ -90,9 +90,15 @@ mod tests {
         let night: Night = "03:00".parse().unwrap();
         assert_eq!(night.last(at("2026-05-10T02:59:59Z")), date("2026-05-09"));
         assert_eq!(night.last(at("2026-05-10T03:00:00Z")), date("2026-05-10"));
-        let second = Duration::from_secs(1);
-        assert_eq!(night.until_next(at("2026-05-10T02:59:59Z")), second);
-        let day = 86_400 * second;
-        assert_eq!(night.until_next(at("2026-05-10T03:00:00Z")), day);
+    }
+
+    #[test]
+    fn no_night_is_left_out_when_the_one_before_took_long() {
+        let night: Night = "03:00".parse().unwrap();
+        let until_next = |now| night.until_next(date("2026-05-09"), at(now));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(until_next("2026-05-09T03:00:00Z"), day);
+        assert_eq!(until_next("2026-05-10T02:59:59Z"), Duration::from_secs(1));
+        assert_eq!(until_next("2026-05-10T03:00:01Z"), Duration::ZERO);
     }
 }
