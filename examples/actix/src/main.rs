@@ -32,6 +32,9 @@ use tokio::runtime::Handle;
 /// How long a lock is waited for where nothing else is said.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an instance that starts waits for the one that migrates.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long the nightly job may go on after all requests are answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let db = connect().await?;
     let locks = lock_pool(&db);
     db.dlock("migrations")
+        .timeout(MIGRATION_TIMEOUT)
         .run(async |_lock| Migrator::up(&db, None).await)
         .await?;
 
