@@ -41,6 +41,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let night = env_or("NIGHTLY_AT", "03:00").parse();
+    let night = night.map_err(|error| format!("NIGHTLY_AT: {error}"))?;
     let db = connect().await?;
     let locks = lock_pool(&db);
     db.dlock("migrations")
@@ -50,11 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let asked_to_stop = asked_to_stop()?;
     let partners = Partners::from_env()?;
-    let night = env_or("NIGHTLY_AT", "03:00").parse()?;
-    tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
 
     let app = {
-        let db = db.clone();
+        let (db, partners) = (db.clone(), partners.clone());
         move || {
             App::new()
                 .app_data(Data::new(db.clone()))
@@ -64,7 +64,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let server = HttpServer::new(app)
         .shutdown_signal(asked_to_stop)
-        .bind(env_or("LISTEN", "127.0.0.1:3000"))?;
+        .bind(env_or("LISTEN", "127.0.0.1:3000"))
+        .map_err(|error| format!("LISTEN: {error}"))?;
+    tokio::spawn(send_reminders(night, db.clone(), partners));
     for address in server.addrs() {
         println!("listening on http://{address}");
     }

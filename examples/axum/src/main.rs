@@ -47,6 +47,8 @@ struct App {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let night = env_or("NIGHTLY_AT", "03:00").parse();
+    let night = night.map_err(|error| format!("NIGHTLY_AT: {error}"))?;
     let db = connect().await?;
     let locks = lock_pool(&db);
     db.dlock("migrations")
@@ -56,10 +58,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let asked_to_stop = asked_to_stop()?;
     let partners = Partners::from_env()?;
-    let night = env_or("NIGHTLY_AT", "03:00").parse()?;
-    tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
 
-    let listener = TcpListener::bind(env_or("LISTEN", "127.0.0.1:3000")).await?;
+    let listener = TcpListener::bind(env_or("LISTEN", "127.0.0.1:3000")).await;
+    let listener = listener.map_err(|error| format!("LISTEN: {error}"))?;
+    tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
     println!("listening on http://{}", listener.local_addr()?);
     let db_to_close = db.clone();
     axum::serve(listener, handlers::routes(App { db, partners }))
