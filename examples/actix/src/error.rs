@@ -16,14 +16,20 @@ impl<E: Into<Error>> From<E> for AppError {
 }
 
 impl ResponseError for AppError {
+    fn status_code(&self) -> StatusCode {
+        match &self.0 {
+            Error::Lock(error) => error.status_code(),
+            // Actix Web has another version of the type.
+            error => StatusCode::from_u16(error.status().as_u16()).expect("it is a status"),
+        }
+    }
+
     fn error_response(&self) -> HttpResponse {
         if let Error::Lock(error) = &self.0 {
             return error.error_response();
         }
-        let (status, problem) = self.0.problem();
-        // Actix Web has another version of the type.
-        let status = StatusCode::from_u16(status.as_u16()).expect("it is a status");
-        HttpResponse::build(status)
+        let (_status, problem) = self.0.problem();
+        HttpResponse::build(self.status_code())
             .content_type("application/problem+json")
             .body(problem)
     }

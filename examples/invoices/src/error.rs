@@ -31,15 +31,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// A problem as in RFC 9457: its status and its body. What clients are not told goes to the log.
-    pub fn problem(&self) -> (StatusCode, String) {
-        let status = match self {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
             Self::Missing(..) => StatusCode::NOT_FOUND,
             Self::AlreadyPaid(_) | Self::NotEnough(_) => StatusCode::CONFLICT,
             Self::NotATransfer => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Partner(_) => StatusCode::BAD_GATEWAY,
             Self::Lock(_) | Self::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        }
+    }
+
+    /// A problem as in RFC 9457: its status and its body. What clients are not told goes to the log.
+    pub fn problem(&self) -> (StatusCode, String) {
+        let status = self.status();
         if status.is_server_error() {
             tracing::error!(error = ?self, "request failed");
         }
