@@ -121,7 +121,15 @@ fn equals(name: &Ident, input: ParseStream) -> Result<()> {
 
 fn value(name: &Ident, input: ParseStream) -> Result<Expr> {
     equals(name, input)?;
-    input.parse()
+    input.parse().map(without_group)
+}
+
+/// What `macro_rules!` puts in the place of a `$fragment` is in a group that nobody sees.
+fn without_group(value: Expr) -> Expr {
+    match value {
+        Expr::Group(group) => without_group(*group.expr),
+        value => value,
+    }
 }
 
 fn key(value: Expr) -> Result<Key> {

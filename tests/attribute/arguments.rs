@@ -35,6 +35,21 @@ async fn a_literal_is_a_format_string_and_any_other_expression_a_key() {
     assert!(format(&db, 7).await.unwrap());
 }
 
+macro_rules! made {
+    ($name:ident, key = $key:literal, timeout = $timeout:literal) => {
+        #[with_dlock(key = $key, timeout = $timeout)]
+        async fn $name(db: &DatabaseConnection) -> Result<bool, Error> {
+            Ok(is_locked(db, "{made}").await)
+        }
+    };
+}
+made!(made, key = "{{made}}", timeout = "5s");
+
+#[tokio::test]
+async fn a_literal_from_macro_rules_is_a_literal() {
+    assert!(made(&database()).await.unwrap());
+}
+
 struct State<T>(T);
 
 struct Services {
