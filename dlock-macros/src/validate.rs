@@ -100,12 +100,21 @@ fn parameter_called_db(target: &Target<'_>) -> Result<Expr> {
 }
 
 fn in_body(db: &Expr, target: &Target<'_>) -> InBody {
-    if let Expr::Path(path) = db
-        && let Some(name) = path.path.get_ident()
+    if let Some(name) = named(db)
         && target.bindings.contains(name)
         && name != "__self"
     {
         return InBody::Replaces(name.clone());
     }
     InBody::New(Ident::new("db", db.span().resolved_at(Span::call_site())))
+}
+
+/// The `db` of `db`, `(db)` and `&db`.
+fn named(db: &Expr) -> Option<&Ident> {
+    match db {
+        Expr::Path(path) => path.path.get_ident(),
+        Expr::Paren(inner) => named(&inner.expr),
+        Expr::Reference(inner) => named(&inner.expr),
+        _ => None,
+    }
 }

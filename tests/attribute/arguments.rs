@@ -225,6 +225,35 @@ async fn on_a_pool(pool: &LockPool) -> Result<bool, Error> {
     Ok(is_locked(pool, "pinned").await)
 }
 
+#[with_dlock(key = "pinned", pinned, db = (connection))]
+async fn in_parentheses(connection: &DatabaseConnection) -> Result<usize, Error> {
+    Ok(std::ptr::from_ref(connection).addr())
+}
+
+#[with_dlock(key = "pinned", pinned, db = &connection)]
+async fn by_reference(connection: &DatabaseConnection) -> Result<usize, Error> {
+    Ok(std::ptr::from_ref(connection).addr())
+}
+
+macro_rules! pinned {
+    ($name:ident($connection:ident), db = $db:expr) => {
+        #[with_dlock(key = "pinned", pinned, db = $db)]
+        async fn $name($connection: &DatabaseConnection) -> Result<usize, Error> {
+            Ok(std::ptr::from_ref($connection).addr())
+        }
+    };
+}
+pinned!(by_macro(connection), db = connection);
+
+#[tokio::test]
+async fn a_pinned_lock_is_on_the_parameter_however_it_is_written() {
+    let db = database();
+    let own = std::ptr::from_ref(&db).addr();
+    assert_ne!(in_parentheses(&db).await.unwrap(), own);
+    assert_ne!(by_macro(&db).await.unwrap(), own);
+    assert_ne!(by_reference(&db).await.unwrap(), own);
+}
+
 #[tokio::test]
 async fn the_body_of_a_pinned_lock_works_on_the_session_of_its_lock() {
     let db = database();
