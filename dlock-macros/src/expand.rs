@@ -88,7 +88,7 @@ pub(crate) fn expand(plan: Plan<'_>) {
 
 fn acquire(plan: &Plan<'_>) -> TokenStream {
     let Plan { dlock, db, .. } = plan;
-    let key_name = Ident::new("key", Span::mixed_site());
+    let [key_name, wait] = ["key", "wait"].map(|name| Ident::new(name, Span::mixed_site()));
     let key = match &plan.key {
         Key::Format(text) => quote! { #dlock::__private::key(::core::format_args!(#text)) },
         Key::Into(key) => {
@@ -103,7 +103,7 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
     let timeout = match &plan.wait {
         Wait::Default => None,
         Wait::Not(name) => Some((name, quote! { ::core::time::Duration::ZERO })),
-        Wait::Timeout(name, Timeout::Expr(timeout)) => Some((name, quote! { #timeout })),
+        Wait::Timeout(name, Timeout::Expr(_)) => Some((name, quote! { #wait })),
         Wait::Timeout(name, Timeout::Literal(timeout)) => {
             let (seconds, nanos) = (timeout.as_secs(), timeout.subsec_nanos());
             Some((
@@ -113,6 +113,14 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
         }
     };
     let timeout = timeout.map(|(name, timeout)| quote_spanned! {name.span()=> .timeout(#timeout) });
+    // What is made on the way to it, such as the guard of a mutex, does not live while the lock is waited for.
+    let wait = match &plan.wait {
+        Wait::Timeout(name, Timeout::Expr(timeout)) => {
+            let duration = quote_spanned! {name.span()=> ::core::time::Duration };
+            Some(quote! { let #wait: #duration = #timeout; })
+        }
+        Wait::Timeout(_, Timeout::Literal(_)) | Wait::Default | Wait::Not(_) => None,
+    };
     let hold = match &plan.hold {
         Hold::Session => None,
         Hold::Xact(xact) => Some(quote_spanned! {xact.span()=> .xact() }),
@@ -123,6 +131,7 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
     quote! {
         {
             let #key_name = #key;
+            #wait
             use #dlock::DLockExt as _;
             #lock #shared #timeout #hold #acquire
         }

@@ -1,5 +1,6 @@
 //! What each argument does.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dlock::prelude::*;
@@ -107,6 +108,26 @@ async fn expression(db: &DatabaseConnection, wait: u64) -> Result<(), Error> {
 async fn one_try(db: &DatabaseConnection) -> Result<(), Error> {
     let _ = db;
     Ok(())
+}
+
+#[with_dlock(key = "setting", timeout = *limit.lock().unwrap())]
+async fn setting(db: &DatabaseConnection, limit: &Mutex<Duration>) -> Result<(), Error> {
+    let _ = (db, limit);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_timeout_is_known_before_the_lock_is_waited_for() {
+    let (db, limit) = (database(), Mutex::new(Duration::from_secs(60)));
+    let held = db.dlock("setting").await.unwrap();
+    tokio::select! {
+        biased;
+        set = setting(&db, &limit) => panic!("{set:?}"),
+        () = tokio::task::yield_now() => assert!(limit.try_lock().is_ok()),
+    }
+    held.release().await.unwrap();
+    let task = tokio::spawn(async move { setting(&db, &limit).await });
+    task.await.expect("no panic").unwrap();
 }
 
 fn waited(returned: Result<(), Error>) -> Duration {
