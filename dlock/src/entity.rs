@@ -28,8 +28,8 @@ type RowOf<M> = <<M as ModelTrait>::Entity as EntityTrait>::Model;
 /// * **Escaped** as `%XX`, the bytes of UTF-8 in upper-case hexadecimal, is everything but `A-Z a-z 0-9 - _ . ~`, and in schema and table the dot, too.
 ///
 /// So a row has one name on every service whose entity has the same schema, table and primary key, whatever the integer types. Two services that say the schema of one
-/// table differently, or one only, have two names for its rows. A key of text has to be written as the database gives it back: `find_by_id("A")` may find the row `a`, whose
-/// lock is another.
+/// table differently, or one only, have two names for its rows; tables that only PostgreSQL's search path tells apart, as with a schema for each tenant, have one, and so exclude each other.
+/// A key of text or time has to be written as the database gives it back: `find_by_id("A")` may find the row `a`, whose lock is another, and PostgreSQL keeps no nanoseconds.
 ///
 /// What a key is called by is shown by [`physical_key`](crate::DLockGuard::physical_key), on PostgreSQL as its hash; its `Display` leaves the current database out.
 ///
@@ -85,7 +85,6 @@ pub trait ModelDLockExt: ModelTrait {
     /// So the model that the body gets is what the last holder has committed, on every isolation level. It is [`transaction`](DLock::transaction) and no more; for a
     /// timeout of its own or an isolation level use that: `model.dlock(&db).timeout(limit).transaction(..)`. Without, the pool's
     /// [`default_timeout`](crate::LockPoolBuilder::default_timeout) bounds the wait.
-    ///
     ///
     /// # Errors
     ///
