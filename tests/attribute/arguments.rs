@@ -110,7 +110,7 @@ async fn one_try(db: &DatabaseConnection) -> Result<(), Error> {
     Ok(())
 }
 
-#[with_dlock(key = "setting", timeout = *limit.lock().unwrap())]
+#[with_dlock(key = "setting", timeout = *limit.lock().expect("no panic"))]
 async fn setting(db: &DatabaseConnection, limit: &Mutex<Duration>) -> Result<(), Error> {
     let _ = (db, limit);
     Ok(())
