@@ -52,6 +52,8 @@ pub(crate) fn validate<'a>(arguments: Arguments, target: Target<'a>) -> Result<P
         Error::new(Span::call_site(), message)
     })?;
     let db = match arguments.db {
+        // The call borrows by itself, and clippy knows.
+        Some(Expr::Reference(db)) if db.mutability.is_none() => *db.expr,
         Some(db) => db,
         None => parameter_called_db(&target)?,
     };
@@ -109,12 +111,11 @@ fn in_body(db: &Expr, target: &Target<'_>) -> InBody {
     InBody::New(Ident::new("db", db.span().resolved_at(Span::call_site())))
 }
 
-/// The `db` of `db`, `(db)` and `&db`.
+/// The `db` of `db` and `(db)`.
 fn named(db: &Expr) -> Option<&Ident> {
     match db {
         Expr::Path(path) => path.path.get_ident(),
         Expr::Paren(inner) => named(&inner.expr),
-        Expr::Reference(inner) => named(&inner.expr),
         _ => None,
     }
 }
