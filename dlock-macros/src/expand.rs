@@ -26,10 +26,8 @@ pub(crate) fn expand(plan: Plan<'_>) {
             },
         ..
     } = plan;
-    // Not to be seen by the user's code.
     let [acquired, guard, body, returned, error] =
-        ["acquired", "guard", "body", "returned", "error"]
-            .map(|name| Ident::new(name, Span::mixed_site()));
+        ["acquired", "guard", "body", "returned", "error"].map(local);
 
     let return_type = return_type(&dlock, returns);
     let mut future = quote! { async move };
@@ -88,7 +86,7 @@ pub(crate) fn expand(plan: Plan<'_>) {
 
 fn acquire(plan: &Plan<'_>) -> TokenStream {
     let Plan { dlock, db, .. } = plan;
-    let [key_name, wait] = ["key", "wait"].map(|name| Ident::new(name, Span::mixed_site()));
+    let [key_name, wait] = ["key", "wait"].map(local);
     let key = match &plan.key {
         Key::Format(text) => quote! { #dlock::__private::key(::core::format_args!(#text)) },
         Key::Into(key) => {
@@ -126,13 +124,13 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
         Hold::Xact(xact) => Some(quote_spanned! {xact.span()=> .xact() }),
         Hold::Pinned(pinned, _) => Some(quote_spanned! {pinned.span()=> .pinned() }),
     };
-    let lock = quote_spanned! {db.span()=> (#db).dlock(#key_name) };
+    let lock = quote_spanned! {db.span()=> (#db).__dlock(#key_name) };
     let acquire = quote_spanned! {db.span()=> .acquire().await };
     quote! {
         {
             let #key_name = #key;
             #wait
-            use #dlock::DLockExt as _;
+            use #dlock::__private::LockedOn as _;
             #lock #shared #timeout #hold #acquire
         }
     }
@@ -153,20 +151,23 @@ fn session(dlock: &Path, hold: &Hold, guard: &Ident) -> Option<TokenStream> {
     let Hold::Pinned(_, in_body) = hold else {
         return None;
     };
-    let (name, session) = match in_body {
+    Some(match in_body {
         InBody::Replaces(name) => {
             let function = private("in_the_place_of", dlock, name.span());
-            (
-                name,
-                quote_spanned! {name.span()=> #function(&#name, &#guard) },
-            )
+            let session = quote_spanned! {name.span()=> #function(&#name, &#guard) };
+            quote! {
+                #[allow(unused_variables)]
+                let #name = #session;
+            }
         }
-        InBody::New(name) => (name, quote! { ::core::ops::Deref::deref(&#guard) }),
-    };
-    Some(quote! {
-        #[allow(unused_variables)]
-        let #name = #session;
+        // Not to use it is a mistake, of which rustc warns.
+        InBody::New(name) => quote! { let #name = ::core::ops::Deref::deref(&#guard); },
     })
+}
+
+/// A name that the user's code cannot see.
+fn local(name: &str) -> Ident {
+    Ident::new(&format!("__dlock_{name}"), Span::mixed_site())
 }
 
 /// A function of `dlock::__private` for what is written at `span`: rustc points there when it does not fit.

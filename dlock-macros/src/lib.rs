@@ -55,7 +55,7 @@ use quote::{ToTokens, quote};
 /// | `key = "invoice/{id}"` | a string literal is a format string, in which the function's parameters can be named |
 /// | `key = expression` | any other expression is a key as it is, if it is `Into<Key>`: `key = NAME`, `key = (7, id)`, `key = &self.name` |
 /// | `db = expression` | what is locked on: `db = self.db`, `db = state.db`, `db = &txn`, a `LockPool`. Without it, the parameter that is called `db`, also one inside a pattern such as `State(db): State<DatabaseConnection>` |
-/// | `timeout = "5s"` | how long the lock is waited for: `"500ms"`, `"5s"`, `"1m30s"`, checked when it is compiled, or an expression of type `Duration`. Without it the lock pool's default, or no end |
+/// | `timeout = "5s"` | how long the lock is waited for: `"500ms"`, `"5s"`, `"1m30s"`, checked when it is compiled, or an expression of type `Duration`. Without it the lock pool's default (of which a transaction does not know), or no end |
 /// | `nowait` | one try |
 /// | `shared` | many holders at once, as long as nobody holds it exclusively |
 /// | `xact` | on a transaction: the lock is held until that ends, which is after the function has returned |

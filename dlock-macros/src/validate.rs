@@ -108,7 +108,7 @@ fn in_body(db: &Expr, target: &Target<'_>) -> InBody {
     {
         return InBody::Replaces(name.clone());
     }
-    InBody::New(Ident::new("db", db.span().resolved_at(Span::call_site())))
+    InBody::New(Ident::new("db", db.span()))
 }
 
 /// The `db` of `db` and `(db)`.

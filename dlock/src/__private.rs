@@ -7,9 +7,22 @@ use sea_orm::DatabaseConnection;
 pub use crate::lock::{lost, released, unless_lost};
 
 use crate::error::Error;
+use crate::ext::DLockExt;
 use crate::key::Key;
-use crate::lock::PinnedGuard;
+use crate::lock::{DLock, PinnedGuard};
 use crate::pool::LockPool;
+
+/// `.dlock(key)` by a name that no entity has, so that rustc says of what no lock can be taken on.
+pub trait LockedOn: DLockExt {
+    fn __dlock(&self, key: Key) -> DLock<'_, Self>
+    where
+        Self: Sized,
+    {
+        self.dlock(key)
+    }
+}
+
+impl<C: DLockExt> LockedOn for C {}
 
 /// A key that has nothing to fill in is not formatted.
 pub fn key(text: fmt::Arguments<'_>) -> Key {
@@ -65,7 +78,8 @@ pub fn in_the_place_of<'a, C: Pinnable>(_: &C, guard: &'a PinnedGuard) -> C::Pin
 #[diagnostic::on_unimplemented(
     message = "with `pinned` the body works on the lock's own session, which cannot take the place of a `{Self}`",
     label = "this is not a connection itself",
-    note = "name the connection, for example `db = db.as_ref()`: in the body the session is then called `db`, a `&DatabaseConnection`"
+    note = "name the connection, for example `db = db.as_ref()`: in the body the session is then called `db`, a `&DatabaseConnection`",
+    note = "a lock on a transaction is on that one's session already: say `xact` in the place of `pinned`"
 )]
 pub trait Pinnable {
     type Pinned<'a>;

@@ -27,13 +27,13 @@ type RowOf<M> = <<M as ModelTrait>::Entity as EntityTrait>::Model;
 ///   hyphenated and lower-case; a `Decimal` has no zeros at its end; dates and times are `2026-11-21`, `20:33:23.5`, `2026-11-21T20:33:23.5`, in UTC where they have a time zone.
 /// * **Escaped** as `%XX`, the bytes of UTF-8 in upper-case hexadecimal, is everything but `A-Z a-z 0-9 - _ . ~`, and in schema and table the dot, too.
 ///
-/// So a row has one name on every service whose entity has the same schema, table and primary key, whatever the integer types. Two services that say the schema of one
+/// So a row has one name on every service whose entity has the same schema, table and primary key, whatever the integer types (a `Uuid` on one and its bytes on another are two). Two services that say the schema of one
 /// table differently, or one only, have two names for its rows; tables that only PostgreSQL's search path tells apart, as with a schema for each tenant, have one, and so exclude each other.
 /// A key of text or time has to be written as the database gives it back: `find_by_id("A")` may find the row `a`, whose lock is another, and PostgreSQL keeps no nanoseconds.
 ///
 /// What a key is called by is shown by [`physical_key`](crate::DLockGuard::physical_key), on PostgreSQL as its hash; its `Display` leaves the current database out.
 ///
-/// A part that is NULL, a float, JSON, an array, or of a type whose feature is off (`with-uuid`, `with-chrono`, `with-time`, `with-rust_decimal`) is
+/// A part that is NULL, a float, JSON, an array, a `BigDecimal`, an address of a network, or of a type whose feature is off (`with-uuid`, `with-chrono`, `with-time`, `with-rust_decimal`) is
 /// [`Error::InvalidKey`], said by whatever takes the lock; so is a row without schema on MySQL or MariaDB where no database is selected.
 ///
 /// A transaction, by [`xact`](DLock::xact), is asked for its database itself, by one more statement, which is prepared, as SeaORM's own are. It cannot be behind a pooler
@@ -122,7 +122,7 @@ pub trait ModelDLockExt: ModelTrait {
     /// ```
     fn with_lock<C, T, E, F>(&self, on: &C, body: F) -> impl Future<Output = Result<T, E>>
     where
-        C: DLockExt + Connection + Lockable,
+        C: Connection + Lockable,
         F: AsyncFnOnce(&DatabaseTransaction, RowOf<Self>) -> Result<T, E>,
         E: From<Error> + From<DbErr>;
 }
@@ -134,13 +134,13 @@ impl<M: ModelTrait> ModelDLockExt for M {
 
     async fn with_lock<C, T, E, F>(&self, on: &C, body: F) -> Result<T, E>
     where
-        C: DLockExt + Connection + Lockable,
+        C: Connection + Lockable,
         F: AsyncFnOnce(&DatabaseTransaction, RowOf<Self>) -> Result<T, E>,
         E: From<Error> + From<DbErr>,
     {
         let primary_key = self.get_primary_key_value();
         let key = key::<M::Entity>(primary_key.clone());
-        let lock = on.dlock(&key);
+        let lock = DLock::new(on, key.clone());
         let under_lock = async |txn: &DatabaseTransaction| {
             let row = select::<M::Entity>(primary_key).one(txn).await?;
             let row = row.ok_or_else(|| DbErr::RecordNotFound(key.to_string()))?;

@@ -24,7 +24,7 @@ pub(super) const NO_DATABASE: &str = "no database is selected for the table of t
 const NULL: &str =
     "a part of this row's primary key is NULL, which is equal to nothing: lock by a key of text";
 
-const UNKNOWN: &str = "a part of this row's primary key has no text that is certain to be the same everywhere (a float, JSON, an array): lock by a key of text; \
+const UNKNOWN: &str = "a part of this row's primary key has no text that is certain to be the same everywhere (a float, JSON, an array, a `BigDecimal`, an address of a network): lock by a key of text; \
      dates and times, `Decimal` and `Uuid` need dlock's features `with-chrono` or `with-time`, `with-rust_decimal`, `with-uuid`";
 
 /// A row that is named without its schema, in this one.
@@ -64,7 +64,7 @@ fn escaped(bytes: &[u8], reserved: &'static AsciiSet) -> String {
     percent_encode(bytes, reserved).to_string()
 }
 
-/// A part of a primary key, before it is escaped. One row has one text, whichever of the types that its column can be read as an entity has.
+/// A part of a primary key, before it is escaped. One row has one text, whatever its integer type.
 fn text(part: Value) -> Result<Vec<u8>, &'static str> {
     let text = match part {
         // On MySQL and SQLite a boolean is a number.

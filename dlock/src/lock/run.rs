@@ -51,7 +51,8 @@ impl<C> DLock<'_, C> {
     /// When the lock is lost before `COMMIT` is sent, the transaction is rolled back and the error is [`Error::Lost`]; afterwards the result of `COMMIT` counts.
     ///
     /// On SQLite the transaction under an exclusive lock is an immediate one, which waits for whoever writes anything else: one that has read first
-    /// [could not write](https://www.sqlite.org/isolation.html) when others have written in between. Under a shared lock it is a deferred one, for bodies that only read.
+    /// [could not write](https://www.sqlite.org/isolation.html) when others have written in between. Under a shared lock it is a deferred one, for bodies that only read. So one in the body
+    /// of another waits for that until SQLite gives up (`database is locked`): nest [`run`](Self::run) around it.
     ///
     /// ```no_run
     /// # use dlock::prelude::*;
