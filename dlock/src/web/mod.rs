@@ -42,7 +42,7 @@ impl Problem {
         let (status, detail) = match error {
             Error::Timeout { .. } | Error::Deadlock { .. } => (
                 Status::CONFLICT,
-                "Another request is working on the same thing. Try again in a moment.",
+                "This request did not get its turn in time. Try again in a moment.",
             ),
             Error::Lost { .. } => (
                 Status::SERVICE_UNAVAILABLE,

@@ -19,6 +19,7 @@ mod handlers;
 use std::env;
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -27,12 +28,17 @@ use dlock_example_invoices::{Migrator, Partners, asked_to_stop, connect, env_or,
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::MigratorTrait;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// How long a lock is waited for where nothing else is said.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an instance that starts waits for the one that migrates.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long requests may go on when the service is asked to stop; Axum waits for them without an end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the nightly job may go on after all requests are answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,9 +70,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
     println!("listening on http://{}", listener.local_addr()?);
     let db_to_close = db.clone();
-    axum::serve(listener, handlers::routes(App { db, partners }))
-        .with_graceful_shutdown(asked_to_stop)
-        .await?;
+    let stopping = Arc::new(Notify::new());
+    let stop = {
+        let stopping = Arc::clone(&stopping);
+        async move {
+            asked_to_stop.await;
+            tracing::info!("asked to stop");
+            stopping.notify_one();
+        }
+    };
+    let server = axum::serve(listener, handlers::routes(App { db, partners }))
+        .with_graceful_shutdown(stop)
+        .into_future();
+    let too_long = async {
+        stopping.notified().await;
+        sleep(SHUTDOWN_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = server => served?,
+        () = too_long => tracing::warn!("requests that go on are cut off"),
+    }
 
     locks.close_timeout(CLOSE_TIMEOUT).await;
     db_to_close.close().await?;

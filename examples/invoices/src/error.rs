@@ -38,6 +38,9 @@ impl Error {
             Self::AlreadyPaid(_) | Self::NotEnough(_) => StatusCode::CONFLICT,
             Self::NotATransfer => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Partner(_) => StatusCode::BAD_GATEWAY,
+            Self::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Lock(_) | Self::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

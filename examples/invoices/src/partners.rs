@@ -22,7 +22,8 @@ pub struct Partners(Option<(reqwest::Client, String)>);
 #[derive(Serialize)]
 struct Charge<'a> {
     cents: i64,
-    /// A lock keeps apart those who live. When we die between the charge and our own note of it, the next one charges again, and by this the partner knows.
+    /// A lock keeps apart those who work. When we die between the charge and our own note of it, or our client hangs up and Axum drops the request, the next one
+    /// charges again, and by this the partner knows.
     idempotency_key: &'a str,
 }
 
