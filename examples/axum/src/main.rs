@@ -19,16 +19,16 @@ mod handlers;
 use std::env;
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::FromRef;
 use dlock::prelude::*;
 use dlock_example_invoices::{Migrator, Partners, asked_to_stop, connect, env_or, send_reminders};
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::MigratorTrait;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 /// How long a lock is waited for where nothing else is said.
@@ -69,31 +69,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = listener.map_err(|error| format!("LISTEN: {error}"))?;
     tokio::spawn(send_reminders(night, db.clone(), partners.clone()));
     println!("listening on http://{}", listener.local_addr()?);
-    let db_to_close = db.clone();
-    let stopping = Arc::new(Notify::new());
-    let stop = {
-        let stopping = Arc::clone(&stopping);
-        async move {
-            asked_to_stop.await;
-            tracing::info!("asked to stop");
-            stopping.notify_one();
-        }
-    };
-    let server = axum::serve(listener, handlers::routes(App { db, partners }))
-        .with_graceful_shutdown(stop)
-        .into_future();
-    let too_long = async {
-        stopping.notified().await;
-        sleep(SHUTDOWN_TIMEOUT).await;
-    };
-    tokio::select! {
-        served = server => served?,
-        () = too_long => tracing::warn!("requests that go on are cut off"),
-    }
+    let app = handlers::routes(App {
+        db: db.clone(),
+        partners,
+    });
+    serve(listener, app, asked_to_stop).await?;
 
     locks.close_timeout(CLOSE_TIMEOUT).await;
-    db_to_close.close().await?;
+    db.close().await?;
     Ok(())
+}
+
+/// Until all requests are answered, or have had time enough, after somebody wants the service to end.
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    asked_to_stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async {
+        asked_to_stop.await;
+        tracing::info!("asked to stop");
+        stopping.send(()).ok();
+    };
+    let too_long = async {
+        stopped.await.ok();
+        sleep(SHUTDOWN_TIMEOUT).await;
+    };
+    let server = axum::serve(listener, app).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = server.into_future() => served,
+        () = too_long => {
+            tracing::warn!("requests that go on are cut off");
+            Ok(())
+        }
+    }
 }
 
 fn lock_pool(db: &DatabaseConnection) -> LockPool {
