@@ -3,8 +3,8 @@
 use dlock::Error;
 use dlock::prelude::*;
 use sea_orm::{
-    ActiveModelTrait, DatabaseConnection, DbBackend, DbErr, IntoActiveModel, MockDatabase,
-    MockExecResult, Set, TransactionTrait,
+    ActiveModelTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, IntoActiveModel,
+    MockDatabase, MockExecResult, QuerySelect, QueryTrait, Set, TransactionTrait,
 };
 
 use super::{BACKENDS, log};
@@ -190,4 +190,15 @@ async fn a_transaction_lock_on_a_row_wants_two_results() -> Outcome {
     assert!(backend.contains("MockDatabase"), "{backend}");
     assert!(hint.contains("`database`"), "{hint}");
     Ok(txn.rollback().await?)
+}
+
+/// So it locks nothing there, as the README says where it compares.
+#[test]
+fn for_update_is_left_out_of_the_statement_on_sqlite() {
+    for backend in BACKENDS {
+        let select = invoice::Entity::find_by_id(42).lock_exclusive();
+        let select = select.build(backend).to_string();
+        let locks = backend != DbBackend::Sqlite;
+        assert_eq!(select.contains("FOR UPDATE"), locks, "{select}");
+    }
 }

@@ -1,11 +1,10 @@
 //! Promise 4: deadlines are end to end, and neither short nor long.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, Key, LockPool};
 use dlock_tests::Way;
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{Database, DatabaseConnection, TransactionTrait};
 
 use super::{Backend, Outcome, Scene, elapsed, in_one_of, soon, waiting};
 
@@ -216,12 +215,9 @@ pub(crate) async fn the_longest_timeout_is_forever<B: Backend>(scene: &Scene<B>)
 
 /// The other end takes the connection and never says a word.
 pub(crate) async fn a_timeout_covers_connecting<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let Some(url) = B::silent_url(listener.local_addr()?.port()) else {
+    let Some((_listener, options)) = scene.silent_server()? else {
         return Ok(());
     };
-    let mut options = ConnectOptions::new(url);
-    options.connect_lazy(true).sqlx_logging(false);
     let silent = Database::connect(options).await?;
     let (key, limit) = (scene.key(), Duration::from_millis(400));
     for way in [Way::PLAIN, Way::PINNED] {

@@ -1,13 +1,11 @@
 //! Rows of SeaORM's entities: one lock for each, whoever names it, and however.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use dlock::prelude::*;
 use dlock::{Error, Key};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait,
-    TryGetable,
+    ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait, TryGetable,
 };
 
 use super::{Backend, Failure, Outcome, PATIENCE, Scene, soon, waiting};
@@ -178,12 +176,9 @@ pub(crate) async fn the_first_lock_of_a_pool_may_be_a_row<B: Backend>(scene: &Sc
 pub(crate) async fn a_timeout_covers_learning_the_database<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let Some(url) = B::silent_url(listener.local_addr()?.port()) else {
+    let Some((_listener, options)) = scene.silent_server()? else {
         return Ok(());
     };
-    let mut options = ConnectOptions::new(url);
-    options.connect_lazy(true).sqlx_logging(false);
     let silent = Database::connect(options).await?;
     let model = invoice::Model { id: scene.key() };
     let limit = Duration::from_millis(300);

@@ -1,10 +1,9 @@
 //! How a pool ends that has pinned locks.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, PinnedGuard};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use tokio::task::JoinHandle;
 
 use super::{Backend, Outcome, Scene, elapsed, eventually, in_one_of, soon, waiting};
@@ -75,12 +74,9 @@ pub(crate) async fn a_closing_pool_refuses_pinned_locks_at_once_and_waits_for_th
 pub(crate) async fn a_closing_pool_refuses_those_that_connect_for_a_pinned_lock<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let Some(url) = B::silent_url(listener.local_addr()?.port()) else {
+    let Some((_listener, options)) = scene.silent_server()? else {
         return Ok(());
     };
-    let mut options = ConnectOptions::new(url);
-    options.connect_lazy(true).sqlx_logging(false);
     in_one_of(3, Duration::from_millis(300), async || {
         let silent = Database::connect(options.clone()).await?;
         let pool = LockPool::of(&silent);

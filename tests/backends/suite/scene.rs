@@ -1,11 +1,12 @@
 //! Where one test takes place: its own names, its own keys, its own connections; and how it waits.
 
+use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dlock::LockPool;
 use dlock_tests::{Counter, connect};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectOptions, DatabaseConnection};
 use tokio::time::{sleep, timeout};
 
 use super::{Backend, Failure, Outcome, Peer};
@@ -61,6 +62,17 @@ impl<B: Backend> Scene<B> {
 
     pub(crate) async fn db_of(&self, of: &str, connections: u32) -> DatabaseConnection {
         connect(&self.url(of), connections).await
+    }
+
+    /// A server that takes connections as long as the listener lives, and never says a word; `None` where nothing is connected to.
+    pub(crate) fn silent_server(&self) -> Outcome<Option<(TcpListener, ConnectOptions)>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = B::silent_url(listener.local_addr()?.port());
+        Ok(url.map(|url| {
+            let mut options = ConnectOptions::new(url);
+            options.connect_lazy(true).sqlx_logging(false);
+            (listener, options)
+        }))
     }
 
     pub(crate) async fn peer(&self, of: &str) -> Outcome<Peer> {
