@@ -47,10 +47,10 @@ macro_rules! mount {
     };
 }
 
-/// Mounts all scenarios of a service.
+/// Mounts the scenarios of every service, and those that are this one's.
 #[macro_export]
 macro_rules! mount_service {
-    ($program:expr) => {
+    ($program:expr $(; $($own:ident),+ $(,)?)?) => {
         $crate::mount! {
             $program;
             an_invoice_is_paid_once,
@@ -59,6 +59,7 @@ macro_rules! mount_service {
             transfers_keep_the_money_together,
             a_request_is_finished_before_the_service_ends,
             a_killed_process_leaves_its_lock_to_others,
+            $($($own),+)?
         }
     };
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::process::{Answer, Service};
 use crate::stage::Stage;
@@ -179,6 +179,28 @@ pub async fn a_killed_process_leaves_its_lock_to_others(stage: &Stage) {
     let next = persist(&staying, "/export").await;
     assert_eq!(next.status, 200, "{next:?}");
     end([staying]).await;
+}
+
+/// A client hangs up while its request holds the lock: where that drops the request, another one gets the lock, although the partner has not answered.
+///
+/// # Panics
+///
+/// When that is not so.
+pub async fn a_client_that_hangs_up_leaves_its_lock_to_others(stage: &Stage) {
+    let services = [stage.start().await, stage.start().await];
+    let [one, other] = &services;
+    reminded(&services).await;
+    stage.partner.hold();
+    let _unanswered = tokio::select! {
+        answer = one.post("/export", Value::Null) => panic!("{answer:?}"),
+        call = stage.partner.next_call() => call,
+    };
+    stage.partner.go_on();
+    // Half as long as the service waits for its partner.
+    let next = timeout(Duration::from_secs(30), persist(other, "/export")).await;
+    let next = next.expect("the lock is free long before the partner is given up");
+    assert_eq!(next.status, 200, "{next:?}");
+    end(services).await;
 }
 
 /// Asks again while somebody else has the lock, as the answer says.
