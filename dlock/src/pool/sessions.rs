@@ -1,9 +1,10 @@
 //! What the pool knows of one session: its inbox, what is on its way, what it holds. Data and small questions; the decisions are in `state`.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashSet, HashSetExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 

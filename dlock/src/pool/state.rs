@@ -1,10 +1,11 @@
 //! All that the pool knows, behind one mutex. Every change is a method here, in `demand` (what callers do), in `supply` (what sessions do) or in `jobs` (what they do next):
 //! no await, no network, no clock of its own. So nothing can be dropped half-way, and tests can play any order of events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;

@@ -84,18 +84,20 @@ impl PgSession {
         for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
             query = query.bind(keys);
         }
-        let rows = query.fetch_all(self.connection().await?).await?;
-        let places = places.into_iter().flatten();
+        let row = query.fetch_one(self.connection().await?).await?;
         let mut answers = vec![false; batch.releases.len() + batch.tries.len()];
-        if rows.len() != answers.len() {
-            return Err(sqlx::Error::Protocol(format!(
-                "{} requests, {} answers",
-                answers.len(),
-                rows.len()
-            )));
-        }
-        for (place, row) in places.zip(rows) {
-            answers[place] = row.try_get(0)?;
+        let places = places.into_iter().filter(|places| !places.is_empty());
+        for (column, places) in places.enumerate() {
+            let said: Vec<bool> = row.try_get(column)?;
+            if said.len() != places.len() {
+                let (asked, answered) = (places.len(), said.len());
+                return Err(sqlx::Error::Protocol(format!(
+                    "{asked} requests, {answered} answers"
+                )));
+            }
+            for (place, said) in places.into_iter().zip(said) {
+                answers[place] = said;
+            }
         }
         Ok(answers)
     }
