@@ -12,6 +12,8 @@ pub(crate) struct Wait {
     pub(crate) deadline: Option<Instant>,
     /// Takes no for an answer.
     pub(crate) one_try: bool,
+    /// Whoever asked tells the log himself what becomes of it.
+    pub(crate) quiet: bool,
 }
 
 impl Wait {
@@ -24,6 +26,7 @@ impl Wait {
             since,
             deadline: timeout.and_then(|timeout| since.checked_add(timeout)),
             one_try,
+            quiet: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use sea_orm::DatabaseTransaction;
@@ -11,9 +11,7 @@ use super::{DLockGuard, PinnedLock, TransactionLock};
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::{LockPool, Lockable};
-
-type Acquire = Pin<Box<dyn Future<Output = Result<DLockGuard, Error>> + Send>>;
+use crate::pool::{Acquiring, Lockable};
 
 /// A lock that is asked for: options first, then one of the ways to hold it.
 ///
@@ -37,7 +35,7 @@ pub struct DLock<'a, C> {
     pub(super) mode: Mode,
     pub(super) timeout: Option<Duration>,
     /// Begun by the first poll, forgotten when an option changes after that.
-    acquire: Option<Acquire>,
+    acquire: Option<Acquiring>,
 }
 
 impl<C> fmt::Debug for DLock<'_, C> {
@@ -132,31 +130,6 @@ impl<'a, C> DLock<'a, C> {
     {
         PinnedLock::new(self)
     }
-
-    fn start(&self) -> Acquire
-    where
-        C: Lockable,
-    {
-        let (pool, key) = (self.on.lock_pool(), self.key.clone());
-        Box::pin(wait(pool, key, self.mode, self.timeout))
-    }
-}
-
-async fn wait(
-    pool: LockPool,
-    key: Key,
-    mode: Mode,
-    timeout: Option<Duration>,
-) -> Result<DLockGuard, Error> {
-    let started = tokio::time::Instant::now();
-    match pool.acquire(&key, mode, timeout, false).await? {
-        Some(grant) => Ok(DLockGuard::new(key, mode, grant)),
-        // A timeout of zero.
-        None => Err(Error::Timeout {
-            key,
-            waited: started.elapsed(),
-        }),
-    }
 }
 
 /// Waits for the lock. It is a future itself, and not only `IntoFuture`, so that rustc can say what is wrong when a transaction's lock is awaited.
@@ -164,11 +137,26 @@ impl<C: Lockable> Future for DLock<'_, C> {
     type Output = Result<DLockGuard, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.acquire.is_none() {
-            self.acquire = Some(self.start());
-        }
-        let acquire = self.acquire.as_mut().expect("BUG: it was just made");
-        acquire.as_mut().poll(context)
+        let Self {
+            on,
+            key,
+            mode,
+            timeout,
+            acquire,
+        } = &mut *self;
+        let acquire = match acquire {
+            Some(acquire) => acquire,
+            None => acquire.insert(on.lock_pool().acquiring(*mode, *timeout, false)?),
+        };
+        let answer = match ready!(acquire.poll(key, context))? {
+            Some(grant) => Ok(DLockGuard::new(key.clone(), *mode, grant)),
+            // A timeout of zero.
+            None => Err(Error::Timeout {
+                key: key.clone(),
+                waited: acquire.wait().since.elapsed(),
+            }),
+        };
+        Poll::Ready(answer)
     }
 }
 

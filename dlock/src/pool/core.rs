@@ -139,7 +139,7 @@ impl Core {
     }
 
     /// Starts the task of a pinned lock.
-    pub(crate) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<(), Error> {
+    pub(super) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<(), Error> {
         let begun = self.with(|state, _| {
             if state.closing {
                 return Err(Error::PoolClosed);

@@ -8,11 +8,15 @@ use tokio::time::Instant;
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TicketId, Waiter};
 use super::sessions::{Confirm, Inspect, Meet};
 use super::state::State;
+use crate::dialect::MAX_BATCH;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::session::Request;
 use crate::wait::Wait;
+
+/// As many as one statement asks for.
+const MAX_SPARE_QUEUES: usize = MAX_BATCH;
 
 /// What a caller holds while it waits.
 pub(crate) type Reply = oneshot::Receiver<Result<Granted, Refusal>>;
@@ -32,7 +36,9 @@ impl State {
         }
         let id = self.next_id();
         let (reply, receiver) = oneshot::channel();
-        let queue = self.keys.entry(key.clone()).or_default();
+        let spare = &mut self.spare_queues;
+        let queue = self.keys.entry(key.clone());
+        let queue = queue.or_insert_with(|| spare.pop().unwrap_or_default());
         let awaited = matches!(queue.ask, Some(Ask::Wait(_) | Ask::Backoff(_)));
         if wait.one_try && (awaited || queue.is_held_against(mode)) {
             // The receiver is ours.
@@ -49,6 +55,7 @@ impl State {
             id,
             mode,
             wait,
+            told: wait.quiet,
             reply,
         });
         self.settle(key, now);
@@ -266,8 +273,12 @@ impl State {
             local.leave();
             session.inbox.notify_one();
         }
-        if queue.is_unused() {
-            self.keys.remove(key);
+        if queue.is_unused()
+            && let Some(mut queue) = self.keys.remove(key)
+            && self.spare_queues.len() < MAX_SPARE_QUEUES
+        {
+            queue.reset();
+            self.spare_queues.push(queue);
         }
     }
 

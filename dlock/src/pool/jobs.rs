@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::SessionId;
-use super::sessions::{Inspect, SessionEntry};
+use super::sessions::{InFlight, Inspect, SessionEntry};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
 use crate::key::{Key, PhysicalKey};
@@ -138,9 +138,14 @@ impl State {
     /// What is waiting to be sent on this session, as far as it is still wanted.
     fn take_batch(&mut self, id: SessionId, tries: usize, now: Instant) -> Option<Arc<Batch>> {
         let session = self.sessions.get_mut(&id)?;
-        let mut batch = Batch::default();
+        let mut in_flight = session.spare.take().unwrap_or_default().emptied();
+        let InFlight { batch, confirms } = &mut in_flight;
+        let batch = Arc::get_mut(batch).expect("BUG: it was emptied");
         let releases = session.releases.len().min(MAX_BATCH);
-        (batch.releases, session.confirms) = session.releases.drain(..releases).unzip();
+        for (request, confirm) in session.releases.drain(..releases) {
+            batch.releases.push(request);
+            confirms.push(confirm);
+        }
         let mut unwanted = Vec::new();
         // A try may rely on a release of the same batch, never on one of the next.
         while session.releases.is_empty()
@@ -156,12 +161,17 @@ impl State {
                 }
             }
         }
-        let batch = Arc::new(batch);
-        session.in_flight = Arc::clone(&batch);
+        let batch = match batch.is_empty() {
+            true => {
+                session.spare = Some(in_flight);
+                None
+            }
+            false => Some(Arc::clone(&session.in_flight.insert(in_flight).batch)),
+        };
         for key in unwanted {
             self.settle(&key, now);
         }
-        (!batch.is_empty()).then_some(batch)
+        batch
     }
 }
 
@@ -173,7 +183,7 @@ pub(crate) fn next_slice(slices: u32, left: Option<Duration>) -> Option<Duration
 }
 
 /// A clock cannot hold every duration that a setting can.
-fn after(instant: Instant, duration: Duration) -> Instant {
+pub(super) fn after(instant: Instant, duration: Duration) -> Instant {
     const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     instant + duration.min(A_YEAR)
 }

@@ -1,10 +1,11 @@
-//! The pool's own task: tries again what was put off, and closes the pool when the application closes its connection.
+//! The pool's own task: tries again what was put off, tells of long waits, and closes the pool when the application closes its connection.
 
 use std::sync::Arc;
 
 use tokio::time::sleep_until;
 
 use super::core::Core;
+use super::tell_of_long_wait;
 
 pub(crate) async fn run(keeper: Keeper) {
     let core = &keeper.core;
@@ -34,7 +35,15 @@ async fn retry(core: &Arc<Core>) {
             }
         };
         tokio::select! {
-            () = due => core.with(|state, now| state.retry(now)),
+            () = due => {
+                let long = core.with(|state, now| {
+                    state.retry(now);
+                    state.long_waits(now)
+                });
+                for (key, since) in long {
+                    tell_of_long_wait(&key, since.elapsed());
+                }
+            }
             () = core.wake_keeper.notified() => {}
         }
     }

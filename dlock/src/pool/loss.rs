@@ -6,8 +6,8 @@ use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::{Ask, KeyQueue, SessionId};
-use super::sessions::WaitOrder;
+use super::queue::{Ask, SessionId};
+use super::sessions::{InFlight, WaitOrder};
 use super::state::State;
 use crate::error::{Error, Phase};
 use crate::key::{Key, PhysicalKey};
@@ -58,8 +58,9 @@ impl State {
             let holds = queue.holds.extract_if(.., |hold| hold.session == id);
             self.counters.lost += holds.map(|hold| hold.guards as u64).sum::<u64>();
         }
-        let Batch { releases, tries } = &*session.in_flight;
-        let in_flight = releases.iter().cloned().zip(session.confirms);
+        let InFlight { batch, confirms } = session.in_flight.unwrap_or_default();
+        let Batch { releases, tries } = &*batch;
+        let in_flight = releases.iter().cloned().zip(confirms);
         for (request, confirm) in session.releases.into_iter().chain(in_flight) {
             confirm.map(|confirm| confirm.send(false));
             if let Some(queue) = self.keys.get_mut(&request.key) {
@@ -113,7 +114,7 @@ impl State {
     /// Every guard is told that its lock is lost; the sessions themselves end when the guards are gone.
     pub(crate) fn abandon(&mut self) {
         self.begin_close();
-        self.counters.lost += self.keys.values().map(KeyQueue::guards).sum::<u64>();
+        self.counters.lost += self.keys.values().map(|queue| queue.guards()).sum::<u64>();
         self.keys.clear();
         for (id, session) in std::mem::take(&mut self.sessions) {
             session.lost.send_replace(true);

@@ -1,5 +1,7 @@
 //! The pool of lock sessions behind a connection: one local queue per key, many locks on few sessions. Knows no backend.
 
+mod acquiring;
+mod alarm;
 mod builder;
 mod config;
 mod core;
@@ -20,6 +22,7 @@ mod tests;
 mod ticket;
 mod worker;
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub(crate) use self::acquiring::Acquiring;
 pub use self::builder::LockPoolBuilder;
 use self::core::{Core, NO_RUNTIME};
 pub use self::lockable::Lockable;
@@ -163,6 +167,18 @@ impl LockPool {
         Ok(&owner.core)
     }
 
+    /// A request that begins now.
+    pub(crate) fn acquiring(
+        &self,
+        mode: Mode,
+        timeout: Option<Duration>,
+        one_try: bool,
+    ) -> Result<Acquiring, Error> {
+        let core = self.core_here()?;
+        let wait = core.wait(timeout, one_try);
+        Ok(Acquiring::new(Arc::clone(core), mode, wait))
+    }
+
     /// `None`: somebody else has it, and one try was all that was asked for.
     pub(crate) async fn acquire(
         &self,
@@ -171,12 +187,8 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let core = Arc::clone(self.core_here()?);
-        let wait = core.wait(timeout, one_try);
-        let waiting = pin!(ticket::acquire(core, key, mode, wait));
-        let grant = warned(waiting, key, wait).await;
-        tell(key, mode, wait, &grant, Grant::session);
-        grant
+        let mut acquiring = self.acquiring(mode, timeout, one_try)?;
+        poll_fn(|context| acquiring.poll(key, context)).await
     }
 
     /// [`acquire`](Self::acquire) on a session of its own. `None` also when there is no room for one.
@@ -201,8 +213,12 @@ async fn warned<T>(mut waiting: Pin<&mut impl Future<Output = T>>, name: &Key, w
     if let Ok(answer) = timeout(warn_after, &mut waiting).await {
         return answer;
     }
-    tracing::warn!(key = %name, waited = ?wait.since.elapsed(), "dlock: still waiting for a lock");
+    tell_of_long_wait(name, wait.since.elapsed());
     waiting.await
+}
+
+fn tell_of_long_wait(key: &Key, waited: Duration) {
+    tracing::warn!(%key, ?waited, "dlock: still waiting for a lock");
 }
 
 fn tell<G>(
@@ -214,8 +230,7 @@ fn tell<G>(
 ) {
     match grant {
         Ok(Some(grant)) => {
-            let waited = wait.since.elapsed();
-            tracing::debug!(%key, %mode, session = session(grant), ?waited, "dlock: acquired");
+            tracing::debug!(%key, %mode, session = session(grant), waited = ?wait.since.elapsed(), "dlock: acquired");
         }
         Err(Error::Timeout { waited, .. }) => {
             tracing::debug!(%key, %mode, ?waited, "dlock: timeout");

@@ -20,6 +20,9 @@ pub(crate) type TicketId = u64;
 /// For this long after a grant a lock may go from one local holder to the next, and for this long an answer proves that its session lives.
 pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
+/// An unused queue keeps room for so many.
+const FEW_WAITERS: usize = 8;
+
 #[derive(Debug, Default)]
 pub(crate) struct KeyQueue {
     /// The key as the first of its requesters called it.
@@ -42,6 +45,8 @@ pub(crate) struct Waiter {
     pub(crate) id: TicketId,
     pub(crate) mode: Mode,
     pub(crate) wait: Wait,
+    /// The log need not be told that this takes long, or it was.
+    pub(crate) told: bool,
     pub(crate) reply: oneshot::Sender<Result<Granted, Refusal>>,
 }
 
@@ -113,6 +118,13 @@ impl KeyQueue {
             && self.holds.is_empty()
             && self.releasing.is_empty()
             && self.ask.is_none()
+    }
+
+    /// Makes an unused one as good as new.
+    pub(crate) fn reset(&mut self) {
+        self.name = None;
+        self.attempt = 0;
+        self.waiters.shrink_to(FEW_WAITERS);
     }
 
     /// Whether a lock of this mode has to wait for a local holder.

@@ -70,10 +70,30 @@ pub(crate) struct SessionEntry {
     pub(crate) probes: Vec<PhysicalKey>,
     pub(crate) wait: Option<WaitOrder>,
     pub(crate) inspections: Vec<Inspect>,
-    /// What the current statement releases and tries, and who wants to hear of the releases.
-    pub(crate) in_flight: Arc<Batch>,
-    pub(crate) confirms: Vec<Option<Confirm>>,
+    /// The current statement, if there is one.
+    pub(crate) in_flight: Option<InFlight>,
+    /// The one before, for its room.
+    pub(crate) spare: Option<InFlight>,
     pub(crate) held: HashSet<PhysicalKey>,
+}
+
+/// What a statement releases and tries, and who wants to hear of the releases.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) confirms: Vec<Option<Confirm>>,
+}
+
+impl InFlight {
+    /// Nothing, with room for much, unless somebody still reads the batch.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.confirms.clear();
+        match Arc::get_mut(&mut self.batch) {
+            Some(batch) => batch.clear(),
+            None => self.batch = Arc::default(),
+        }
+        self
+    }
 }
 
 /// A pinned lock, which has a session of its own and a task that owns it.
@@ -115,15 +135,17 @@ impl SessionEntry {
             probes: Vec::new(),
             wait: None,
             inspections: Vec::new(),
-            in_flight: Arc::default(),
-            confirms: Vec::new(),
+            in_flight: None,
+            spare: None,
             held: HashSet::new(),
         }
     }
 
     /// Locks that it holds or may soon hold.
     pub(crate) fn load(&self) -> usize {
-        self.held.len() + self.tries.len() + self.in_flight.tries.len()
+        let in_flight = self.in_flight.as_ref();
+        let in_flight = in_flight.map_or(0, |in_flight| in_flight.batch.tries.len());
+        self.held.len() + self.tries.len() + in_flight
     }
 
     pub(crate) fn can_try(&self) -> bool {
@@ -153,9 +175,6 @@ impl SessionEntry {
 
     /// Holds nothing and has nothing to do.
     pub(crate) fn is_free(&self) -> bool {
-        self.can_try()
-            && self.load() == 0
-            && self.releases.is_empty()
-            && self.in_flight.releases.is_empty()
+        self.can_try() && self.load() == 0 && self.releases.is_empty() && self.in_flight.is_none()
     }
 }

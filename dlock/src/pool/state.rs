@@ -10,18 +10,21 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::LONG_WAIT;
 use super::config::Config;
 use super::queue::{Ask, KeyQueue, SessionId, TENURE};
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
-use crate::key::PhysicalKey;
+use crate::key::{Key, PhysicalKey};
 use crate::session::Request;
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Arc<Config>,
-    pub(crate) keys: HashMap<PhysicalKey, KeyQueue>,
+    pub(crate) keys: HashMap<PhysicalKey, Box<KeyQueue>>,
+    /// Queues that nobody needs at the moment: most of them are short-lived, and the allocator is slower than this.
+    pub(crate) spare_queues: Vec<Box<KeyQueue>>,
     pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
     /// Whether sessions answer at once.
     pub(crate) is_local: bool,
@@ -52,6 +55,8 @@ pub(crate) struct State {
     pub(crate) to_open: Vec<SessionId>,
     /// A retry is due before the keeper's next look.
     pub(crate) wake_keeper: bool,
+    /// Nobody has waited for long before then; `None` while there is nobody who could.
+    pub(crate) long_waits_at: Option<Instant>,
 }
 
 /// The runtime on which the pool's tasks live.
@@ -68,6 +73,7 @@ impl State {
         Self {
             config,
             keys: HashMap::new(),
+            spare_queues: Vec::new(),
             sessions: BTreeMap::new(),
             is_local: false,
             pinned: BTreeMap::new(),
@@ -89,6 +95,7 @@ impl State {
             last_id: 0,
             to_open: Vec::new(),
             wake_keeper: false,
+            long_waits_at: None,
         }
     }
 
@@ -162,7 +169,7 @@ impl State {
             epoch: epoch + 1,
             ..Life::default()
         };
-        self.counters.lost += self.keys.values().map(KeyQueue::guards).sum::<u64>();
+        self.counters.lost += self.keys.values().map(|queue| queue.guards()).sum::<u64>();
         self.sessions.clear();
         self.abandoned.clear();
         self.tasks = 0;
@@ -172,6 +179,7 @@ impl State {
         self.to_meet.clear();
         self.retries.clear();
         self.to_open.clear();
+        self.long_waits_at = None;
     }
 
     /// Opens as many sessions as the demand wants and the settings allow.
@@ -196,6 +204,8 @@ impl State {
             self.sessions.insert(id, SessionEntry::opening(id, now));
             self.tasks += 1;
             self.to_open.push(id);
+            self.wake_keeper |= self.long_waits_at.is_none();
+            self.long_waits_at.get_or_insert(now + LONG_WAIT);
         }
     }
 
@@ -233,7 +243,33 @@ impl State {
         let wanted =
             !self.unassigned.is_empty() || !self.inspections.is_empty() || !self.to_meet.is_empty();
         let reopen = self.refused_until.filter(|_| wanted);
-        retry.into_iter().chain(reopen).min()
+        [retry, reopen, self.long_waits_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Those who wait for long and of whom nobody has told: what for, and since when.
+    pub(crate) fn long_waits(&mut self, now: Instant) -> Vec<(Key, Instant)> {
+        if self.long_waits_at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let mut next = now + LONG_WAIT;
+        for queue in self.keys.values_mut() {
+            for waiter in queue.waiters.iter_mut().filter(|waiter| !waiter.told) {
+                let since = waiter.wait.since;
+                waiter.told = now.duration_since(since) >= LONG_WAIT;
+                match waiter.told {
+                    true => found.extend(queue.name.clone().map(|name| (name, since))),
+                    false => next = next.min(since + LONG_WAIT),
+                }
+            }
+        }
+        let somebody_may_come = !self.keys.is_empty() || !self.sessions.is_empty();
+        // Many waits are looked at together.
+        self.long_waits_at = somebody_may_come.then(|| next.max(now + LONG_WAIT / 20));
+        found
     }
 
     /// A session that holds nothing and may block on the server; one is always left for tries.

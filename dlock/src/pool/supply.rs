@@ -104,9 +104,11 @@ impl State {
             return Ok(());
         };
         session.idle_since = now;
-        let batch = std::mem::take(&mut session.in_flight);
-        let confirms = std::mem::take(&mut session.confirms);
-        let Batch { releases, tries } = &*batch;
+        let Some(mut in_flight) = session.in_flight.take() else {
+            return Ok(());
+        };
+        let Batch { releases, tries } = &*in_flight.batch;
+        let confirms = in_flight.confirms.drain(..);
         let mut doubt = None;
         for ((request, confirm), answer) in releases.iter().zip(confirms).zip(answers.releases) {
             let kept = matches!(answer, Answer::Yes);
@@ -140,6 +142,9 @@ impl State {
         }
         for request in releases {
             self.settle(&request.key, now);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.spare = Some(in_flight);
         }
         // Not before every answer has been heard: what is granted here makes this session one that holds.
         self.put_to_wait(now);

@@ -1,10 +1,13 @@
 //! A caller's place in a queue, and its part of a grant. Dropping either gives back whatever it stands for; neither owns a socket.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
-use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
+use super::core::Core;
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use crate::error::Error;
@@ -63,48 +66,9 @@ impl Drop for Grant {
     }
 }
 
-/// Waits in the queue of a key. `None`: one try was asked for, and somebody else has the lock.
-pub(crate) async fn acquire(
-    core: Arc<Core>,
-    name: &Key,
-    mode: Mode,
-    wait: Wait,
-) -> Result<Option<Grant>, Error> {
-    let timed_out = |_elapsed| {
-        core.with(|state, _| state.counters.timeouts += 1);
-        Error::Timeout {
-            key: name.clone(),
-            waited: wait.since.elapsed(),
-        }
-    };
-    core.connector.dialect().check(mode)?;
-    let key = wait.bound(core.physical_key(name)).await;
-    let key = key.map_err(timed_out)??;
-    for _ in 0..MAX_RUNTIMES {
-        let (id, reply) = core.with(|state, now| state.enqueue(name, &key, mode, wait, now))?;
-        let mut ticket = Ticket {
-            core: Arc::clone(&core),
-            key: key.clone(),
-            id,
-            reply: Some(reply),
-        };
-        match ticket.answer(wait).await {
-            Ok(Ok(Ok(granted))) => return Ok(Some(ticket.accept(granted))),
-            Ok(Ok(Err(Refusal::Busy))) => return Ok(None),
-            Ok(Ok(Err(Refusal::Failed(error)))) => return Err(error),
-            // The pool's runtime has ended: the next turn starts it on ours.
-            Ok(Err(_channel_gone)) => {}
-            Err(elapsed) => {
-                drop(ticket);
-                return Err(timed_out(elapsed));
-            }
-        }
-    }
-    Err(NO_RUNTIME)
-}
-
 /// A place in a queue; dropping it leaves the queue.
-struct Ticket {
+#[derive(Debug)]
+pub(super) struct Ticket {
     core: Arc<Core>,
     key: PhysicalKey,
     id: TicketId,
@@ -112,14 +76,33 @@ struct Ticket {
     reply: Option<Reply>,
 }
 
-type Answer = Result<Result<Granted, Refusal>, oneshot::error::RecvError>;
-
 impl Ticket {
-    async fn answer(&mut self, wait: Wait) -> Result<Answer, tokio::time::error::Elapsed> {
+    /// The last place in the queue of this key.
+    pub(super) fn draw(
+        core: &Arc<Core>,
+        name: &Key,
+        key: PhysicalKey,
+        mode: Mode,
+        wait: Wait,
+    ) -> Result<Self, Error> {
+        let (id, reply) = core.with(|state, now| state.enqueue(name, &key, mode, wait, now))?;
+        Ok(Self {
+            core: Arc::clone(core),
+            key,
+            id,
+            reply: Some(reply),
+        })
+    }
+
+    /// An error means that the pool's runtime has ended. Not to be asked again after an answer.
+    pub(super) fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Result<Grant, Refusal>, RecvError>> {
         let reply = self.reply.as_mut().expect("BUG: asked for twice");
-        let answer = wait.bound(reply).await?;
+        let answer = ready!(Pin::new(reply).poll(context));
         self.reply = None;
-        Ok(answer)
+        Poll::Ready(answer.map(|answer| answer.map(|granted| self.accept(granted))))
     }
 
     fn accept(&self, granted: Granted) -> Grant {

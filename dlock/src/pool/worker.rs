@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use super::alarm::Alarm;
 use super::core::Core;
-use super::jobs::Job;
+use super::jobs::{Job, after};
 use super::queue::SessionId;
 use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::session::{Answer, SILENT, Session};
+
+/// A session at which nothing has come in for this long looks at its socket.
+const CALM: Duration = Duration::from_millis(5);
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
@@ -88,10 +92,11 @@ async fn carry_out_jobs(
         return Ok(None);
     };
     let mut closing = core.closing.subscribe();
+    let mut alarm = Alarm::new();
     loop {
         match core.with(|state, now| state.next_job(id, now)) {
             Job::Exchange(batch) => {
-                let answers = within(reply_timeout, session.exchange(&batch)).await?;
+                let answers = answered(&mut alarm, reply_timeout, session.exchange(&batch)).await?;
                 let answered = batch.tries.len() + batch.releases.len();
                 core.with(|state, now| state.exchanged(id, answers, now))?;
                 if answered > 1 {
@@ -105,7 +110,7 @@ async fn carry_out_jobs(
                     () = inbox.notified(), if is_local => {
                         core.with(|state, now| state.waited(id, Answer::No, now));
                     }
-                    answer = within(slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
+                    answer = answered(&mut alarm, slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
                         let answer = answer?;
                         core.with(|state, now| state.waited(id, answer, now));
                     }
@@ -123,11 +128,18 @@ async fn carry_out_jobs(
             }
             Job::Yield => tokio::task::yield_now().await,
             Job::Idle(until) => {
+                // Whoever has been answered often asks again at once; looking at the socket costs two system calls, so it is done when that has not happened.
+                let soon = until.min(Instant::now() + CALM);
+                tokio::select! {
+                    biased;
+                    () = inbox.notified() => continue,
+                    () = alarm.until(soon) => {}
+                }
                 tokio::select! {
                     biased;
                     () = inbox.notified() => {}
                     error = session.gone() => return Err(error),
-                    () = sleep_until(until) => {}
+                    () = alarm.until(until) => {}
                 }
             }
             Job::Close(farewell) => return Ok(farewell),
@@ -188,9 +200,24 @@ pub(super) async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
-    let silent = |_elapsed| format!("{SILENT} within {limit:?}");
-    let answered = timeout(limit, statement).await.map_err(silent);
-    answered.unwrap_or_else(|silent| Err(DbErr::Conn(RuntimeErr::Internal(silent))))
+    answered(&mut Alarm::new(), limit, statement).await
+}
+
+/// [`within`], for who does it often.
+async fn answered<T>(
+    alarm: &mut Alarm,
+    limit: Duration,
+    statement: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let deadline = after(Instant::now(), limit);
+    tokio::select! {
+        biased;
+        answer = statement => answer,
+        () = alarm.until(deadline) => {
+            let silent = format!("{SILENT} within {limit:?}");
+            Err(DbErr::Conn(RuntimeErr::Internal(silent)))
+        }
+    }
 }
 
 /// Whether that was it: no connection was closed or refused, nobody said anything.

@@ -76,6 +76,11 @@ impl Batch {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.releases.clear();
+        self.tries.clear();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.releases.is_empty() && self.tries.is_empty()
     }

@@ -12,10 +12,11 @@ use super::hold::GRACE;
 use super::task::{LastWord, Task, confirm, refuse};
 use super::{Order, PinnedGrant};
 use crate::error::{Error, Phase};
+use crate::pool::acquiring::acquire;
 use crate::pool::queue::{Link, Refusal};
 use crate::pool::registry::Guest;
 use crate::pool::worker::FAREWELL;
-use crate::pool::{LockPool, ticket};
+use crate::pool::{Grant, LockPool};
 use crate::wait::Wait;
 
 /// A connection that `is_private` ends with the lock.
@@ -29,12 +30,13 @@ pub(super) async fn serve(
     // The deadline is the caller's.
     let wait = Wait {
         deadline: None,
+        quiet: true,
         ..order.wait
     };
     core.with(|state, _| state.pinned_queued(task.id, true));
     let acquired = tokio::select! {
         () = order.reply.closed() => return None,
-        acquired = ticket::acquire(Arc::clone(&core), &order.name, order.mode, wait) => acquired,
+        acquired = acquire(Arc::clone(&core), &order.name, order.mode, wait) => acquired,
     };
     core.with(|state, _| state.pinned_queued(task.id, false));
     let refusal = match acquired {
@@ -50,7 +52,7 @@ async fn hold(
     order: Order,
     connection: DatabaseConnection,
     is_private: bool,
-    grant: ticket::Grant,
+    grant: Grant,
 ) -> Option<LastWord> {
     let Task { id, .. } = task;
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);

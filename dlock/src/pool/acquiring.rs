@@ -1,0 +1,151 @@
+//! A request for a lock, from its start to its grant: a future without a box of its own. Dropping it leaves the queue.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
+use super::queue::Refusal;
+use super::tell;
+use super::ticket::{Grant, Ticket};
+use crate::error::Error;
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::wait::Wait;
+
+/// Waits in the queue of a key. `None`: one try was asked for, and somebody else has the lock.
+pub(crate) struct Acquiring {
+    core: Arc<Core>,
+    mode: Mode,
+    wait: Wait,
+    stage: Stage,
+    /// Begun when the request has to wait.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// A runtime may end under it.
+    runtimes: Range<usize>,
+}
+
+enum Stage {
+    Begin,
+    /// The server must be known before the key can be.
+    Meet(Pin<Box<dyn Future<Output = Result<PhysicalKey, Error>> + Send>>),
+    Queue(Ticket),
+}
+
+impl fmt::Debug for Acquiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquiring")
+            .field("mode", &self.mode)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`Acquiring`] by its own.
+pub(crate) async fn acquire(
+    core: Arc<Core>,
+    name: &Key,
+    mode: Mode,
+    wait: Wait,
+) -> Result<Option<Grant>, Error> {
+    let mut acquiring = Acquiring::new(core, mode, wait);
+    poll_fn(|context| acquiring.poll(name, context)).await
+}
+
+impl Acquiring {
+    pub(crate) fn new(core: Arc<Core>, mode: Mode, wait: Wait) -> Self {
+        Self {
+            core,
+            mode,
+            wait,
+            stage: Stage::Begin,
+            deadline: None,
+            runtimes: 0..MAX_RUNTIMES,
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        self.wait
+    }
+
+    /// Each time with the same name.
+    pub(crate) fn poll(
+        &mut self,
+        name: &Key,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Grant>, Error>> {
+        let answer = match self.proceed(name, context) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => Err(ready!(self.poll_deadline(name, context))),
+        };
+        if !self.wait.quiet {
+            tell(name, self.mode, self.wait, &answer, Grant::session);
+        }
+        Poll::Ready(answer)
+    }
+
+    fn poll_deadline(&mut self, name: &Key, context: &mut Context<'_>) -> Poll<Error> {
+        let Some(deadline) = self.wait.deadline else {
+            return Poll::Pending;
+        };
+        let begin = || Box::pin(sleep_until(deadline));
+        ready!(
+            self.deadline
+                .get_or_insert_with(begin)
+                .as_mut()
+                .poll(context)
+        );
+        // Whatever is on its way is given back.
+        self.stage = Stage::Begin;
+        self.core.with(|state, _| state.counters.timeouts += 1);
+        Poll::Ready(Error::Timeout {
+            key: name.clone(),
+            waited: self.wait.since.elapsed(),
+        })
+    }
+
+    fn proceed(
+        &mut self,
+        name: &Key,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Grant>, Error>> {
+        loop {
+            match &mut self.stage {
+                Stage::Begin => {
+                    self.core.connector.dialect().check(self.mode)?;
+                    match self.core.try_physical_key(name)? {
+                        Some(key) => self.enqueue(name, key)?,
+                        None => {
+                            let (core, name) = (Arc::clone(&self.core), name.clone());
+                            let meeting = async move { core.physical_key(&name).await };
+                            self.stage = Stage::Meet(Box::pin(meeting));
+                        }
+                    }
+                }
+                Stage::Meet(meeting) => {
+                    let key = ready!(meeting.as_mut().poll(context))?;
+                    self.enqueue(name, key)?;
+                }
+                Stage::Queue(ticket) => match ready!(ticket.poll_answer(context)) {
+                    Ok(Ok(grant)) => return Poll::Ready(Ok(Some(grant))),
+                    Ok(Err(Refusal::Busy)) => return Poll::Ready(Ok(None)),
+                    Ok(Err(Refusal::Failed(error))) => return Poll::Ready(Err(error)),
+                    // The pool's runtime has ended: the next turn starts it on ours.
+                    Err(_channel_gone) => self.stage = Stage::Begin,
+                },
+            }
+        }
+    }
+
+    fn enqueue(&mut self, name: &Key, key: PhysicalKey) -> Result<(), Error> {
+        self.runtimes.next().ok_or(NO_RUNTIME)?;
+        let ticket = Ticket::draw(&self.core, name, key, self.mode, self.wait)?;
+        self.stage = Stage::Queue(ticket);
+        Ok(())
+    }
+}
