@@ -38,10 +38,11 @@
 //!   builder.rs          LockPoolBuilder
 //!   registry.rs         which pool belongs to which connection
 //!   lockable.rs         what a session lock can be taken on
-//!   ticket.rs           a caller's wait and its grant: RAII, no socket
+//!   acquiring.rs        a request, from its start to its grant or its deadline
+//!   ticket.rs           a caller's place in a queue and its grant: RAII, no socket
 //!   core.rs             the mutex around the state, the way into the runtime
-//!   worker.rs           the task that owns one session
-//!   keeper.rs           the task that retries, and closes with the application
+//!   worker.rs           the task that owns one session; alarm.rs is its clock
+//!   keeper.rs           the task that retries, tells of long waits, and closes with the application
 //!   state.rs            the state: all changes are synchronous methods,
 //!     demand.rs           what callers do to it,
 //!     supply.rs           what sessions do to it,

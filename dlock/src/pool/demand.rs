@@ -110,6 +110,7 @@ impl State {
         queue.releasing.push(hold.session);
         session.held.remove(key);
         session.releases.push((request, confirm));
+        self.asked += 1;
         session.wake_for_work(self.closing);
         self.settle(key, now);
     }
@@ -233,6 +234,7 @@ impl State {
         let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
         queue.refuse_one_tries(served..usize::MAX);
         queue.ask = Some(Ask::Try(session));
+        self.asked += 1;
         match session.and_then(|id| self.sessions.get_mut(&id)) {
             Some(session) => {
                 session.tries.push_back(request);

@@ -96,6 +96,12 @@ impl State {
         }
     }
 
+    /// How many requests wait for this session.
+    pub(crate) fn pending(&self, id: SessionId) -> usize {
+        let session = self.sessions.get(&id);
+        session.map_or(0, |session| session.releases.len() + session.tries.len())
+    }
+
     /// What is asked of sessions that answer at once. In every change of the state, after all else: all releases, and tries as far as they take no time. Returns the
     /// names of the locks that were not there any more when they were released.
     pub(crate) fn exchange_locally(&mut self, now: Instant) -> Vec<Key> {

@@ -24,6 +24,7 @@ pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     pub(crate) keys: HashMap<PhysicalKey, Box<KeyQueue>>,
     /// Queues that nobody needs at the moment: most of them are short-lived, and the allocator is slower than this.
+    #[allow(clippy::vec_box, reason = "they come out of `keys`, and go back there")]
     pub(crate) spare_queues: Vec<Box<KeyQueue>>,
     pub(crate) sessions: BTreeMap<SessionId, SessionEntry>,
     /// Whether sessions answer at once.
@@ -51,6 +52,8 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     pub(crate) life: Life,
     pub(crate) last_id: u64,
+    /// Counts what sessions were asked for.
+    pub(crate) asked: u64,
     /// Sessions that `Core` must start as soon as it has left the mutex: a runtime that ends drops their tasks at once, and these lock it again.
     pub(crate) to_open: Vec<SessionId>,
     /// A retry is due before the keeper's next look.
@@ -93,6 +96,7 @@ impl State {
                 ..Life::default()
             },
             last_id: 0,
+            asked: 0,
             to_open: Vec::new(),
             wake_keeper: false,
             long_waits_at: None,

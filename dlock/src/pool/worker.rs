@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::alarm::Alarm;
@@ -19,6 +20,9 @@ use crate::session::{Answer, SILENT, Session};
 
 /// A session at which nothing has come in for this long looks at its socket.
 const CALM: Duration = Duration::from_millis(5);
+
+/// Requests are gathered for about as long as their statement takes.
+const GATHERING: Duration = Duration::from_micros(500);
 
 /// How long a session that was taken away from its guards stays open for them to notice.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
@@ -93,15 +97,22 @@ async fn carry_out_jobs(
     };
     let mut closing = core.closing.subscribe();
     let mut alarm = Alarm::new();
+    let mut next = None;
     loop {
-        match core.with(|state, now| state.next_job(id, now)) {
+        let job = next.take();
+        match job.unwrap_or_else(|| core.with(|state, now| state.next_job(id, now))) {
             Job::Exchange(batch) => {
                 let answers = answered(&mut alarm, reply_timeout, session.exchange(&batch)).await?;
                 let answered = batch.tries.len() + batch.releases.len();
-                core.with(|state, now| state.exchanged(id, answers, now))?;
-                if answered > 1 {
-                    // Those who were answered run first, so that their next requests travel together.
-                    tokio::task::yield_now().await;
+                if answered == 1 {
+                    drop(batch);
+                    next = Some(core.with(|state, now| {
+                        state.exchanged(id, answers, now)?;
+                        Ok::<_, DbErr>(state.next_job(id, now))
+                    })?);
+                } else {
+                    core.with(|state, now| state.exchanged(id, answers, now))?;
+                    gather(core, id, answered).await;
                 }
             }
             Job::Wait(request, slice) => {
@@ -126,7 +137,7 @@ async fn carry_out_jobs(
             Job::Inspect(inspections, known) => {
                 answer(session, inspections, &known, reply_timeout).await?;
             }
-            Job::Yield => tokio::task::yield_now().await,
+            Job::Yield => yield_now().await,
             Job::Idle(until) => {
                 // Whoever has been answered often asks again at once; looking at the socket costs two system calls, so it is done when that has not happened.
                 let soon = until.min(Instant::now() + CALM);
@@ -143,6 +154,23 @@ async fn carry_out_jobs(
                 }
             }
             Job::Close(farewell) => return Ok(farewell),
+        }
+    }
+}
+
+/// Lets those run who were answered, so that their next requests travel together. The runtime runs only some of them at a time, and those of other sessions
+/// in between: so on with it for as long as anybody asks for anything, within bounds: nobody's request waits for a runtime that is busy with other things.
+async fn gather(core: &Arc<Core>, id: SessionId, answered: usize) {
+    let (mut asked, until) = core.with(|state, now| (state.asked, now + GATHERING));
+    loop {
+        yield_now().await;
+        let before = asked;
+        let done = core.with(|state, now| {
+            asked = state.asked;
+            state.pending(id) >= answered || asked == before || now >= until
+        });
+        if done {
+            return;
         }
     }
 }

@@ -59,47 +59,76 @@ impl PgSession {
         query.fetch_one(self.connection().await?).await
     }
 
+    async fn ask(&mut self, batch: &Batch) -> Result<Answers, sqlx::Error> {
+        match (&*batch.releases, &*batch.tries) {
+            ([], [request]) => Ok(Answers {
+                tries: vec![self.ask_one(false, request).await?],
+                ..Answers::default()
+            }),
+            ([request], []) => Ok(Answers {
+                releases: vec![self.ask_one(true, request).await?],
+                ..Answers::default()
+            }),
+            // Apart from the session's task, so that one request alone needs less room.
+            _ => Box::pin(self.ask_many(batch)).await,
+        }
+    }
+
+    async fn ask_one(
+        &mut self,
+        release: bool,
+        Request { key, mode }: &Request,
+    ) -> Result<Answer, sqlx::Error> {
+        let single = dialect::single(Arm::of(release, *mode, key));
+        let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
+        // Without another future around it: this is what most statements are.
+        let row = match &mut self.line {
+            Line::Ours { listener, .. } => query.fetch_one(&mut *listener).await?,
+            Line::Lent(slot) => query.fetch_one(slot.connection()).await?,
+        };
+        row.try_get(0).map(bool::into)
+    }
+
     /// The whole batch as one statement.
-    async fn ask(&mut self, batch: &Batch) -> Result<Vec<bool>, sqlx::Error> {
+    async fn ask_many(&mut self, batch: &Batch) -> Result<Answers, sqlx::Error> {
         let releases = batch.releases.iter().map(|request| (true, request));
         let tries = batch.tries.iter().map(|request| (false, request));
-        if batch.releases.len() + batch.tries.len() == 1
-            && let Some((release, Request { key, mode })) =
-                releases.clone().chain(tries.clone()).next()
-        {
-            let single = dialect::single(Arm::of(release, *mode, key));
-            let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
-            let row = query.fetch_one(self.connection().await?).await?;
-            return Ok(vec![row.try_get(0)?]);
-        }
         let mut keys: [Vec<i64>; Arm::COUNT] = Default::default();
-        let mut places: [Vec<usize>; Arm::COUNT] = Default::default();
-        for (place, (release, request)) in releases.chain(tries).enumerate() {
+        for (release, request) in releases.chain(tries) {
             let arm = Arm::of(release, request.mode, &request.key).index();
             keys[arm].push(dialect::packed(&request.key));
-            places[arm].push(place);
         }
-        let present = keys.each_ref().map(|keys| !keys.is_empty());
-        let mut query = sqlx::query(AssertSqlSafe(dialect::batch(present)));
+        let asked = keys.each_ref().map(Vec::len);
+        let mut query = sqlx::query(AssertSqlSafe(dialect::batch(asked.map(|keys| keys > 0))));
         for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
             query = query.bind(keys);
         }
         let row = query.fetch_one(self.connection().await?).await?;
-        let mut answers = vec![false; batch.releases.len() + batch.tries.len()];
-        let places = places.into_iter().filter(|places| !places.is_empty());
-        for (column, places) in places.enumerate() {
-            let said: Vec<bool> = row.try_get(column)?;
-            if said.len() != places.len() {
-                let (asked, answered) = (places.len(), said.len());
+        let mut said: [std::vec::IntoIter<bool>; Arm::COUNT] = Default::default();
+        let present = (0..Arm::COUNT).filter(|arm| asked[*arm] > 0);
+        for (column, arm) in present.enumerate() {
+            let answers: Vec<bool> = row.try_get(column)?;
+            if answers.len() != asked[arm] {
                 return Err(sqlx::Error::Protocol(format!(
-                    "{asked} requests, {answered} answers"
+                    "{} requests, {} answers",
+                    asked[arm],
+                    answers.len()
                 )));
             }
-            for (place, said) in places.into_iter().zip(said) {
-                answers[place] = said;
-            }
+            said[arm] = answers.into_iter();
         }
-        Ok(answers)
+        let mut answer = |release, request: &Request| -> Answer {
+            let arm = Arm::of(release, request.mode, &request.key).index();
+            said[arm].next().expect("BUG: they were counted").into()
+        };
+        Ok(Answers {
+            releases: (batch.releases.iter())
+                .map(|request| answer(true, request))
+                .collect(),
+            tries: (batch.tries.iter())
+                .map(|request| answer(false, request))
+                .collect(),
+        })
     }
 
     /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
@@ -119,7 +148,7 @@ impl PgSession {
             }
             let one = Batch::of_one_try(request);
             let answer = match self.ask(&one).await {
-                Ok(granted) => granted[0].into(),
+                Ok(mut answers) => answers.tries.remove(0),
                 Err(error) if error.as_database_error().is_none() => return Err(db(error)),
                 Err(error) => {
                     self.give_back(one.tries).await?;
@@ -188,17 +217,11 @@ impl Session for PgSession {
         if let Line::Lent(_) = self.line
             && !batch.releases.is_empty()
         {
-            self.leave_transaction().await?;
+            Box::pin(self.leave_transaction()).await?;
         }
         match self.ask(batch).await {
-            Ok(mut answers) => {
-                let tries = answers.split_off(batch.releases.len());
-                Ok(Answers {
-                    releases: answers.into_iter().map(Answer::from).collect(),
-                    tries: tries.into_iter().map(Answer::from).collect(),
-                })
-            }
-            Err(error) if error.as_database_error().is_some() => self.redo(batch).await,
+            Ok(answers) => Ok(answers),
+            Err(error) if error.as_database_error().is_some() => Box::pin(self.redo(batch)).await,
             Err(error) => Err(db(error)),
         }
     }
