@@ -24,7 +24,7 @@ impl Default for Config {
             max_sessions: 4,
             max_pinned_sessions: 4,
             max_locks_per_session: 512,
-            max_local_handoffs: 16,
+            max_local_handoffs: 1024,
             idle_timeout: Duration::from_secs(60),
             keepalive: Duration::from_secs(15),
         }

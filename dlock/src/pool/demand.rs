@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TicketId, Waiter};
+use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TURN, TicketId, Waiter};
 use super::sessions::{Confirm, Inspect, Meet};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
@@ -124,7 +124,7 @@ impl State {
             return false;
         }
         let in_turn = hold.handoffs < self.config.max_local_handoffs
-            && now.duration_since(hold.granted_at) < TENURE;
+            && now.duration_since(hold.granted_at) < TURN;
         if !in_turn || !self.is_proven(hold.session, key, now) {
             return false;
         }

@@ -17,7 +17,10 @@ pub(crate) type SessionId = u64;
 pub(crate) type HoldId = u64;
 pub(crate) type TicketId = u64;
 
-/// For this long after a grant a lock may go from one local holder to the next, and for this long an answer proves that its session lives.
+/// For this long after a grant a lock may go from one local holder to the next: a fraction of what people notice, and many times what the server takes for its part.
+pub(crate) const TURN: Duration = Duration::from_millis(20);
+
+/// For this long after a grant readers may join those who are in, and for this long an answer proves that its session lives.
 pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
 /// An unused queue keeps room for so many.

@@ -85,6 +85,24 @@ async fn a_hand_over_needs_a_fresh_answer_of_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_while_the_server_gets_the_lock_back() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let tasks = (0..10).map(|_| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            let _guard = exclusive(&pool, 1).await;
+            sleep(9 * MS).await;
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    // Three at a time.
+    assert_eq!(server.grants().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_process_gets_its_share_under_constant_local_contention() {
     let server = Server::new();
     let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
