@@ -145,7 +145,10 @@ impl State {
     fn take_batch(&mut self, id: SessionId, tries: usize, now: Instant) -> Option<Arc<Batch>> {
         let session = self.sessions.get_mut(&id)?;
         let mut in_flight = session.spare.take().unwrap_or_default().emptied();
-        let InFlight { batch, confirms } = &mut in_flight;
+        in_flight.last_ticket = self.last_id;
+        let InFlight {
+            batch, confirms, ..
+        } = &mut in_flight;
         let batch = Arc::get_mut(batch).expect("BUG: it was emptied");
         let releases = session.releases.len().min(MAX_BATCH);
         for (request, confirm) in session.releases.drain(..releases) {

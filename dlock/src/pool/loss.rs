@@ -58,7 +58,9 @@ impl State {
             let holds = queue.holds.extract_if(.., |hold| hold.session == id);
             self.counters.lost += holds.map(|hold| hold.guards as u64).sum::<u64>();
         }
-        let InFlight { batch, confirms } = session.in_flight.unwrap_or_default();
+        let InFlight {
+            batch, confirms, ..
+        } = session.in_flight.unwrap_or_default();
         let Batch { releases, tries } = &*batch;
         let in_flight = releases.iter().cloned().zip(confirms);
         for (request, confirm) in session.releases.into_iter().chain(in_flight) {

@@ -181,13 +181,24 @@ impl KeyQueue {
 
     /// Says no to everybody in this part of the queue who takes no for an answer.
     pub(crate) fn refuse_one_tries(&mut self, part: Range<usize>) {
-        if self.one_tries == 0 {
+        let end = part.end.min(self.waiters.len());
+        self.refuse(part.start..end, |_| true);
+    }
+
+    /// Says no to those who take it and had asked when the server was asked for this mode, which somebody else holds against them.
+    pub(crate) fn refuse_answered(&mut self, mode: Mode, last: TicketId) {
+        let end = self.waiters.partition_point(|waiter| waiter.id <= last);
+        self.refuse(0..end, |waiter| mode == Mode::Shared || waiter.mode == mode);
+    }
+
+    fn refuse(&mut self, part: Range<usize>, is_answered: impl Fn(&Waiter) -> bool) {
+        if self.one_tries == 0 || part.is_empty() {
             return;
         }
-        let behind = self.waiters.split_off(part.end.min(self.waiters.len()));
-        let refused = self.waiters.split_off(part.start.min(self.waiters.len()));
-        for waiter in refused {
-            if waiter.wait.one_try {
+        let behind = self.waiters.split_off(part.end);
+        let asked = self.waiters.split_off(part.start);
+        for waiter in asked {
+            if waiter.wait.one_try && is_answered(&waiter) {
                 self.one_tries -= 1;
                 // A receiver that is gone needs no answer.
                 drop(waiter.reply.send(Err(Refusal::Busy)));

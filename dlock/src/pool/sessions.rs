@@ -8,7 +8,7 @@ use foldhash::{HashSet, HashSetExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::queue::{Link, SessionId};
+use super::queue::{Link, SessionId, TicketId};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
@@ -82,6 +82,8 @@ pub(crate) struct SessionEntry {
 pub(crate) struct InFlight {
     pub(crate) batch: Arc<Batch>,
     pub(crate) confirms: Vec<Option<Confirm>>,
+    /// Of all that had been drawn when it was sent.
+    pub(crate) last_ticket: TicketId,
 }
 
 impl InFlight {

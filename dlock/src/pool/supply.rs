@@ -3,7 +3,7 @@
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use super::queue::{Ask, Hold, Refusal, SessionId};
+use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{SessionEntry, WaitOrder};
 use super::state::State;
 use crate::error::{Error, Phase};
@@ -134,7 +134,7 @@ impl State {
             queue.ask = None;
             match answer {
                 Answer::Yes => self.granted(id, request, now),
-                Answer::No => self.busy(request, now),
+                Answer::No => self.busy(request, in_flight.last_ticket, now),
                 Answer::Failed(error) => {
                     self.failed(&request.key, &Phase::Acquire.failed(error), now)
                 }
@@ -180,14 +180,11 @@ impl State {
     }
 
     /// Somebody else has it: those who take no for an answer get it, the others wait for a session that can wait on the server, or for the next try.
-    fn busy(&mut self, request: &Request, now: Instant) {
+    fn busy(&mut self, request: &Request, last_ticket: TicketId, now: Instant) {
         self.counters.contended += 1;
         let key = &request.key;
         let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
-        let front = queue.waiters.front().map(|waiter| waiter.mode);
-        if front == Some(request.mode) {
-            queue.refuse_one_tries(0..queue.served_by_next_grant());
-        }
+        queue.refuse_answered(request.mode, last_ticket);
         let front = queue.waiters.front();
         let waits = front.is_some_and(|front| !front.wait.one_try && front.mode == request.mode);
         if !waits {

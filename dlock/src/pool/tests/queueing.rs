@@ -146,6 +146,31 @@ async fn one_try_says_no_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tries_that_were_made_before_the_server_was_asked_share_its_answer() {
+    let server = Server::with_latency(50 * MS);
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _held = exclusive(&here, 1).await;
+    assert!(try_exclusive(&there, 1).await.is_none());
+    let before = server.statements();
+    let tries = || {
+        let there = there.clone();
+        let tries = (0..10).map(move |_| {
+            let there = there.clone();
+            tokio::spawn(async move { try_exclusive(&there, 1).await })
+        });
+        tries.collect::<Vec<_>>()
+    };
+    let early = tries();
+    sleep(20 * MS).await;
+    // The lock may become free before these: they need an answer of their own.
+    let late = tries();
+    for one_try in early.into_iter().chain(late) {
+        assert!(one_try.await.unwrap().is_none());
+    }
+    assert_eq!(server.statements() - before, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_try_behind_a_waiter_says_no() {
     let server = Server::new();
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
