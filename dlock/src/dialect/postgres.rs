@@ -156,9 +156,9 @@ pub(crate) fn in_transaction() -> String {
 /// sea-query has no words for it.
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
-/// A slice of a wait on a session that holds nothing else. The answer is a boolean.
+/// A slice of a wait on a session that holds nothing else. The answer is text, `true` or `false`.
 ///
-/// sea-query has no words for `DO`, and only a block can end a wait without an error in the server's log. A lock that was granted although the wait failed
+/// What can be done before the lock is granted is done before: the next holder waits for all that comes after. sea-query has no words for `DO` and `SHOW`, and only a block can end a wait without an error in the server's log. A lock that was granted although the wait failed
 /// (one in ten near the deadline) goes with everything else in `pg_advisory_unlock_all`, so that a wait that was not granted holds nothing.
 pub(crate) fn wait(key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
     let lock = call(Call::Wait, key, mode);
@@ -166,13 +166,13 @@ pub(crate) fn wait(key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
     format!(
         "DO $dlock$ BEGIN \
            PERFORM set_config('lock_timeout', {slice}::text, true); \
-           PERFORM {lock}; \
            PERFORM set_config('dlock.granted', 'true', false); \
+           PERFORM {lock}; \
          EXCEPTION WHEN lock_not_available THEN \
            PERFORM pg_advisory_unlock_all(); \
            PERFORM set_config('dlock.granted', 'false', false); \
          END $dlock$; \
-         SELECT current_setting('dlock.granted')::boolean"
+         SHOW dlock.granted"
     )
 }
 
@@ -231,9 +231,9 @@ impl TransactionLocks for Postgres {
              BEGIN \
                BEGIN \
                  PERFORM set_config('lock_timeout', {slice}::text, true); \
+                 PERFORM set_config('{WAIT_OUTCOME}', '{granted}', true); \
                  PERFORM {lock}; \
                  PERFORM set_config('lock_timeout', before, true); \
-                 PERFORM set_config('{WAIT_OUTCOME}', '{granted}', true); \
                EXCEPTION \
                  WHEN lock_not_available THEN PERFORM set_config('{WAIT_OUTCOME}', '{timed_out}', true); \
                  WHEN deadlock_detected THEN PERFORM set_config('{WAIT_OUTCOME}', '{deadlock}', true); \

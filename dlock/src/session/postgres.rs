@@ -233,7 +233,10 @@ impl Session for PgSession {
             .fetch_one(connection)
             .await
         {
-            Ok(row) => return row.try_get(0).map(bool::into).map_err(db),
+            Ok(row) => {
+                let granted: String = row.try_get(0).map_err(db)?;
+                return Ok(Answer::from(granted == "true"));
+            }
             Err(error) if error.as_database_error().is_none() => return Err(db(error)),
             Err(error) => error,
         };
