@@ -1,0 +1,26 @@
+//! What a process of the benchmark does for a sample, whichever lock it measures: it warms up, says `ready`, waits for a line on its standard input, works, and prints what
+//! came out as one line of JSON. `peers.py` does the same for the locks of Python.
+
+mod histogram;
+mod lock;
+mod outcome;
+mod sample;
+mod signal;
+mod work;
+
+pub use self::histogram::Histogram;
+pub use self::lock::{Lock, Result, Subject};
+pub use self::outcome::{Outcome, Turn};
+pub use self::sample::{Keys, Sample, Work};
+pub use self::work::measure;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Tokio's default runtime: a worker for each core that this process may use.
+///
+/// # Errors
+///
+/// Those of the operating system.
+pub fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
