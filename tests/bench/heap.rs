@@ -1,11 +1,10 @@
 //! Heap for each lock that is held and for each caller that waits, and what `#[with_dlock]` allocates. Apart from the speed, which the counting would disturb.
 
-use std::fmt;
 use std::time::Duration;
 
 use dhat::HeapStats;
 use dlock::{DLockExt, DLockGuard, Error, LockPool};
-use dlock_bench::{Server, by_attribute, by_hand};
+use dlock_bench::{HELD, Heap, Server, by_attribute, by_hand};
 use dlock_tests::connect;
 use sea_orm::{DatabaseConnection, DbBackend, MockDatabase};
 use tokio::task::JoinSet;
@@ -29,55 +28,59 @@ async fn main() {
         return;
     }
     let _profiler = dhat::Profiler::builder().testing().build();
-    println!(
-        "{:10} {:40} {:>6}   goal",
-        "server", "bytes of heap, sessions included", ""
-    );
-    for server in Server::all() {
+    for server in Server::databases() {
         let url = &server.url;
-        let print = |what, bytes| println!("{:10} {what:40} {bytes:>6}   {GOAL}", server.name);
-        print("a lock that is held, with its guard", held(url).await);
+        let print = |what, bytes| print(server.name, what, bytes, GOAL);
+        print(HELD, held(url).await);
         print(
-            "a waiter and its task, all on one key",
+            "bytes for a waiter and its task, all on one key",
             waiting(url, 1).await,
         );
         print(
-            "a waiter and its task, each on its key",
+            "bytes for a waiter and its task, each on its key",
             waiting(url, MANY).await,
         );
     }
     let db = MockDatabase::new(DbBackend::Postgres).into_connection();
-    let by_hand = Call {
-        allocations: allocations(async |number| by_hand(&db, number).await).await,
-        future: size_of_val(&by_hand(&db, 0)),
-    };
-    let by_attribute = Call {
-        allocations: allocations(async |number| by_attribute(&db, number).await).await,
-        future: size_of_val(&by_attribute(&db, 0)),
-    };
-    println!(
-        "\na function with #[with_dlock]: {by_attribute}; by hand: {by_hand}; goal: no allocation more"
+    let hand = allocations(async |number| by_hand(&db, number).await).await;
+    let attribute = allocations(async |number| by_attribute(&db, number).await).await;
+    print("mock", "allocations of a call by hand", hand, "");
+    let goal = "none more than by hand";
+    print(
+        "mock",
+        "allocations of a call of #[with_dlock]",
+        attribute,
+        goal,
+    );
+    let (hand, attribute) = (
+        size_of_val(&by_hand(&db, 0)),
+        size_of_val(&by_attribute(&db, 0)),
+    );
+    print("mock", "bytes of the future of a call by hand", hand, "");
+    print(
+        "mock",
+        "bytes of the future of a call of #[with_dlock]",
+        attribute,
+        "",
     );
 }
 
-/// What a call of a function under a lock takes.
-struct Call {
-    allocations: u64,
-    future: usize,
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} allocations, a future of {} bytes",
-            self.allocations, self.future
-        )
+/// A line to read, or, with `--json`, one for the program that writes the report.
+fn print(server: &str, what: &str, count: usize, goal: &str) {
+    if std::env::args().any(|argument| argument == "--json") {
+        let heap = Heap {
+            server: server.to_owned(),
+            what: what.to_owned(),
+            count,
+        };
+        println!("{}", serde_json::to_string(&heap).expect("plain data"));
+    } else {
+        println!("{server:10} {what:50} {count:>6}   {goal}");
     }
 }
 
 /// For each of many calls, when all has grown to its size.
-async fn allocations(call: impl AsyncFn(u64) -> Result<u64, Error>) -> u64 {
+async fn allocations(call: impl AsyncFn(u64) -> Result<u64, Error>) -> usize {
     let mut before = 0;
     for number in 0..2 * CALLS {
         if number == CALLS {
@@ -85,7 +88,7 @@ async fn allocations(call: impl AsyncFn(u64) -> Result<u64, Error>) -> u64 {
         }
         call(number).await.expect("nobody else has it");
     }
-    (HeapStats::get().total_blocks - before) / CALLS
+    ((HeapStats::get().total_blocks - before) / CALLS) as usize
 }
 
 /// Bytes for each of many locks.

@@ -1,0 +1,102 @@
+//! The processes of a sample, which start together.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{self, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use dlock_bench_child::{Outcome, Result, Sample};
+
+/// Longer than any sample takes to warm up, or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that has been told what to do. It ends when this is dropped.
+pub(crate) struct Child {
+    process: process::Child,
+    lines: Receiver<String>,
+    errors: PathBuf,
+}
+
+impl Child {
+    /// The command gets the sample as its last argument.
+    pub(crate) fn start(mut command: Command, sample: &Sample, errors: PathBuf) -> Result<Self> {
+        command
+            .arg(serde_json::to_string(sample)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors)?);
+        let mut process = command.spawn()?;
+        let output = process.stdout.take().ok_or("no output")?;
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output)
+                .lines()
+                .map_while(std::result::Result::ok)
+            {
+                // Nobody listens any more after an error.
+                let _ = send.send(line);
+            }
+        });
+        Ok(Self {
+            process,
+            lines,
+            errors,
+        })
+    }
+
+    /// Returns when it is warm.
+    pub(crate) fn ready(&mut self) -> Result<()> {
+        match self.line(PATIENCE)?.as_str() {
+            "ready" => Ok(()),
+            other => Err(format!("said {other} when it should be ready").into()),
+        }
+    }
+
+    pub(crate) fn go(&mut self) -> Result<()> {
+        let input = self.process.stdin.as_mut().ok_or("no input")?;
+        Ok(input.write_all(b"go\n")?)
+    }
+
+    /// Returns when it has ended.
+    pub(crate) fn outcome(mut self, seconds: f64) -> Result<Outcome> {
+        let line = self.line(PATIENCE + Duration::from_secs_f64(seconds))?;
+        let outcome = serde_json::from_str(&line)?;
+        self.process.wait()?;
+        Ok(outcome)
+    }
+
+    fn line(&mut self, patience: Duration) -> Result<String> {
+        self.lines.recv_timeout(patience).map_err(|error| {
+            let errors = fs::read_to_string(&self.errors).unwrap_or_default();
+            let last = errors.lines().rfind(|line| !line.trim().is_empty());
+            match (error, last) {
+                (mpsc::RecvTimeoutError::Timeout, _) => "no result within a minute".into(),
+                (_, Some(last)) => last.to_owned().into(),
+                (_, None) => "it ended without a word".into(),
+            }
+        })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What all of them report, after they have started together.
+pub(crate) fn outcomes(mut children: Vec<Child>, seconds: f64) -> Result<Vec<Outcome>> {
+    for child in &mut children {
+        child.ready()?;
+    }
+    for child in &mut children {
+        child.go()?;
+    }
+    let children = children.into_iter();
+    children.map(|child| child.outcome(seconds)).collect()
+}

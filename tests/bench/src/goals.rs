@@ -1,0 +1,233 @@
+//! The goals of issue 4, and whether they are met.
+
+use crate::cores::Cores::{self, All, One};
+use crate::heap::HELD;
+use crate::plan::{Part, name};
+use crate::results::Results;
+
+/// A goal and what was measured; `None` where it was not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Goal {
+    pub(crate) work: String,
+    pub(crate) cores: Cores,
+    pub(crate) what: &'static str,
+    pub(crate) bound: Bound,
+    pub(crate) measured: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bound {
+    pub(crate) fn is_met(self, measured: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => measured >= bound,
+            Self::AtMost(bound) => measured <= bound,
+        }
+    }
+}
+
+/// All of them, in the order of the issue.
+pub(crate) fn goals(results: &Results) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for (tasks, cores, to, least) in [
+        (1, One, "raw", 0.98),
+        (1, One, "sqlx", 2.0),
+        (1, All, "raw", 0.95),
+        (64, One, "raw", 10.0),
+        (64, One, "sqlx", 15.0),
+        (64, One, "redis", 2.0),
+        (64, All, "raw", 20.0),
+        (64, All, "redis", 1.0),
+        (1_024, One, "raw", 14.0),
+        (1_024, One, "redis", 3.5),
+        (1_024, All, "raw", 60.0),
+        (1_024, All, "redis", 1.5),
+    ] {
+        goals.push(throughput(results, "postgres", tasks, cores, to, least));
+    }
+    for cores in [One, All] {
+        for to in ["sqlx", "redis"] {
+            goals.push(hot(results, cores, to));
+        }
+    }
+    for cores in [One, All] {
+        goals.push(second(results, cores));
+    }
+    for timeout in [false, true] {
+        for (number, most) in [("p50", 1.3), ("p99", 3.0)] {
+            goals.push(hand_over(results, timeout, number, most));
+        }
+    }
+    goals.extend(many(results));
+    for (cores, least) in [(One, 5.0), (All, 10.0)] {
+        goals.push(throughput(results, "mariadb", 64, cores, "raw", least));
+    }
+    // A setting that was not possible is told elsewhere.
+    goals.retain(|goal| {
+        results
+            .settings
+            .iter()
+            .any(|(cores, _)| *cores == goal.cores)
+    });
+    goals
+}
+
+fn throughput(
+    results: &Results,
+    server: &str,
+    tasks: usize,
+    cores: Cores,
+    to: &'static str,
+    least: f64,
+) -> Goal {
+    let ours = name(Part::Cycle, server, "dlock", tasks, false);
+    // One connection does as much for 64 tasks as for one.
+    let theirs = match to {
+        "raw" => name(Part::Cycle, server, to, 1, false),
+        "redis" => name(Part::Cycle, "redis", to, tasks, false),
+        _ => name(Part::Cycle, server, to, tasks, false),
+    };
+    let title = if server == "mariadb" { "MariaDB, " } else { "" };
+    let s = if tasks == 1 { "" } else { "s" };
+    Goal {
+        work: format!("{title}(a) {tasks} task{s}"),
+        cores,
+        what: times(to),
+        bound: Bound::AtLeast(least),
+        measured: results.ratio(cores, (&ours, "per second"), (&theirs, "per second")),
+    }
+}
+
+fn times(to: &str) -> &'static str {
+    match to {
+        "raw" => "× the raw connection",
+        "sqlx" => "× sqlx on its pool",
+        _ => "× Redis",
+    }
+}
+
+fn hot(results: &Results, cores: Cores, to: &'static str) -> Goal {
+    let server = if to == "redis" { "redis" } else { "postgres" };
+    let [ours, theirs] = [("postgres", "dlock"), (server, to)]
+        .map(|(server, subject)| name(Part::Hot, server, subject, 64, false));
+    Goal {
+        work: "(b) one hot key, 64 tasks".to_owned(),
+        cores,
+        what: if to == "redis" {
+            "× Redis with its usual retry"
+        } else {
+            times(to)
+        },
+        bound: Bound::AtLeast(100.0),
+        measured: results.ratio(cores, (&ours, "per second"), (&theirs, "per second")),
+    }
+}
+
+fn second(results: &Results, cores: Cores) -> Goal {
+    let case = name(Part::Second, "postgres", "dlock", 64, false);
+    let case = results.case(cores, &case);
+    Goal {
+        work: "(c2) one task of a second process against 64".to_owned(),
+        cores,
+        what: "of the server's grants",
+        bound: Bound::AtLeast(0.4),
+        measured: case.and_then(|case| case.median("share of grants")),
+    }
+}
+
+fn hand_over(results: &Results, timeout: bool, number: &'static str, most: f64) -> Goal {
+    let ours = name(Part::HandOver, "postgres", "dlock", 1, timeout);
+    let theirs = name(Part::HandOver, "postgres", "raw", 1, false);
+    let with = if timeout { ", with a timeout" } else { "" };
+    Goal {
+        work: format!("(d) hand-over between processes, {number}{with}"),
+        cores: All,
+        what: "× two raw connections",
+        bound: Bound::AtMost(most),
+        measured: results.ratio(All, (&ours, number), (&theirs, number)),
+    }
+}
+
+fn many(results: &Results) -> [Goal; 3] {
+    let case = name(Part::Many, "postgres", "dlock", 10_000, false);
+    let acquired = results
+        .case(One, &case)
+        .and_then(|case| case.median("10000 acquired"));
+    let heap = results
+        .heap
+        .iter()
+        .find(|heap| heap.server == "postgres" && heap.what == HELD);
+    let [with_many, with_few] = [10_000, 10].map(|held| format!("cycle with {held} held"));
+    let slower = results.ratio(One, (&case, &with_many), (&case, &with_few));
+    [
+        (2.0, "s until all are acquired", acquired),
+        (
+            2_048.0,
+            "bytes of heap each",
+            heap.map(|heap| heap.count as f64),
+        ),
+        (1.5, "× the time of a cycle with 10 held", slower),
+    ]
+    .map(|(most, what, measured)| Goal {
+        work: "(e) 10,000 locks held".to_owned(),
+        cores: One,
+        what,
+        bound: Bound::AtMost(most),
+        measured,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::cases;
+    use crate::results::Measured;
+
+    #[test]
+    fn each_goal_is_about_cases_of_the_plan() {
+        let numbers = [
+            "per second",
+            "p50",
+            "p99",
+            "share of grants",
+            "10000 acquired",
+            "cycle with 10 held",
+            "cycle with 10000 held",
+        ];
+        let numbers: BTreeMap<_, _> = numbers.map(|name| (name.to_owned(), 1.0)).into();
+        let measured = Measured {
+            rounds: vec![Some(numbers)],
+            ..Measured::default()
+        };
+        let all: BTreeMap<_, _> = cases()
+            .iter()
+            .map(|case| (case.name(), measured.clone()))
+            .collect();
+        let results = Results {
+            settings: vec![(One, all.clone()), (All, all)],
+            ..Results::default()
+        };
+        let goals = goals(&results);
+        let missing: Vec<_> = goals
+            .iter()
+            .filter(|goal| goal.measured.is_none())
+            .collect();
+        assert!(
+            missing.iter().all(|goal| goal.what.contains("heap")),
+            "{missing:?}"
+        );
+        assert_eq!(missing.len(), 1);
+    }
+
+    #[test]
+    fn a_bound_includes_its_number() {
+        assert!(Bound::AtLeast(2.0).is_met(2.0) && !Bound::AtLeast(2.0).is_met(1.9));
+        assert!(Bound::AtMost(2.0).is_met(2.0) && !Bound::AtMost(2.0).is_met(2.1));
+    }
+}

@@ -1,0 +1,45 @@
+//! The table of the goals.
+
+use crate::goals::{Bound, goals};
+use crate::report::{numbers, setting};
+use crate::results::Results;
+
+/// Rows of work, setting, goal, measured, met.
+pub(super) fn rows(results: &Results) -> Vec<[String; 5]> {
+    let goals = goals(results).into_iter();
+    goals
+        .map(|goal| {
+            let share = goal.what.starts_with("of ");
+            let number = |number: f64| match share {
+                true => numbers::percent(number),
+                false if number >= 1_000.0 => numbers::count(number),
+                false => numbers::ratio(number),
+            };
+            let bound = match goal.bound {
+                Bound::AtLeast(bound) => format!("≥ {}", plain(bound, share)),
+                Bound::AtMost(bound) => format!("≤ {}", plain(bound, share)),
+            };
+            let met = match goal.measured {
+                None => "not measured",
+                Some(measured) if goal.bound.is_met(measured) => "yes",
+                Some(_) => "**no**",
+            };
+            [
+                goal.work,
+                setting(goal.cores, results),
+                format!("{bound} {}", goal.what),
+                goal.measured.map_or_else(|| "–".to_owned(), number),
+                met.to_owned(),
+            ]
+        })
+        .collect()
+}
+
+/// As the issue writes it.
+fn plain(bound: f64, share: bool) -> String {
+    if share {
+        numbers::percent(bound)
+    } else {
+        bound.to_string()
+    }
+}

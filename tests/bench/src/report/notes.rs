@@ -1,0 +1,33 @@
+//! What one must know to read the numbers.
+
+/// Before the tables.
+pub(super) const HOW: &str = "\
+Each sample is a process of its own (four or two, where the work says so), which connects, warms up, and then starts on the word of the program that counts. All subjects are measured in turn, in \
+another order in each round, so a machine that is slow for a while is slow for all. A number is the median of the rounds, in brackets the least and the greatest; a ratio is taken within each round, \
+and the median of these is shown. p99 is the time within which 99 of 100 operations were done.
+
+*One core*: client and servers are pinned to the same core, which shows the work that a lock is. *Two cores*, or more: as it comes, which shows the latency; on a virtual machine much of that is the \
+waking of an idle core.
+
+| lock | configuration |
+|---|---|
+| raw | one sqlx connection that locks and unlocks, prepared: the limit of a server for one connection. On a hot key and between processes a connection for each task, which blocks in `pg_advisory_lock` or `GET_LOCK`. On SQLite `BEGIN IMMEDIATE` and `ROLLBACK`. |
+| dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`; (e) with `max_sessions(20)` |
+| sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
+| distributed-lock | the crate's providers for PostgreSQL and MySQL with their pool of 10, without TLS |
+| Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms). The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
+| sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each; these not with 1,024 |
+| PyMySQLLock | opens a connection for each lock; a timeout of 60 s, since MariaDB refuses its default |
+";
+
+/// What of it flatters, or looks worse than it is.
+pub(super) const READ: &str = "\
+- PyMySQL builds a TLS context for each connection, and PyMySQLLock opens a connection for each lock: its number is that, and not the lock. The row without TLS has `ssl_disabled=True`.
+- On a hot key the locks that retry are fast because few take part: who releases takes the lock again at once, while the others sleep. The number of tasks that got it at all during a sample stands beside it.
+- In (d) each asks again only when the other has had the time to get it, after 1 ms, with Redis 110 ms, and holds the lock for once to twice that time and 2 ms, so that the other waits for it. Without this a \
+lock that retries would mostly go back to the process that released it. The time is that of the host's clock, which both processes share.
+- In (c2) a grant of the server is a lock that a process got and that was not handed on within it, by the counters of `LockPool::status` (`acquired - handoffs`), so one task of the second process counts as much as all 64 \
+of the first.
+- In (f) another process, with the same library, has the key that all tasks try.
+- MariaDB runs with `performance_schema` on, which dlock's tests need and which costs all subjects alike. PostgreSQL runs without fsync, Redis without persistence: no lock is written to a disk.
+";

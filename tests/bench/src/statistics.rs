@@ -1,0 +1,77 @@
+//! Medians, quantiles and ratios of a few numbers.
+
+/// The middle one, or the mean of the two in the middle.
+pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
+    quantile(numbers, 0.5)
+}
+
+/// Interpolated between the two nearest numbers.
+pub(crate) fn quantile(numbers: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = share * sorted.len().checked_sub(1)? as f64;
+    let (below, above) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
+    Some(below + (above - below) * place.fract())
+}
+
+/// The least and the greatest.
+pub(crate) fn spread(numbers: &[f64]) -> Option<(f64, f64)> {
+    Some((quantile(numbers, 0.0)?, quantile(numbers, 1.0)?))
+}
+
+/// The median of the ratios within each round; a round in which one side is missing does not count.
+pub(crate) fn ratio(numerators: &[Option<f64>], denominators: &[Option<f64>]) -> Option<f64> {
+    let pairs = numerators.iter().zip(denominators);
+    let ratios = pairs.filter_map(|(numerator, denominator)| Some((*numerator)? / (*denominator)?));
+    let ratios: Vec<_> = ratios.filter(|ratio| ratio.is_finite()).collect();
+    median(&ratios)
+}
+
+/// What part of the sum each of them is.
+pub(crate) fn shares(numbers: &[f64]) -> Vec<f64> {
+    let sum: f64 = numbers.iter().sum();
+    let share = |number: &f64| if sum > 0.0 { number / sum } else { 0.0 };
+    numbers.iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+
+    #[test]
+    fn quantiles_are_interpolated() {
+        let numbers: Vec<_> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(quantile(&numbers, 0.99), Some(99.0));
+        assert_eq!(quantile(&numbers, 0.995), Some(99.5));
+        assert_eq!(spread(&numbers), Some((0.0, 100.0)));
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // The machine was three times as fast in the second round.
+        let (ours, theirs) = (
+            [Some(20.0), Some(60.0), None],
+            [Some(10.0), Some(30.0), Some(5.0)],
+        );
+        assert_eq!(ratio(&ours, &theirs), Some(2.0));
+        assert_eq!(ratio(&ours, &[None, None, None]), None);
+        assert_eq!(ratio(&ours, &[Some(0.0), None, None]), None);
+    }
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!(shares(&[3.0, 1.0]), [0.75, 0.25]);
+        assert_eq!(shares(&[0.0, 0.0]), [0.0, 0.0]);
+    }
+}
