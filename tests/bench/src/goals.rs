@@ -3,6 +3,7 @@
 use crate::cores::Cores::{self, All, One};
 use crate::heap::HELD;
 use crate::plan::{Part, name};
+use crate::report::grouped;
 use crate::results::Results;
 
 /// A goal and what was measured; `None` where it was not.
@@ -94,7 +95,7 @@ fn throughput(
     let title = if server == "mariadb" { "MariaDB, " } else { "" };
     let s = if tasks == 1 { "" } else { "s" };
     Goal {
-        work: format!("{title}(a) {tasks} task{s}"),
+        work: format!("{title}(a) {} task{s}", grouped(tasks)),
         cores,
         what: times(to),
         bound: Bound::AtLeast(least),

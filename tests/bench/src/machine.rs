@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::peers::run;
 
 /// The crates whose versions matter.
-const CRATES: [&str; 4] = ["sqlx", "sea-orm", "redis", "tokio"];
+const CRATES: [&str; 5] = ["sea-orm-dlock", "sqlx", "sea-orm", "redis", "tokio"];
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {

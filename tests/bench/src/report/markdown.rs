@@ -91,10 +91,7 @@ fn machine(results: &Results) -> String {
         ),
         ("kernel", machine.kernel.clone()),
         ("compiler", machine.rustc.clone()),
-        (
-            "dlock",
-            format!("{}, commit {commit}", env!("CARGO_PKG_VERSION")),
-        ),
+        ("commit", commit.to_owned()),
     ];
     for (kind, name) in [
         ("server ", "servers"),

@@ -10,6 +10,8 @@ mod notes;
 mod numbers;
 mod tables;
 
+pub(crate) use self::tables::grouped;
+
 use std::fs;
 
 use dlock_bench_child::Result;

@@ -178,6 +178,8 @@ fn many(measured: &Measured) -> String {
     ];
     let texts = names.into_iter().filter_map(|name| {
         let time = numbers::time(measured.median(name)?);
+        // As the child names them, with commas.
+        let name = name.replace("000 ", ",000 ");
         Some(format!("{name}: {time}"))
     });
     let text = texts.collect::<Vec<_>>().join("; ");
@@ -209,7 +211,8 @@ fn subjects(cases: &[Case]) -> Vec<(&'static str, &'static str, bool)> {
     subjects
 }
 
-fn grouped(number: usize) -> String {
+/// With commas.
+pub(crate) fn grouped(number: usize) -> String {
     match number {
         0..1_000 => number.to_string(),
         _ => format!("{},{:03}", number / 1_000, number % 1_000),
