@@ -29,7 +29,7 @@ impl Options {
 cargo run --release -p dlock-bench -- [OPTION]...
 
   --rounds N        measure everything so many times (5)
-  --seconds S       length of a sample (0.25)
+  --seconds S       length of a sample (0.2)
   --only SUBSTRING  cases with this in their name, such as a/postgres/dlock/64; may be given several times
   --out FOLDER      where to write BENCHMARKS.md and its charts (the root of the repository)
   --rust-only       without Python's locks, the crate distributed-lock, and the heap, which need downloads or another build
@@ -43,7 +43,7 @@ cargo run --release -p dlock-bench -- [OPTION]...
     pub fn parse(arguments: &[String]) -> Result<Option<Self>> {
         let mut options = Self {
             rounds: 5,
-            seconds: 0.25,
+            seconds: 0.2,
             only: Vec::new(),
             out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
             all_peers: true,

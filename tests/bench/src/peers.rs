@@ -84,8 +84,13 @@ impl Peers {
     pub(crate) fn missing(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let distributed_lock = self.distributed_lock.as_ref().err();
         let python = self.python.as_ref().err();
-        let unsure = self.python.is_ok() && !self.versions.contains_key("postgres-lock");
-        let unsure = unsure.then_some("pip finds no such package");
+        let unsure = match self.versions.contains_key("postgres-lock") {
+            _ if self.python.is_err() => None,
+            true => {
+                Some("pip has it again, but no code for it is here, since it could not be tried")
+            }
+            false => Some("pip finds no such package"),
+        };
         [
             ("distributed-lock", distributed_lock.map(String::as_str)),
             ("the locks of Python", python.map(String::as_str)),
