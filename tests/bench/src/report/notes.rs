@@ -16,7 +16,7 @@ waking of an idle core.
 | sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
 | distributed-lock | the crate's providers for PostgreSQL and MySQL with their pool of 10, without TLS |
 | Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms). The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
-| sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each; these not with 1,024 |
+| sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each |
 | PyMySQLLock | opens a connection for each lock; a timeout of 60 s, since MariaDB refuses its default |
 ";
 
@@ -29,6 +29,8 @@ processes the share of the one that got it least.
 lock that retries would mostly go back to the process that released it. The time is that of the host's clock, which both processes share.
 - In (c2) a grant of the server is a lock that a process got and that was not handed on within it, by the counters of `LockPool::status` (`acquired - handoffs`), so one task of the second process counts as much as all 64 \
 of the first.
+- The locks of Python have 1 and 64 tasks only, since a process of Python takes longer to start than to measure, and more tasks wait for the same 10 connections. Samples of 1,024 tasks are longer than \
+the others, with more to warm up.
 - In (f) another process, with the same library, has the key that all tasks try.
 - MariaDB runs with `performance_schema` on, which dlock's tests need and which costs all subjects alike. PostgreSQL runs without fsync, Redis without persistence: no lock is written to a disk.
 ";
