@@ -11,7 +11,8 @@ pub(super) fn rows(results: &Results) -> Vec<[String; 5]> {
         .map(|goal| {
             let share = goal.what.starts_with("of ");
             let number = |number: f64| match share {
-                true => numbers::percent(number),
+                // 39.9 % is less than 40 %.
+                true => format!("{:.1} %", number * 100.0),
                 false if number >= 1_000.0 => numbers::count(number),
                 false => numbers::ratio(number),
             };
