@@ -100,7 +100,13 @@ fn numbers(case: &Case, outcomes: &[Outcome], hand_overs: &[f64]) -> Numbers {
                 add(name, Some(*time));
             }
         }
-        Part::Cycle | Part::Hot | Part::Processes | Part::Second | Part::Try | Part::Attribute => {
+        Part::Cycle
+        | Part::Hot
+        | Part::Each
+        | Part::Processes
+        | Part::Second
+        | Part::Try
+        | Part::Attribute => {
             let mut latency = Histogram::default();
             for outcome in outcomes {
                 latency.merge(&outcome.latency);

@@ -12,7 +12,9 @@ pub(crate) enum Part {
     Cycle,
     /// (b) Cycles of 64 tasks on one key.
     Hot,
-    /// (c) The same, in 4 processes with 16 tasks.
+    /// (b2) The same, until each of them has had it 10 times.
+    Each,
+    /// (c) Cycles on one key, in 4 processes with 16 tasks.
     Processes,
     /// (c2) A process with one task against one with 64.
     Second,
@@ -87,6 +89,7 @@ pub(crate) fn cases() -> Vec<Case> {
         for part in [
             Part::Cycle,
             Part::Hot,
+            Part::Each,
             Part::Processes,
             Part::HandOver,
             Part::Try,
@@ -134,6 +137,7 @@ fn add(
             }
         }
         Part::Hot => add(subject, &[64], false),
+        Part::Each if program != Program::Python => add(subject, &[64], false),
         Part::Processes => add(subject, &[16; 4], false),
         Part::Second if dlock && server != "sqlite" => add(subject, &[64, 1], false),
         Part::HandOver => {
@@ -154,7 +158,7 @@ fn add(
             add("with_dlock", &[1], false);
             add("by hand", &[1], false);
         }
-        Part::Second | Part::Many | Part::Try | Part::Attribute => {}
+        Part::Each | Part::Second | Part::Many | Part::Try | Part::Attribute => {}
     }
 }
 
@@ -184,6 +188,7 @@ impl Case {
             work: match self.part {
                 Part::HandOver => Work::HandOver,
                 Part::Many => Work::Many,
+                Part::Each => Work::Each,
                 Part::Try => Work::Try,
                 _ => Work::Cycle,
             },
@@ -215,6 +220,7 @@ pub(crate) fn name(part: Part, server: &str, subject: &str, tasks: usize, timeou
     let letter = match part {
         Part::Cycle => "a",
         Part::Hot => "b",
+        Part::Each => "b2",
         Part::Processes => "c",
         Part::Second => "c2",
         Part::HandOver => "d",

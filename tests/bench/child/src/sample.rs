@@ -37,6 +37,8 @@ pub struct Sample {
 pub enum Work {
     /// Acquires and releases, again and again.
     Cycle,
+    /// Acquires and releases a number of times, however long that takes.
+    Each,
     /// Tries a lock that another process has.
     Try,
     /// Has it, until it is told to end.

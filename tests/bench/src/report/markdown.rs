@@ -42,6 +42,10 @@ fn heading(part: Option<Part>) -> (&'static str, &'static [&'static str]) {
             "(b) One hot key, 64 tasks in one process, cycles per second",
             &["hot-key.svg"],
         ),
+        Some(Part::Each) => (
+            "(b2) One hot key, until each of 64 tasks has had it 10 times, cycles per second",
+            &[],
+        ),
         Some(Part::Processes) => (
             "(c) One hot key, 4 processes with 16 tasks, cycles per second",
             &[],

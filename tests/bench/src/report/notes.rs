@@ -15,7 +15,7 @@ waking of an idle core.
 | dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`; (e) with `max_sessions(20)` |
 | sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
 | distributed-lock | the crate's providers for PostgreSQL and MySQL with their pool of 10, without TLS |
-| Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms). The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
+| Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms), give or take a half, so that tasks do not retry in step. The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
 | sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each |
 | PyMySQLLock | opens a connection for each lock; a timeout of 60 s, since MariaDB refuses its default |
 ";
@@ -23,8 +23,8 @@ waking of an idle core.
 /// What of it flatters, or looks worse than it is.
 pub(super) const READ: &str = "\
 - PyMySQL builds a TLS context for each connection, and PyMySQLLock opens a connection for each lock: its number is that, and not the lock. The row without TLS has `ssl_disabled=True`.
-- On a hot key the locks that retry are fast because few take part: who releases takes the lock again at once, while the others sleep. The number of tasks that got it at all during a sample stands beside it, and between \
-processes the share of the one that got it least.
+- On a hot key the locks that retry are fast because few take part: who releases takes the lock again at once, while the others sleep. The number of tasks that got it at all during a sample stands beside it; in (b2) each \
+task has to get it 10 times, however long that takes; between processes there is the share of the one that got it least.
 - In (d) each asks again only when the other has had the time to get it, after 1 ms, with Redis 110 ms, and holds the lock for once to twice that time and 2 ms, so that the other waits for it. Without this a \
 lock that retries would mostly go back to the process that released it. The time is that of the host's clock, which both processes share.
 - In (c2) a grant of the server is a lock that a process got and that was not handed on within it, by the counters of `LockPool::status` (`acquired - handoffs`), so one task of the second process counts as much as all 64 \

@@ -22,6 +22,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
     for part in [
         Part::Cycle,
         Part::Hot,
+        Part::Each,
         Part::Processes,
         Part::Second,
         Part::HandOver,

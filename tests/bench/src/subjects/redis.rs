@@ -14,7 +14,7 @@ use tokio::time::sleep;
 /// Of the key; long enough for a sample.
 const LEASE_MILLISECONDS: u64 = 60_000;
 
-/// redis-py's default, `sleep=0.1`. (node-redlock waits for 200 ms.)
+/// On average: redis-py's default, `sleep=0.1`. (node-redlock waits for 200 ms.) Half of it more or less, like node-redlock, so that tasks do not retry in step.
 const RETRY: Duration = Duration::from_millis(100);
 
 const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
@@ -91,7 +91,7 @@ impl Lock for OfKey {
         };
         let token = token();
         while !self.set(&token).await? {
-            sleep(RETRY).await;
+            sleep(RETRY.mul_f64(0.5 + fastrand::f64())).await;
         }
         Ok(Held { token, _mutex })
     }

@@ -1,5 +1,6 @@
 //! What the tasks of a child do, for any lock.
 
+mod each;
 mod hand_over;
 mod many;
 mod repeat;
@@ -14,6 +15,7 @@ use crate::{Lock, Outcome, Result, Sample, Subject, Work, signal};
 pub async fn measure<S: Subject>(sample: &Sample, subject: S) -> Result<Outcome> {
     match sample.work {
         Work::Cycle | Work::Try => repeat::repeat(sample, subject).await,
+        Work::Each => each::each(sample, subject).await,
         Work::Hold => hold(sample, subject).await,
         Work::HandOver => hand_over::hand_over(sample, subject).await,
         Work::Many => many::many(sample, subject).await,
