@@ -17,18 +17,20 @@ async fn unlocking_what_is_not_held_is_false_and_no_error() {
     server.unlock(key).await;
 }
 
-/// One statement as a batch is one: all releases, then all tries. How many of each said yes.
+/// One statement as a batch is one: all releases, then all tries. What either said.
 async fn batch(server: &mut Server, keys: &str) -> (String, String) {
     let batch = format!(
-        "SELECT array_agg(yes ORDER BY n) FROM (\
-           SELECT row_number() OVER () AS n, yes FROM (\
-             SELECT pg_advisory_unlock(k) AS yes FROM unnest({keys}) AS k \
-             UNION ALL (SELECT pg_try_advisory_lock(k) FROM unnest({keys}) AS k)) AS answers) AS numbered"
+        "SELECT concat(releases, tries) FROM (SELECT \
+           ARRAY((SELECT pg_advisory_unlock(k) FROM unnest({keys}) AS k)) AS releases, \
+           ARRAY((SELECT pg_try_advisory_lock(k) FROM unnest({keys}) AS k)) AS tries) AS answers"
     );
     let answers = server.ask(&batch).await;
-    let answers: Vec<&str> = answers.trim_matches(['{', '}']).split(',').collect();
-    let (releases, tries) = answers.split_at(answers.len() / 2);
-    (distinct(releases), distinct(tries))
+    let (releases, tries) = answers.split_once("}{").expect("two arrays");
+    let answers = [releases, tries].map(|array| {
+        let array = array.trim_matches(['{', '}']);
+        distinct(&array.split(',').collect::<Vec<_>>())
+    });
+    answers.into()
 }
 
 fn distinct(answers: &[&str]) -> String {
@@ -39,7 +41,7 @@ fn distinct(answers: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn union_all_runs_every_release_before_the_first_try() {
+async fn columns_are_evaluated_from_left_to_right_every_release_before_the_first_try() {
     let mut server = Server::main().await;
     let first = i64::from(fastrand::i32(..)) << 32;
     let keys = format!(
