@@ -85,18 +85,18 @@ const PEERS: [Peer; 10] = [
 /// Everything, in the order of the report. What is compared is next to each other, so that it is measured at the same time.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for server in ["postgres", "redis", "mariadb", "mysql", "sqlite"] {
-        for part in [
-            Part::Cycle,
-            Part::Hot,
-            Part::Each,
-            Part::Processes,
-            Part::HandOver,
-            Part::Try,
-            Part::Second,
-            Part::Many,
-            Part::Attribute,
-        ] {
+    for part in [
+        Part::Cycle,
+        Part::Hot,
+        Part::Each,
+        Part::Processes,
+        Part::HandOver,
+        Part::Try,
+        Part::Second,
+        Part::Many,
+        Part::Attribute,
+    ] {
+        for server in ["postgres", "redis", "mariadb", "mysql", "sqlite"] {
             for peer in &PEERS {
                 if peer.2.contains(&server) && (peer.0 != SLOW || part == Part::Cycle) {
                     add(&mut cases, part, server, peer);
