@@ -26,6 +26,9 @@ pub fn measure(options: &Options) -> Result<Results> {
     if options.again {
         return Results::load(options);
     }
+    if !cases().iter().any(|case| options.wants(&case.name())) {
+        return Err("--only leaves nothing to measure".into());
+    }
     let start = Instant::now();
     let peers = Peers::prepare(options.all_peers)?;
     let servers = Server::all();
@@ -63,7 +66,9 @@ pub fn measure(options: &Options) -> Result<Results> {
         .collect();
     let wanted: Vec<_> = wanted(options, &servers, &peers).collect();
     if wanted.is_empty() {
-        return Err("--only leaves nothing to measure".into());
+        return Err(
+            "nothing to measure: the servers or programs of these cases are missing".into(),
+        );
     }
     let mut progress = Progress::new(options.rounds * results.settings.len() * wanted.len());
     for round in 0..options.rounds {
