@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use dlock_bench_child::Result;
@@ -82,6 +83,17 @@ cargo run --release -p dlock-bench -- [OPTION]...
 
     pub(crate) fn charts(&self) -> PathBuf {
         self.out.join("tests/bench/charts")
+    }
+
+    /// Fails where nothing can be written, which is better known before all is measured.
+    pub(crate) fn make_folders(&self) -> Result<()> {
+        let charts = self.charts();
+        let made = fs::create_dir_all(&charts).and_then(|()| {
+            let probe = charts.join(".probe");
+            fs::write(&probe, "")?;
+            fs::remove_file(probe)
+        });
+        Ok(made.map_err(|error| format!("cannot write to {}: {error}", charts.display()))?)
     }
 
     /// What was measured, for `--again`.

@@ -84,7 +84,6 @@ impl Results {
     }
 
     pub(crate) fn save(&self, options: &Options) -> Result<()> {
-        fs::create_dir_all(options.charts())?;
         Ok(fs::write(options.results(), serde_json::to_string(self)?)?)
     }
 

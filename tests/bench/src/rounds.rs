@@ -29,6 +29,7 @@ pub fn measure(options: &Options) -> Result<Results> {
     if !cases().iter().any(|case| options.wants(&case.name())) {
         return Err("--only leaves nothing to measure".into());
     }
+    options.make_folders()?;
     let start = Instant::now();
     let peers = Peers::prepare(options.all_peers)?;
     let servers = Server::all();
