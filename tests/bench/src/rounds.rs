@@ -1,6 +1,6 @@
 //! Everything, round by round, so that a machine that is slow for a while is slow for all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::plan::{Case, cases};
+use crate::report::database;
 use crate::results::{Measured, Results};
 use crate::servers::Server;
 use crate::sessions::Sessions;
@@ -55,6 +56,7 @@ pub fn measure(options: &Options) -> Result<Results> {
         missing: missing.collect(),
         ..Results::default()
     };
+    results.missing.extend(absent(options, &servers));
     let pinning = pinning(&servers, &mut results);
     let settings = if pinning.is_some() {
         vec![Cores::One, Cores::All]
@@ -112,6 +114,19 @@ pub fn measure(options: &Options) -> Result<Results> {
     results.took = start.elapsed().as_secs_f64();
     results.save(options)?;
     Ok(results)
+}
+
+/// The servers of wanted cases that could not be had; standard error has the reasons.
+fn absent(options: &Options, servers: &[Server]) -> BTreeSet<(String, String)> {
+    let cases = cases().into_iter();
+    cases
+        .filter(|case| options.wants(&case.name()))
+        .filter(|case| servers.iter().all(|server| server.name != case.server))
+        .map(|case| {
+            let why = "the server was not given, and could not be started";
+            (database(case.server).to_owned(), why.to_owned())
+        })
+        .collect()
 }
 
 /// Servers of others cannot be pinned, and without them the setting makes no sense.
