@@ -18,7 +18,7 @@ use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::session::{Answer, SILENT, Session};
 
-/// A session at which nothing has come in for this long looks at its socket.
+/// A session looks at its socket when its last answer is older than this and nothing has come in.
 const CALM: Duration = Duration::from_millis(5);
 
 /// Requests are gathered for about as long as their statement takes.
@@ -97,14 +97,16 @@ async fn carry_out_jobs(
     };
     let mut closing = core.closing.subscribe();
     let mut alarm = Alarm::new();
+    let mut answered_at = Instant::now();
     let mut next = None;
     loop {
         let job = next.take();
         match job.unwrap_or_else(|| core.with(|state, now| state.next_job(id, now))) {
             Job::Exchange(batch) => {
-                let answers = answered(&mut alarm, reply_timeout, session.exchange(&batch)).await?;
-                let answered = batch.tries.len() + batch.releases.len();
-                if answered == 1 {
+                let answers = in_time(&mut alarm, reply_timeout, session.exchange(&batch)).await?;
+                answered_at = Instant::now();
+                let count = batch.tries.len() + batch.releases.len();
+                if count == 1 {
                     drop(batch);
                     next = Some(core.with(|state, now| {
                         state.exchanged(id, answers, now)?;
@@ -112,7 +114,7 @@ async fn carry_out_jobs(
                     })?);
                 } else {
                     core.with(|state, now| state.exchanged(id, answers, now))?;
-                    gather(core, id, answered).await;
+                    gather(core, id, count).await;
                 }
             }
             Job::Wait(request, slice) => {
@@ -121,7 +123,7 @@ async fn carry_out_jobs(
                     () = inbox.notified(), if is_local => {
                         core.with(|state, now| state.waited(id, Answer::No, now));
                     }
-                    answer = answered(&mut alarm, slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
+                    answer = in_time(&mut alarm, slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
                         let answer = answer?;
                         core.with(|state, now| state.waited(id, answer, now));
                     }
@@ -131,7 +133,7 @@ async fn carry_out_jobs(
                 }
             }
             Job::Ping => {
-                within(reply_timeout, session.ping()).await?;
+                in_time(&mut alarm, reply_timeout, session.ping()).await?;
                 core.with(|state, now| state.pinged(id, now));
             }
             Job::Inspect(inspections, known) => {
@@ -140,7 +142,7 @@ async fn carry_out_jobs(
             Job::Yield => yield_now().await,
             Job::Idle(until) => {
                 // Whoever has been answered often asks again at once; looking at the socket costs two system calls, so it is done when that has not happened.
-                let soon = until.min(Instant::now() + CALM);
+                let soon = until.min(answered_at + CALM);
                 tokio::select! {
                     biased;
                     () = inbox.notified() => continue,
@@ -160,14 +162,14 @@ async fn carry_out_jobs(
 
 /// Lets those run who were answered, so that their next requests travel together. The runtime runs only some of them at a time, and those of other sessions
 /// in between: so on with it for as long as anybody asks for anything, within bounds: nobody's request waits for a runtime that is busy with other things.
-async fn gather(core: &Arc<Core>, id: SessionId, answered: usize) {
+async fn gather(core: &Arc<Core>, id: SessionId, answers: usize) {
     let (mut asked, until) = core.with(|state, now| (state.asked, now + GATHERING));
     loop {
         yield_now().await;
         let before = asked;
         let done = core.with(|state, now| {
             asked = state.asked;
-            state.pending(id) >= answered || asked == before || now >= until
+            state.pending(id) >= answers || asked == before || now >= until
         });
         if done {
             return;
@@ -228,11 +230,11 @@ pub(super) async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
-    answered(&mut Alarm::new(), limit, statement).await
+    in_time(&mut Alarm::new(), limit, statement).await
 }
 
 /// [`within`], for who does it often.
-async fn answered<T>(
+async fn in_time<T>(
     alarm: &mut Alarm,
     limit: Duration,
     statement: impl Future<Output = Result<T, DbErr>>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
 use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later};
@@ -319,4 +319,27 @@ async fn a_grant_that_was_sent_and_never_seen_is_given_back() {
     drop(acquire);
     server.until(|server| server.held() == 0).await;
     drop(exclusive(&pool, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_seen_though_somebody_asks_and_goes_away_again_and_again() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    let fickle = tokio::spawn(async move {
+        loop {
+            drop(timeout(Duration::ZERO, exclusive(&pool, 2)).await);
+            sleep(3 * MS).await;
+        }
+    });
+    sleep(20 * MS).await;
+    let start = Instant::now();
+    server.kill_holder(1);
+    guard.lost().await;
+    fickle.abort();
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
 }
