@@ -112,8 +112,10 @@ impl<'a, C> DLock<'a, C> {
             key,
             mode,
             timeout,
-            ..
+            acquire,
         } = self;
+        // One that has been begun would stand in the way.
+        drop(acquire);
         let grant = on.lock_pool().acquire(&key, mode, timeout, true).await?;
         Ok(grant.map(|grant| DLockGuard::new(key, mode, grant)))
     }
