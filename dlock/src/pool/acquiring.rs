@@ -1,9 +1,9 @@
-//! A request for a lock, from its start to its grant: a future without a box of its own. Dropping it leaves the queue.
+//! A request for a lock, from its start to its grant, without a box of its own. Dropping it leaves the queue.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,8 +11,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
 use super::queue::Refusal;
-use super::tell;
 use super::ticket::{Grant, Ticket};
+use super::{tell, warned};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -35,6 +35,7 @@ enum Stage {
     /// The server must be known before the key can be.
     Meet(Pin<Box<dyn Future<Output = Result<PhysicalKey, Error>> + Send>>),
     Queue(Ticket),
+    End,
 }
 
 impl fmt::Debug for Acquiring {
@@ -46,7 +47,7 @@ impl fmt::Debug for Acquiring {
     }
 }
 
-/// [`Acquiring`] by its own.
+/// [`Acquiring`] as a future.
 pub(crate) async fn acquire(
     core: Arc<Core>,
     name: &Key,
@@ -74,6 +75,10 @@ impl Acquiring {
     }
 
     /// Each time with the same name.
+    ///
+    /// # Panics
+    ///
+    /// After its end, like any future.
     pub(crate) fn poll(
         &mut self,
         name: &Key,
@@ -83,6 +88,8 @@ impl Acquiring {
             Poll::Ready(answer) => answer,
             Poll::Pending => Err(ready!(self.poll_deadline(name, context))),
         };
+        // Whatever is on its way is given back.
+        self.stage = Stage::End;
         if !self.wait.quiet {
             tell(name, self.mode, self.wait, &answer, Grant::session);
         }
@@ -100,8 +107,6 @@ impl Acquiring {
                 .as_mut()
                 .poll(context)
         );
-        // Whatever is on its way is given back.
-        self.stage = Stage::Begin;
         self.core.with(|state, _| state.counters.timeouts += 1);
         Poll::Ready(Error::Timeout {
             key: name.clone(),
@@ -121,9 +126,15 @@ impl Acquiring {
                     match self.core.try_physical_key(name)? {
                         Some(key) => self.enqueue(name, key)?,
                         None => {
-                            let (core, name) = (Arc::clone(&self.core), name.clone());
-                            let meeting = async move { core.physical_key(&name).await };
-                            self.stage = Stage::Meet(Box::pin(meeting));
+                            let (core, name, wait) =
+                                (Arc::clone(&self.core), name.clone(), self.wait);
+                            self.stage = Stage::Meet(Box::pin(async move {
+                                let meeting = pin!(core.physical_key(&name));
+                                match wait.quiet {
+                                    true => meeting.await,
+                                    false => warned(meeting, &name, wait).await,
+                                }
+                            }));
                         }
                     }
                 }
@@ -138,6 +149,7 @@ impl Acquiring {
                     // The pool's runtime has ended: the next turn starts it on ours.
                     Err(_channel_gone) => self.stage = Stage::Begin,
                 },
+                Stage::End => panic!("a request for a lock was polled after its end"),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A timer that is set again and again, mostly to later than it is set already. That costs nothing: it goes off early, and only then is it moved.
+/// A timer that is set again and again, mostly to later than it is set already. That costs next to nothing: it goes off early, once, and only then is it moved.
 #[derive(Debug)]
 pub(super) struct Alarm(Pin<Box<Sleep>>);
 

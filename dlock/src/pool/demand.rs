@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::LONG_WAIT;
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TURN, TicketId, Waiter};
 use super::sessions::{Confirm, Inspect, Meet};
 use super::state::State;
@@ -55,7 +56,7 @@ impl State {
             id,
             mode,
             wait,
-            told: wait.quiet,
+            told: wait.quiet || now.duration_since(wait.since) >= LONG_WAIT,
             reply,
         });
         self.settle(key, now);
@@ -125,7 +126,9 @@ impl State {
         }
         let in_turn = hold.handoffs < self.config.max_local_handoffs
             && now.duration_since(hold.granted_at) < TURN;
-        if !in_turn || !self.is_proven(hold.session, key, now) {
+        // A turn is shorter than an answer of a server proves that its session lives. Where there is no server, somebody has to look.
+        const { assert!(TURN.as_nanos() <= TENURE.as_nanos()) };
+        if !in_turn || self.is_local && !self.is_proven(hold.session, key, now) {
             return false;
         }
         let hold = &mut self.keys.get_mut(key).expect("BUG: the key is held").holds[index];

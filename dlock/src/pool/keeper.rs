@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::core::Core;
 use super::tell_of_long_wait;
+use crate::key::PhysicalKey;
+
+/// So many keys are looked at without letting go of the state.
+const AT_A_TIME: usize = 500;
 
 pub(crate) async fn run(keeper: Keeper) {
     let core = &keeper.core;
@@ -36,16 +41,28 @@ async fn retry(core: &Arc<Core>) {
         };
         tokio::select! {
             () = due => {
-                let long = core.with(|state, now| {
+                let keys = core.with(|state, now| {
                     state.retry(now);
-                    state.long_waits(now)
+                    state.due_for_long_waits(now)
                 });
-                for (key, since) in long {
-                    tell_of_long_wait(&key, since.elapsed());
-                }
+                tell_of_long_waits(core, &keys).await;
             }
             () = core.wake_keeper.notified() => {}
         }
+    }
+}
+
+/// A few keys at a time, so that it is in nobody's way, with the retries that have become due in between.
+async fn tell_of_long_waits(core: &Arc<Core>, keys: &[PhysicalKey]) {
+    for keys in keys.chunks(AT_A_TIME) {
+        let long = core.with(|state, now| {
+            state.retry(now);
+            state.long_waits(keys, now)
+        });
+        for (key, since) in long {
+            tell_of_long_wait(&key, since.elapsed());
+        }
+        yield_now().await;
     }
 }
 

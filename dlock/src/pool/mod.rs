@@ -22,7 +22,6 @@ mod tests;
 mod ticket;
 mod worker;
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,8 +186,9 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let mut acquiring = self.acquiring(mode, timeout, one_try)?;
-        poll_fn(|context| acquiring.poll(key, context)).await
+        let core = Arc::clone(self.core_here()?);
+        let wait = core.wait(timeout, one_try);
+        acquiring::acquire(core, key, mode, wait).await
     }
 
     /// [`acquire`](Self::acquire) on a session of its own. `None` also when there is no room for one.

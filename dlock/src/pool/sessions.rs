@@ -82,7 +82,7 @@ pub(crate) struct SessionEntry {
 pub(crate) struct InFlight {
     pub(crate) batch: Arc<Batch>,
     pub(crate) confirms: Vec<Option<Confirm>>,
-    /// Of all that had been drawn when it was sent.
+    /// No ticket above it had been drawn when it was sent.
     pub(crate) last_ticket: TicketId,
 }
 

@@ -22,6 +22,7 @@ use crate::session::Request;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Arc<Config>,
+    /// By foldhash, faster than the standard library's; it is seeded by chance, so that nobody can choose names that collide.
     pub(crate) keys: HashMap<PhysicalKey, Box<KeyQueue>>,
     /// Queues that nobody needs at the moment: most of them are short-lived, and the allocator is slower than this.
     #[allow(clippy::vec_box, reason = "they come out of `keys`, and go back there")]
@@ -56,7 +57,7 @@ pub(crate) struct State {
     pub(crate) asked: u64,
     /// Sessions that `Core` must start as soon as it has left the mutex: a runtime that ends drops their tasks at once, and these lock it again.
     pub(crate) to_open: Vec<SessionId>,
-    /// A retry is due before the keeper's next look.
+    /// Something is due before the keeper's next look.
     pub(crate) wake_keeper: bool,
     /// Nobody has waited for long before then; `None` while there is nobody who could.
     pub(crate) long_waits_at: Option<Instant>,
@@ -253,26 +254,36 @@ impl State {
             .min()
     }
 
-    /// Those who wait for long and of whom nobody has told: what for, and since when.
-    pub(crate) fn long_waits(&mut self, now: Instant) -> Vec<(Key, Instant)> {
+    /// Where it is time to look for [long waits](Self::long_waits): every key.
+    pub(crate) fn due_for_long_waits(&mut self, now: Instant) -> Vec<PhysicalKey> {
         if self.long_waits_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
+        let somebody_may_come = !self.keys.is_empty() || !self.sessions.is_empty();
+        self.long_waits_at = somebody_may_come.then(|| now + LONG_WAIT);
+        self.keys.keys().cloned().collect()
+    }
+
+    /// Those who wait for long for one of these keys and of whom nobody has told: what for, and since when.
+    pub(crate) fn long_waits(&mut self, keys: &[PhysicalKey], now: Instant) -> Vec<(Key, Instant)> {
         let mut found = Vec::new();
-        let mut next = now + LONG_WAIT;
-        for queue in self.keys.values_mut() {
+        for key in keys {
+            let Some(queue) = self.keys.get_mut(key) else {
+                continue;
+            };
             for waiter in queue.waiters.iter_mut().filter(|waiter| !waiter.told) {
                 let since = waiter.wait.since;
                 waiter.told = now.duration_since(since) >= LONG_WAIT;
                 match waiter.told {
                     true => found.extend(queue.name.clone().map(|name| (name, since))),
-                    false => next = next.min(since + LONG_WAIT),
+                    false => {
+                        // Many of them are looked at together.
+                        let due = (since + LONG_WAIT).max(now + LONG_WAIT / 20);
+                        self.long_waits_at = self.long_waits_at.map(|at| at.min(due));
+                    }
                 }
             }
         }
-        let somebody_may_come = !self.keys.is_empty() || !self.sessions.is_empty();
-        // Many waits are looked at together.
-        self.long_waits_at = somebody_may_come.then(|| next.max(now + LONG_WAIT / 20));
         found
     }
 

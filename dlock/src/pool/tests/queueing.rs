@@ -12,6 +12,7 @@ use super::{
     MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
     try_exclusive,
 };
+use crate::ext::DLockExt as _;
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::pool::config::Config;
@@ -69,19 +70,6 @@ async fn without_handoffs_every_lock_comes_from_the_server() {
         task.await.unwrap();
     }
     assert_eq!(server.grants().len(), 10);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hand_over_needs_a_fresh_answer_of_the_server() {
-    let server = Server::new();
-    let pool = server.pool("a", config());
-    let first = exclusive(&pool, 1).await;
-    let second = exclusive_later(&pool, 1);
-    sleep(150 * MS).await;
-    let grants = server.grants().len();
-    assert!(first.release().await);
-    drop(second.await.unwrap());
-    assert_eq!(server.grants().len(), grants + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,6 +156,25 @@ async fn tries_that_were_made_before_the_server_was_asked_share_its_answer() {
         assert!(one_try.await.unwrap().is_none());
     }
     assert_eq!(server.statements() - before, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_became_a_try_is_not_in_its_own_way() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let mut lock = pool.dlock(1_i64);
+    assert!(timeout(Duration::ZERO, &mut lock).await.is_err());
+    assert!(lock.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "polled after its end")]
+async fn a_request_that_is_polled_after_its_end_says_so() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let mut lock = pool.dlock(1_i64);
+    drop((&mut lock).await.unwrap());
+    drop(lock.await);
 }
 
 #[tokio::test(start_paused = true)]
