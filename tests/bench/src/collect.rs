@@ -44,7 +44,7 @@ pub(crate) fn collect(case: &Case, ground: &Ground<'_>) -> Result<(Numbers, Vec<
         .iter()
         .map(|outcome| outcome.turns.clone())
         .collect();
-    let hand_overs = hand_over::latencies(&turns);
+    let hand_overs = hand_over::latencies(&turns)?;
     let numbers = numbers(case, &outcomes, &hand_overs);
     if numbers.values().any(|number| !number.is_finite()) || numbers.is_empty() {
         return Err("nothing was done in time".into());
