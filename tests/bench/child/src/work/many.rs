@@ -20,18 +20,17 @@ pub(super) async fn many<S: Subject>(sample: &Sample, subject: S) -> Result<Outc
     for locks in FEWER {
         let (_, guards) = acquire(sample, &subject, locks).await?;
         let name = format!("cycle with {locks} held");
-        outcome
-            .times
-            .insert(name, cycle(sample, &mut further).await?);
+        let time;
+        (time, further) = spawned(sample, further).await?;
+        outcome.times.insert(name, time);
         release(guards).await?;
     }
     let (time, guards) = acquire(sample, &subject, sample.tasks).await?;
     let name = format!("{} acquired", sample.tasks);
     outcome.times.insert(name, time.as_secs_f64());
     let name = format!("cycle with {} held", sample.tasks);
-    outcome
-        .times
-        .insert(name, cycle(sample, &mut further).await?);
+    let (time, _) = spawned(sample, further).await?;
+    outcome.times.insert(name, time);
     release(guards).await?;
     Ok(outcome)
 }
@@ -71,10 +70,20 @@ async fn release<L: Lock>(guards: Guards<L>) -> Result<()> {
     tasks.join_all().await.into_iter().collect()
 }
 
-/// Seconds for each, after as many to warm up.
-async fn cycle<L: Lock>(sample: &Sample, lock: &mut L) -> Result<f64> {
+/// In a task, like all other work: outside of the runtime's threads each cycle would pay for a switch to them and back.
+async fn spawned<L: Lock>(sample: &Sample, mut lock: L) -> Result<(f64, L)> {
+    let phases = [sample.warm_up(), sample.seconds() / 2];
+    let cycles = tokio::spawn(async move {
+        let time = cycle(phases, &mut lock).await?;
+        Ok::<_, Error>((time, lock))
+    });
+    cycles.await?
+}
+
+/// Seconds for each in the last phase; those before warm up.
+async fn cycle<L: Lock>(phases: [Duration; 2], lock: &mut L) -> Result<f64> {
     let mut time = 0.0;
-    for seconds in [sample.warm_up(), sample.seconds() / 2] {
+    for seconds in phases {
         let start = Instant::now();
         let mut cycles = 0;
         while start.elapsed() < seconds || cycles == 0 {
