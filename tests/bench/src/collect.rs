@@ -11,7 +11,7 @@ use crate::hand_over;
 use crate::peers::Peers;
 use crate::plan::{Case, Part};
 use crate::results::Numbers;
-use crate::statistics::{median, quantile, shares};
+use crate::statistics::{median, p99, shares};
 
 /// Where and how the processes run.
 pub(crate) struct Ground<'a> {
@@ -93,7 +93,7 @@ fn numbers(case: &Case, outcomes: &[Outcome], hand_overs: &[f64]) -> Numbers {
     match case.part {
         Part::HandOver => {
             add("p50", median(hand_overs));
-            add("p99", quantile(hand_overs, 0.99));
+            add("p99", p99(hand_overs));
         }
         Part::Many => {
             for (name, time) in outcomes.iter().flat_map(|outcome| &outcome.times) {

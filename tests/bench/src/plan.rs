@@ -199,7 +199,8 @@ impl Case {
             },
             prefix: prefix.to_owned(),
             seconds: match self.part {
-                Part::HandOver => seconds * if polls { 5.0 } else { 2.5 },
+                // So many hand-overs that all rounds together have a 99th of a hundred.
+                Part::HandOver => seconds * if polls { 25.0 } else { 12.5 },
                 _ if self.subject == SLOW => seconds * 3.0,
                 // So many need a while to get into step.
                 _ if tasks > MANY => seconds * 2.5,

@@ -10,7 +10,7 @@ use crate::cores::Cores;
 use crate::heap::Heap;
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::statistics::{median, ratio, spread};
+use crate::statistics::{median, p99, ratios, spread};
 
 /// Everything that a report needs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -57,7 +57,12 @@ impl Measured {
         spread(&self.there(name))
     }
 
-    fn there(&self, name: &str) -> Vec<f64> {
+    /// Of the hand-overs of all rounds.
+    pub(crate) fn hand_over_p99(&self) -> Option<f64> {
+        p99(&self.hand_overs)
+    }
+
+    pub(crate) fn there(&self, name: &str) -> Vec<f64> {
         self.of(name).into_iter().flatten().collect()
     }
 }
@@ -71,16 +76,13 @@ impl Results {
         cases.get(name)
     }
 
-    /// The median of the ratios within the rounds, of a number to another, each with the name of its case.
-    pub(crate) fn ratio(
-        &self,
-        cores: Cores,
-        one: (&str, &str),
-        other: (&str, &str),
-    ) -> Option<f64> {
-        let [one, other] =
-            [one, other].map(|(case, number)| Some(self.case(cores, case)?.of(number)));
-        ratio(&one?, &other?)
+    /// The ratios within the rounds, of a number to another, each with the name of its case.
+    pub(crate) fn ratios(&self, cores: Cores, one: (&str, &str), other: (&str, &str)) -> Vec<f64> {
+        let [one, other] = [one, other].map(|(case, number)| {
+            let case = self.case(cores, case);
+            case.map_or_else(Vec::new, |case| case.of(number))
+        });
+        ratios(&one, &other)
     }
 
     pub(crate) fn save(&self, options: &Options) -> Result<()> {

@@ -6,7 +6,7 @@ pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
 }
 
 /// Interpolated between the two nearest numbers.
-pub(crate) fn quantile(numbers: &[f64], share: f64) -> Option<f64> {
+fn quantile(numbers: &[f64], share: f64) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = share * sorted.len().checked_sub(1)? as f64;
@@ -17,17 +17,27 @@ pub(crate) fn quantile(numbers: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
+/// So many are needed before one of them is the 99th of a hundred.
+const HUNDRED: usize = 100;
+
+/// The time within which 99 of 100 were done; `None` below a hundred.
+pub(crate) fn p99(numbers: &[f64]) -> Option<f64> {
+    if numbers.len() < HUNDRED {
+        return None;
+    }
+    quantile(numbers, 0.99)
+}
+
 /// The least and the greatest.
 pub(crate) fn spread(numbers: &[f64]) -> Option<(f64, f64)> {
     Some((quantile(numbers, 0.0)?, quantile(numbers, 1.0)?))
 }
 
-/// The median of the ratios within each round; a round in which one side is missing does not count.
-pub(crate) fn ratio(numerators: &[Option<f64>], denominators: &[Option<f64>]) -> Option<f64> {
+/// Within each round; a round in which one side is missing does not count.
+pub(crate) fn ratios(numerators: &[Option<f64>], denominators: &[Option<f64>]) -> Vec<f64> {
     let pairs = numerators.iter().zip(denominators);
     let ratios = pairs.filter_map(|(numerator, denominator)| Some((*numerator)? / (*denominator)?));
-    let ratios: Vec<_> = ratios.filter(|ratio| ratio.is_finite()).collect();
-    median(&ratios)
+    ratios.filter(|ratio| ratio.is_finite()).collect()
 }
 
 /// What part of the sum each of them is.
@@ -58,15 +68,21 @@ mod tests {
     }
 
     #[test]
+    fn fewer_than_a_hundred_have_no_p99() {
+        assert_eq!(p99(&[1.0; 99]), None);
+        assert_eq!(p99(&[1.0; 100]), Some(1.0));
+    }
+
+    #[test]
     fn ratios_are_taken_within_a_round() {
         // The machine was three times as fast in the second round.
         let (ours, theirs) = (
             [Some(20.0), Some(60.0), None],
             [Some(10.0), Some(30.0), Some(5.0)],
         );
-        assert_eq!(ratio(&ours, &theirs), Some(2.0));
-        assert_eq!(ratio(&ours, &[None, None, None]), None);
-        assert_eq!(ratio(&ours, &[Some(0.0), None, None]), None);
+        assert_eq!(ratios(&ours, &theirs), [2.0, 2.0]);
+        assert!(ratios(&ours, &[None, None, None]).is_empty());
+        assert!(ratios(&ours, &[Some(0.0), None, None]).is_empty());
     }
 
     #[test]

@@ -7,10 +7,8 @@ use crate::plan::{Part, cases};
 use crate::report::frame::{Axis, Line, decades, panels, style};
 use crate::report::{numbers, setting, title};
 use crate::results::Results;
-use crate::statistics::quantile;
-
-/// So many points make a smooth curve.
-const POINTS: usize = 120;
+/// So many steps, of at least as many hand-overs as the slowest hundredth needs.
+const STEPS: usize = 100;
 
 /// `None` without any numbers.
 pub(super) fn ecdf(results: &Results, servers: &[&str]) -> Result<Option<String>> {
@@ -55,17 +53,51 @@ fn lines(results: &Results, servers: &[&str], cores: Cores) -> Vec<Line> {
     });
     let lines = cases.filter_map(|case| {
         let times = &results.case(cores, &case.name())?.hand_overs;
-        let points = (0..=POINTS).filter_map(|point| {
-            let share = point as f64 / POINTS as f64;
-            let time = quantile(times, share)?;
-            // A hand-over that the clock could not see.
-            Some((time.max(1e-6).log10(), share))
-        });
         Some(Line {
             label: title(case.server, case.subject),
             style: style(case.server, case.subject),
-            points: points.collect(),
+            points: steps(times),
         })
     });
     lines.filter(|line| !line.points.is_empty()).collect()
+}
+
+/// The share rises where a hand-over was, and nowhere between; none with fewer than these.
+fn steps(times: &[f64]) -> Vec<(f64, f64)> {
+    if times.len() < STEPS {
+        return Vec::new();
+    }
+    // A hand-over that the clock could not see has no logarithm.
+    let mut times: Vec<_> = times.iter().map(|time| time.max(1e-6).log10()).collect();
+    times.sort_by(f64::total_cmp);
+    let steps = (1..=STEPS).flat_map(|step| {
+        let time = times[(step * times.len()).div_ceil(STEPS) - 1];
+        [step - 1, step].map(|step| (time, step as f64 / STEPS as f64))
+    });
+    steps.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_rises_in_steps() {
+        let times: Vec<_> = (0..200)
+            .map(|time| if time < 100 { 0.01 } else { 0.1 })
+            .collect();
+        let steps = steps(&times);
+        assert_eq!(steps.len(), 2 * STEPS);
+        assert!(
+            steps
+                .iter()
+                .all(|(time, share)| (*time < -1.5) == (*share < 0.5) || *share == 0.5)
+        );
+        assert_eq!(steps.last(), Some(&(-1.0, 1.0)));
+    }
+
+    #[test]
+    fn too_few_have_no_steps() {
+        assert!(steps(&[0.01; 99]).is_empty());
+    }
 }

@@ -4,8 +4,8 @@ use crate::goals::{Bound, goals};
 use crate::report::{numbers, setting};
 use crate::results::Results;
 
-/// Rows of work, setting, goal, measured, met.
-pub(super) fn rows(results: &Results) -> Vec<[String; 5]> {
+/// Rows of work, setting, goal, measured, the least and the greatest of the rounds, met.
+pub(super) fn rows(results: &Results) -> Vec<[String; 6]> {
     let goals = goals(results).into_iter();
     goals
         .map(|goal| {
@@ -25,12 +25,21 @@ pub(super) fn rows(results: &Results) -> Vec<[String; 5]> {
                 Some(measured) if goal.bound.is_met(measured) => "yes",
                 Some(_) => "**no**",
             };
+            let noise = match goal.measured.is_some() && goal.is_within_noise() {
+                true => ", within the noise",
+                false => "",
+            };
+            let rounds = goal
+                .spread
+                .map(|(least, greatest)| format!("{} – {}", number(least), number(greatest)));
+            let unknown = || "–".to_owned();
             [
                 goal.work,
                 setting(goal.cores, results),
                 format!("{bound} {}", goal.what),
-                goal.measured.map_or_else(|| "–".to_owned(), number),
-                met.to_owned(),
+                goal.measured.map_or_else(unknown, number),
+                rounds.unwrap_or_else(unknown),
+                format!("{met}{noise}"),
             ]
         })
         .collect()

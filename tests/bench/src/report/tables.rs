@@ -42,7 +42,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
 }
 
 fn goal_rows(results: &Results) -> Vec<Vec<String>> {
-    let head = ["work", "setting", "goal", "measured", "met"].map(str::to_owned);
+    let head = ["work", "setting", "goal", "measured", "rounds", "met"].map(str::to_owned);
     let rows = goals::rows(results).into_iter();
     [head].into_iter().chain(rows).map(Vec::from).collect()
 }
@@ -160,8 +160,9 @@ fn extended(measured: &Measured, number: &str, text: impl Fn(f64) -> String) -> 
 fn hand_over(measured: &Measured) -> String {
     let numbers = || {
         let (least, most) = measured.spread("p50")?;
-        let [p50, p99] = [measured.median("p50")?, measured.median("p99")?];
-        let [p50, p99, least, most] = [p50, p99, least, most].map(numbers::time);
+        let p99 = measured.hand_over_p99();
+        let p99 = p99.map_or_else(|| "–".to_owned(), numbers::time);
+        let [p50, least, most] = [measured.median("p50")?, least, most].map(numbers::time);
         let count = measured.hand_overs.len();
         Some(format!(
             "p50 {p50} ({least} – {most}); p99 {p99}; {count} in all"
