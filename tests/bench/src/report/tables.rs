@@ -104,8 +104,10 @@ fn by_setting(results: &Results, part: Part) -> Vec<Vec<String>> {
             .iter()
             .find(|case| (case.server, case.subject, case.timeout) == (server, subject, timeout));
         let cell = |cores: Cores| {
-            let measured = case.and_then(|case| results.case(cores, &case.name()));
-            measured.map_or_else(String::new, |measured| cell(part, measured))
+            let measured = case.and_then(|case| Some((case, results.case(cores, &case.name())?)));
+            measured.map_or_else(String::new, |(case, measured)| {
+                cell(part, case.tasks.iter().sum(), measured)
+            })
         };
         let with = if timeout { ", with a timeout" } else { "" };
         let first = [database(server).to_owned(), title(server, subject) + with];
@@ -115,25 +117,46 @@ fn by_setting(results: &Results, part: Part) -> Vec<Vec<String>> {
     rows
 }
 
-fn cell(part: Part, measured: &Measured) -> String {
+/// The tasks are those of all processes.
+fn cell(part: Part, tasks: usize, measured: &Measured) -> String {
     match part {
         Part::HandOver => hand_over(measured),
         Part::Many => many(measured),
-        Part::Hot => extended(measured, "served", |served| {
-            format!("{served:.0} of 64 tasks served")
-        }),
-        Part::Processes => extended(measured, "least share", |share| {
-            format!("least share {}", numbers::percent(share))
-        }),
-        Part::Second => extended(measured, "share of grants", |share| {
-            format!("second process {}", numbers::percent(share))
-        }),
+        Part::Hot => extended(
+            rate_of_served(measured, tasks),
+            measured,
+            "served",
+            |served| format!("{served:.0} of 64 tasks served"),
+        ),
+        Part::Processes => extended(
+            rate_of_served(measured, tasks),
+            measured,
+            "least share",
+            |share| format!("least share {}", numbers::percent(share)),
+        ),
+        Part::Second => extended(
+            rate_of_served(measured, tasks),
+            measured,
+            "share of grants",
+            |share| format!("second process {}", numbers::percent(share)),
+        ),
         _ => rate(measured),
     }
 }
 
 /// Operations per second with their spread, and what the slowest took.
 fn rate(measured: &Measured) -> String {
+    rate_with(measured, measured.median("p99"))
+}
+
+/// Without the slowest where a task was not served at all, since that one waited longer than the sample.
+fn rate_of_served(measured: &Measured, tasks: usize) -> String {
+    let served = measured.spread("served").map(|(least, _)| least);
+    let all = served.is_some_and(|served| served >= tasks as f64);
+    rate_with(measured, measured.median("p99").filter(|_| all))
+}
+
+fn rate_with(measured: &Measured, p99: Option<f64>) -> String {
     let numbers = || {
         let (least, most) = measured.spread("per second")?;
         let mut text = numbers::count(measured.median("per second")?);
@@ -144,17 +167,23 @@ fn rate(measured: &Measured) -> String {
             numbers::count(least),
             numbers::count(most)
         );
-        let _ = write!(text, "; p99 {}", numbers::time(measured.median("p99")?));
+        let p99 = p99.map_or_else(|| "–".to_owned(), numbers::time);
+        let _ = write!(text, "; p99 {p99}");
         Some(text)
     };
     numbers().unwrap_or_else(|| "failed".to_owned())
 }
 
-fn extended(measured: &Measured, number: &str, text: impl Fn(f64) -> String) -> String {
+fn extended(
+    rate: String,
+    measured: &Measured,
+    number: &str,
+    text: impl Fn(f64) -> String,
+) -> String {
     let more = measured
         .median(number)
         .map(|number| format!("; {}", text(number)));
-    rate(measured) + &more.unwrap_or_default()
+    rate + &more.unwrap_or_default()
 }
 
 fn hand_over(measured: &Measured) -> String {
