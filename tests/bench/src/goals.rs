@@ -119,7 +119,7 @@ fn throughput(
 
 fn times(to: &str) -> &'static str {
     match to {
-        "raw" => "× the raw connection",
+        "raw" => "× one raw connection, 1 task",
         "sqlx" => "× sqlx on its pool",
         _ => "× Redis",
     }

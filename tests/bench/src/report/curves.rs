@@ -5,7 +5,7 @@ use dlock_bench_child::Result;
 use crate::cores::Cores;
 use crate::plan::{Case, Part, cases};
 use crate::report::frame::{Axis, Line, decades, panels, rate, style};
-use crate::report::{setting, title};
+use crate::report::{database, databases, setting, title};
 use crate::results::Results;
 
 /// Of the most tasks, as a power of two.
@@ -39,8 +39,8 @@ pub(super) fn curves(results: &Results, servers: &[&str]) -> Result<Option<Strin
         range,
         format: rate,
     };
-    let title = "Uncontended: more is better";
-    Ok(Some(panels(title, &settings, &x, &y)?))
+    let title = format!("{}, uncontended: more is better", databases(servers));
+    Ok(Some(panels(&title, &settings, &x, &y)?))
 }
 
 fn lines(results: &Results, servers: &[&str], cores: Cores) -> Vec<Line> {
@@ -52,7 +52,10 @@ fn lines(results: &Results, servers: &[&str], cores: Cores) -> Vec<Line> {
         let Some(point) = point(results, cores, &case) else {
             continue;
         };
-        let label = title(case.server, case.subject);
+        let label = match case.subject {
+            "raw" => format!("one raw connection, 1 task, {}", database(case.server)),
+            subject => title(case.server, subject),
+        };
         match lines.iter_mut().find(|line| line.label == label) {
             Some(line) => line.points.push(point),
             None => lines.push(Line {
@@ -61,7 +64,7 @@ fn lines(results: &Results, servers: &[&str], cores: Cores) -> Vec<Line> {
                 points: vec![point],
             }),
         }
-        // One connection does as much for many tasks.
+        // A level, not a measurement of more tasks.
         if case.subject == "raw"
             && let Some(line) = lines.last_mut()
         {

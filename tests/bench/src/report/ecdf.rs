@@ -5,7 +5,7 @@ use dlock_bench_child::Result;
 use crate::cores::Cores;
 use crate::plan::{Part, cases};
 use crate::report::frame::{Axis, Line, decades, panels, style};
-use crate::report::{numbers, setting, title};
+use crate::report::{databases, numbers, setting, title};
 use crate::results::Results;
 /// So many steps, of at least as many hand-overs as the slowest hundredth needs.
 const STEPS: usize = 100;
@@ -41,8 +41,11 @@ pub(super) fn ecdf(results: &Results, servers: &[&str]) -> Result<Option<String>
         labels: 6,
         format: |share| numbers::percent(*share),
     };
-    let title = "Hand-over between two processes: further left is better";
-    Ok(Some(panels(title, &settings, &x, &y)?))
+    let title = format!(
+        "{}, hand-over between two processes: further left is better",
+        databases(servers)
+    );
+    Ok(Some(panels(&title, &settings, &x, &y)?))
 }
 
 /// Those with a timeout look the same; the table has them.

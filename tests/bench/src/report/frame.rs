@@ -9,12 +9,12 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const SIZE: (u32, u32) = (1_120, 430);
-const LEGEND: u32 = 245;
+const SIZE: (u32, u32) = (1_190, 430);
+const LEGEND: u32 = 315;
 
 /// Dark enough on white, which the charts bring along for those who read in the dark.
 const INK: RGBColor = RGBColor(40, 44, 52);
-const GRID: RGBColor = RGBColor(226, 229, 233);
+pub(super) const GRID: RGBColor = RGBColor(226, 229, 233);
 
 /// One subject in one panel.
 pub(super) struct Line {
@@ -71,6 +71,10 @@ pub(super) fn text(size: u32) -> TextStyle<'static> {
 
 pub(super) fn right(size: u32) -> TextStyle<'static> {
     text(size).pos(Pos::new(HPos::Right, VPos::Center))
+}
+
+pub(super) fn middle(size: u32) -> TextStyle<'static> {
+    text(size).pos(Pos::new(HPos::Center, VPos::Center))
 }
 
 pub(super) fn left(size: u32) -> TextStyle<'static> {

@@ -1,7 +1,7 @@
 //! What was measured, as text, Markdown and charts.
 
-mod bars;
 mod curves;
+mod dots;
 mod ecdf;
 mod frame;
 mod goals;
@@ -59,7 +59,7 @@ fn draw(results: &Results) -> Result<Vec<(&'static str, &'static str, String)>> 
         (
             "hot-key.svg",
             "One hot key, 64 tasks in one process",
-            bars::bars(results)?,
+            dots::dots(results)?,
         ),
         (
             "hand-over-postgres.svg",
@@ -100,6 +100,12 @@ pub(crate) fn title(server: &str, subject: &str) -> String {
         }
         (_, subject) => subject.to_owned(),
     }
+}
+
+/// As the title of a chart names them.
+fn databases(servers: &[&str]) -> String {
+    let names: Vec<_> = servers.iter().map(|server| database(server)).collect();
+    names.join(", ")
 }
 
 pub(crate) fn database(server: &str) -> &str {

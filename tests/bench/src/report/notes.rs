@@ -11,7 +11,7 @@ waking of an idle core.
 
 | lock | configuration |
 |---|---|
-| raw | one sqlx connection that locks and unlocks, prepared: the limit of a server for one connection. On a hot key and between processes a connection for each task, which blocks in `pg_advisory_lock` or `GET_LOCK`. On SQLite `BEGIN IMMEDIATE` and `ROLLBACK`. |
+| raw | one sqlx connection that locks and unlocks for 1 task, prepared: the limit of a server for one connection. The goals compare more tasks of dlock with this one, too; in the charts it is a level, not measured beyond 1 task. On a hot key and between processes a connection for each task, which blocks in `pg_advisory_lock` or `GET_LOCK`. On SQLite `BEGIN IMMEDIATE` and `ROLLBACK`. |
 | dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`; (e) with `max_sessions(20)` |
 | sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
 | distributed-lock | the crate's providers for PostgreSQL and MySQL with their pool of 10, without TLS |
