@@ -75,11 +75,15 @@ fn errors(place: usize) -> PathBuf {
     env::temp_dir().join(format!("dlock-bench-{}-{place}.log", std::process::id()))
 }
 
-/// Removes what the children have written.
-pub(crate) fn clean() {
-    for place in (0..4).chain([99]) {
-        // Most were never there.
-        let _ = std::fs::remove_file(errors(place));
+/// Removes what the children have written, when it is dropped.
+pub(crate) struct Cleaned;
+
+impl Drop for Cleaned {
+    fn drop(&mut self) {
+        for place in (0..4).chain([99]) {
+            // Most were never there.
+            let _ = std::fs::remove_file(errors(place));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::slice;
 
 use dlock_bench_child::Result;
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,7 @@ impl Pinning {
     }
 
     /// Puts the processes of our servers there; those that they start from then on stay there, too.
-    pub(crate) fn pin(&self, servers: &[Server], cores: Cores) -> Result<()> {
+    fn pin(&self, servers: &[Server], cores: Cores) -> Result<()> {
         let list = match cores {
             Cores::One => &self.last,
             Cores::All => &self.all,
@@ -63,6 +64,32 @@ impl Pinning {
             }
         }
         Ok(())
+    }
+}
+
+/// Servers that are pinned to some cores, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pinned<'a> {
+    pinning: &'a Pinning,
+    servers: &'a [Server],
+}
+
+impl<'a> Pinned<'a> {
+    pub(crate) fn pin(pinning: &'a Pinning, servers: &'a [Server], cores: Cores) -> Result<Self> {
+        let pinned = Self { pinning, servers };
+        pinning.pin(servers, cores)?;
+        Ok(pinned)
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        // One that has died must not leave the others where they are.
+        for server in self.servers {
+            if let Err(error) = self.pinning.pin(slice::from_ref(server), Cores::All) {
+                eprintln!("{} may still be pinned: {error}", server.name);
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod cores;
 mod goals;
 mod hand_over;
 mod heap;
+mod interrupt;
 mod machine;
 mod options;
 mod peers;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use dlock_bench_child::Result;
 
-use crate::collect::{Ground, clean, collect};
-use crate::cores::{Cores, Pinning};
+use crate::collect::{Cleaned, Ground, collect};
+use crate::cores::{Cores, Pinned, Pinning};
 use crate::heap::Heap;
+use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::peers::Peers;
@@ -32,8 +33,11 @@ pub fn measure(options: &Options) -> Result<Results> {
     }
     options.make_folders()?;
     let start = Instant::now();
+    let interrupt = Interrupt::listen()?;
     let peers = Peers::prepare(options.all_peers)?;
+    interrupt.check()?;
     let servers = Server::all();
+    interrupt.check()?;
     let mut sessions = Sessions::connect(&servers)?;
     let versions = servers
         .iter()
@@ -51,7 +55,6 @@ pub fn measure(options: &Options) -> Result<Results> {
     let mut results = Results {
         machine: Machine::look(versions),
         command: options.command.clone(),
-        rounds: options.rounds,
         seconds: options.seconds,
         missing: missing.collect(),
         ..Results::default()
@@ -74,12 +77,15 @@ pub fn measure(options: &Options) -> Result<Results> {
         );
     }
     let mut progress = Progress::new(options.rounds * results.settings.len() * wanted.len());
+    let cleaned = Cleaned;
     for round in 0..options.rounds {
         for (cores, measured) in &mut results.settings {
-            if let Some(pinning) = &pinning {
-                pinning.pin(&servers, *cores)?;
-            }
+            let pinning = pinning.as_ref();
+            let _pinned = pinning
+                .map(|pinning| Pinned::pin(pinning, &servers, *cores))
+                .transpose()?;
             for (case, url) in in_turn(&wanted, round, options.rounds) {
+                interrupt.check()?;
                 progress.step(&case.name());
                 if round > 0 && case.once() {
                     continue;
@@ -87,22 +93,22 @@ pub fn measure(options: &Options) -> Result<Results> {
                 sessions.wait_for_quiet(&servers)?;
                 let ground = Ground {
                     peers: &peers,
-                    pinning: pinning.as_ref(),
+                    pinning,
                     cores: *cores,
                     url,
                     seconds: options.seconds,
                 };
-                measured
-                    .entry(case.name())
-                    .or_default()
-                    .add(collect(case, &ground));
+                let done = collect(case, &ground);
+                // It ended the children, too.
+                interrupt.check()?;
+                measured.entry(case.name()).or_default().add(done);
             }
         }
+        results.rounds = round + 1;
+        results.took = start.elapsed().as_secs_f64();
+        results.save(options)?;
     }
-    clean();
-    if let Some(pinning) = &pinning {
-        pinning.pin(&servers, Cores::All)?;
-    }
+    drop(cleaned);
     if options.all_peers && options.wants("heap") {
         progress.end("heap");
         match Heap::measure(&servers) {
@@ -110,6 +116,7 @@ pub fn measure(options: &Options) -> Result<Results> {
             Err(error) => results.missing.push(("heap".to_owned(), error.to_string())),
         }
     }
+    interrupt.check()?;
     progress.end("");
     results.took = start.elapsed().as_secs_f64();
     results.save(options)?;
