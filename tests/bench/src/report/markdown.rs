@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::plan::Part;
 use crate::report::notes;
-use crate::report::tables::{Table, tables};
+use crate::report::tables::{About, Table, tables};
 use crate::results::Results;
 
 /// The whole file; of the charts the file names and titles.
@@ -17,7 +17,7 @@ pub(super) fn markdown(results: &Results, charts: &[(&str, &str)]) -> String {
     text += notes::HOW;
     text += &missing(results);
     for table in tables(results) {
-        let (heading, files) = heading(table.part);
+        let (heading, files) = heading(table.about);
         text += &format!("\n## {heading}\n\n");
         for (file, title) in charts.iter().filter(|(file, _)| files.contains(file)) {
             text += &format!("![{title}](tests/bench/charts/{file})\n\n");
@@ -31,39 +31,43 @@ pub(super) fn markdown(results: &Results, charts: &[(&str, &str)]) -> String {
 }
 
 /// The heading of a part, and the files of its charts.
-fn heading(part: Option<Part>) -> (&'static str, &'static [&'static str]) {
-    match part {
-        None => ("Goals", &[]),
-        Some(Part::Cycle) => (
+fn heading(about: About) -> (&'static str, &'static [&'static str]) {
+    match about {
+        About::Glance => (
+            "At a glance: how many times as many cycles per second as the other lock, PostgreSQL",
+            &[],
+        ),
+        About::Goals => ("Goals", &[]),
+        About::Part(Part::Cycle) => (
             "(a) Cycles of acquire and release per second, a key for each task",
             &["throughput-postgres.svg", "throughput-mysql.svg"],
         ),
-        Some(Part::Hot) => (
+        About::Part(Part::Hot) => (
             "(b) One hot key, 64 tasks in one process, cycles per second",
             &["hot-key.svg"],
         ),
-        Some(Part::Each) => (
+        About::Part(Part::Each) => (
             "(b2) One hot key, until each of 64 tasks has had it 10 times, cycles per second",
             &[],
         ),
-        Some(Part::Processes) => (
+        About::Part(Part::Processes) => (
             "(c) One hot key, 4 processes with 16 tasks, cycles per second",
             &[],
         ),
-        Some(Part::Second) => (
+        About::Part(Part::Second) => (
             "(c2) One hot key, a process with one task against one with 64",
             &[],
         ),
-        Some(Part::HandOver) => (
+        About::Part(Part::HandOver) => (
             "(d) From release in one process to acquire in another",
             &["hand-over-postgres.svg", "hand-over-mysql.svg"],
         ),
-        Some(Part::Many) => ("(e) 10,000 locks held", &[]),
-        Some(Part::Try) => (
+        About::Part(Part::Many) => ("(e) 10,000 locks held", &[]),
+        About::Part(Part::Try) => (
             "(f) Tries of a lock that another process has, per second",
             &[],
         ),
-        Some(Part::Attribute) => (
+        About::Part(Part::Attribute) => (
             "A function with `#[with_dlock]`, and the same by hand, calls per second",
             &[],
         ),

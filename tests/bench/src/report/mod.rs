@@ -4,6 +4,7 @@ mod curves;
 mod dots;
 mod ecdf;
 mod frame;
+mod glance;
 mod goals;
 mod markdown;
 mod notes;

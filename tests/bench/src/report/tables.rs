@@ -4,21 +4,34 @@ use std::fmt::Write;
 
 use crate::cores::Cores;
 use crate::plan::{Case, Part, cases};
-use crate::report::{database, goals, numbers, setting, title};
+use crate::report::{database, glance, goals, numbers, setting, title};
 use crate::results::{Measured, Results};
 
 /// A heading, and rows, the first of which names the columns.
 pub(super) struct Table {
-    pub(super) part: Option<Part>,
+    pub(super) about: About,
     pub(super) rows: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum About {
+    Glance,
+    Goals,
+    Part(Part),
 }
 
 /// All that have anything to show.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
-    let mut tables = vec![Table {
-        part: None,
-        rows: goal_rows(results),
-    }];
+    let mut tables = vec![
+        Table {
+            about: About::Glance,
+            rows: glance::rows(results),
+        },
+        Table {
+            about: About::Goals,
+            rows: goal_rows(results),
+        },
+    ];
     for part in [
         Part::Cycle,
         Part::Hot,
@@ -34,8 +47,8 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
             Part::Cycle | Part::Try => by_tasks(results, part),
             _ => by_setting(results, part),
         };
-        let part = Some(part);
-        tables.push(Table { part, rows });
+        let about = About::Part(part);
+        tables.push(Table { about, rows });
     }
     tables.retain(|table| table.rows.len() > 1);
     tables
