@@ -1,12 +1,20 @@
-//! The crate distributed-lock on PostgreSQL and MySQL, as its documentation shows it: a provider by URL, whose sqlx pool has 10 connections by default.
+//! The crate distributed-lock on PostgreSQL and MySQL, on an sqlx pool with the options that sqlx's own lock has in this benchmark.
 
 use std::env;
+use std::str::FromStr;
 use std::time::Duration;
 
 use distributed_lock_core::{DistributedLock, LockHandle, LockProvider};
 use distributed_lock_mysql::MySqlLockProvider;
 use distributed_lock_postgres::PostgresLockProvider;
 use dlock_bench_child::{Lock, Outcome, Result, Sample, Subject, measure, runtime};
+use sqlx::Database;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// Connections, like every other pool here.
+const POOL: u32 = 10;
 
 fn main() -> Result<()> {
     let argument = env::args().nth(1).ok_or("a sample is missing")?;
@@ -20,14 +28,25 @@ async fn run(sample: &Sample) -> Result<Outcome> {
     let timeout = sample.timeout();
     // The crate is built with TLS, dlock's side is not.
     if sample.url.starts_with("postgres:") {
-        let url = format!("{}?sslmode=disable", sample.url);
-        let provider = PostgresLockProvider::new(url).await?;
+        let connect = PgConnectOptions::from_str(&sample.url)?.ssl_mode(PgSslMode::Disable);
+        let pool = options().connect_with(connect).await?;
+        let provider = PostgresLockProvider::builder().pool(pool).build().await?;
         measure(sample, Provider { provider, timeout }).await
     } else {
-        let url = format!("{}?ssl-mode=DISABLED", sample.url);
-        let provider = MySqlLockProvider::new(url).await?;
+        let connect = MySqlConnectOptions::from_str(&sample.url)?.ssl_mode(MySqlSslMode::Disabled);
+        let pool = options().connect_with(connect).await?;
+        let provider = MySqlLockProvider::builder().pool(pool).build().await?;
         measure(sample, Provider { provider, timeout }).await
     }
+}
+
+/// A provider by URL has the same, but tests the connection before each acquire, which costs a round trip more.
+fn options<DB: Database>() -> PoolOptions<DB> {
+    PoolOptions::new()
+        .min_connections(POOL)
+        .max_connections(POOL)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(60))
 }
 
 struct Provider<P> {
