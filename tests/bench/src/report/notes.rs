@@ -12,9 +12,9 @@ waking of an idle core.
 | lock | configuration |
 |---|---|
 | raw | one sqlx connection that locks and unlocks for 1 task, prepared: the limit of a server for one connection. The goals compare more tasks of dlock with this one, too; in the charts it is a level, not measured beyond 1 task. On a hot key and between processes a connection for each task, which blocks in `pg_advisory_lock` or `GET_LOCK`. On SQLite `BEGIN IMMEDIATE` and `ROLLBACK`. |
-| dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`; (e) with `max_sessions(20)` |
+| dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`, which has at most 4 sessions where the pools of the others have 10 connections; (e) with `max_sessions(20)` |
 | sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
-| distributed-lock | the crate's providers for PostgreSQL and MySQL with their pool of 10, without TLS |
+| distributed-lock | the crate's providers for PostgreSQL and MySQL on a pool of 10 with the same options, without TLS |
 | Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms), give or take a half, so that tasks do not retry in step. The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
 | sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each |
 | PyMySQLLock | opens a connection for each lock; a timeout of 60 s, since MariaDB refuses its default |
@@ -31,6 +31,8 @@ lock that retries would mostly go back to the process that released it. The time
 of the first.
 - The locks of Python have 1 and 64 tasks only, since a process of Python takes longer to start than to measure, and more tasks wait for the same 10 connections. Samples of 1,024 tasks are longer than \
 the others, with more to warm up.
+- sqlalchemy-dlock runs in one interpreter of Python with SQLAlchemy, which takes 0.5 ms and more for a cycle before the lock itself costs anything: its ratios are those of the languages and libraries, and not of \
+the locks.
 - In (f) another process, with the same library, has the key that all tasks try.
-- MariaDB runs with `performance_schema` on, which dlock's tests need and which costs all subjects alike. PostgreSQL runs without fsync, Redis without persistence: no lock is written to a disk.
+- MariaDB runs with `performance_schema` on, which dlock's tests need. It costs for each statement, and dlock puts many locks into one statement, so with many tasks it costs the others more for each lock: these ratios flatter dlock. PostgreSQL runs without fsync, Redis without persistence: no lock is written to a disk.
 ";
