@@ -152,7 +152,8 @@ def in_threads(count, work):
     for thread in threads:
         thread.join()
     if errors:
-        raise errors[0]
+        # A thread that fails breaks the barrier of the others.
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
     return results
 
 
@@ -172,13 +173,26 @@ def repeat(subject, sample):
             before = now
         return history
 
-    def phase(seconds):
-        end = time.perf_counter_ns() + int(seconds * 1e9)
-        return in_threads(sample["tasks"], lambda task: until(end, key_of(sample, task)))
+    ends = []
 
-    phase(sample["warm_up"])
-    ready()
-    return report(sample, phase(sample["seconds"]))
+    def go():
+        ready()
+        ends.append(time.perf_counter_ns() + int(sample["seconds"] * 1e9))
+
+    # All threads are there before the sample starts.
+    start = threading.Barrier(sample["tasks"], action=go)
+    warm_until = time.perf_counter_ns() + int(sample["warm_up"] * 1e9)
+
+    def work(task):
+        try:
+            until(warm_until, key_of(sample, task))
+        except BaseException:
+            start.abort()
+            raise
+        start.wait()
+        return until(ends[0], key_of(sample, task))
+
+    return report(sample, in_threads(sample["tasks"], work))
 
 
 async def repeat_async(subject, sample):
