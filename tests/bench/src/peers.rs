@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,9 @@ const PACKAGES: [&str; 5] = [
 /// It has come and gone.
 const UNSURE: &str = "postgres-lock==0.1.4";
 
+/// The file with pip's last line about it.
+const REFUSAL: &str = "refusal";
+
 /// What runs a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -39,6 +43,8 @@ pub(crate) struct Peers {
     python: Result<PathBuf, String>,
     /// Of the packages of Python.
     pub(crate) versions: BTreeMap<String, String>,
+    /// What pip said of the one that may be missing.
+    unsure: Option<String>,
 }
 
 impl Peers {
@@ -51,6 +57,7 @@ impl Peers {
             distributed_lock: left_out(),
             python: left_out(),
             versions: BTreeMap::new(),
+            unsure: None,
         };
         if wanted {
             peers.distributed_lock = build().map_err(text);
@@ -59,6 +66,7 @@ impl Peers {
         if let Ok(python) = &peers.python {
             let versions = run(Command::new(python).arg(script()).arg("versions"))?;
             peers.versions = serde_json::from_str(&versions)?;
+            peers.unsure = fs::read_to_string(environment()?.join(REFUSAL)).ok();
         }
         Ok(peers)
     }
@@ -89,7 +97,7 @@ impl Peers {
             true => {
                 Some("pip has it again, but no code for it is here, since it could not be tried")
             }
-            false => Some("pip finds no such package"),
+            false => Some(self.unsure.as_deref().unwrap_or("it is not installed")),
         };
         [
             ("distributed-lock", distributed_lock.map(String::as_str)),
@@ -131,12 +139,18 @@ fn build() -> Result<PathBuf> {
     Ok(program.into())
 }
 
-/// A virtual environment in the folder where the servers' downloads are.
+/// Where the servers' downloads are.
+fn environment() -> Result<PathBuf> {
+    Ok(folder()?.join("cache/python-peers"))
+}
+
+/// A virtual environment, made anew when other packages are wanted than it was made for.
 fn install() -> Result<PathBuf> {
-    let folder = folder()?.join("cache/python-peers");
+    let folder = environment()?;
     let python = folder.join("bin/python");
     let ready = folder.join("ok");
-    if !ready.exists() {
+    let wanted = [&PACKAGES[..], &[UNSURE]].concat().join("\n");
+    if fs::read_to_string(&ready).ok().as_ref() != Some(&wanted) {
         eprintln!("installing the locks of Python in {}", folder.display());
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
@@ -145,8 +159,9 @@ fn install() -> Result<PathBuf> {
         pip(&python, &PACKAGES)?;
         if let Err(error) = pip(&python, &[UNSURE]) {
             eprintln!("{UNSURE} is left out: {error}");
+            fs::write(folder.join(REFUSAL), error.to_string())?;
         }
-        std::fs::write(&ready, "")?;
+        fs::write(&ready, wanted)?;
     }
     Ok(python)
 }
