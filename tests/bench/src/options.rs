@@ -31,8 +31,8 @@ cargo run --release -p dlock-bench -- [OPTION]...
 
   --rounds N        measure everything so many times (5)
   --seconds S       length of a sample (0.2)
-  --only SUBSTRING  cases with this in their name, such as a/postgres/dlock/64; may be given several times
-  --out FOLDER      where to write BENCHMARKS.md and its charts (the root of the repository)
+  --only SUBSTRING  cases with this in their name, such as a/postgres/dlock/64, or heap; may be given several times
+  --out FOLDER      where to write BENCHMARKS.md and its charts (the root of the repository; with --only target/bench)
   --rust-only       without Python's locks, the crate distributed-lock, and the heap, which need downloads or another build
   --again           only write the report of the last run once more";
 
@@ -46,7 +46,7 @@ cargo run --release -p dlock-bench -- [OPTION]...
             rounds: 5,
             seconds: 0.2,
             only: Vec::new(),
-            out: Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+            out: PathBuf::new(),
             all_peers: true,
             again: false,
             command: ["cargo run --release -p dlock-bench"]
@@ -56,6 +56,7 @@ cargo run --release -p dlock-bench -- [OPTION]...
                 .collect::<Vec<_>>()
                 .join(" "),
         };
+        let mut out = None;
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -63,7 +64,7 @@ cargo run --release -p dlock-bench -- [OPTION]...
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--only" => options.only.push(value()?.clone()),
-                "--out" => options.out = value()?.into(),
+                "--out" => out = Some(PathBuf::from(value()?)),
                 "--rust-only" => options.all_peers = false,
                 "--again" => options.again = true,
                 "--help" | "-h" => return Ok(None),
@@ -73,12 +74,25 @@ cargo run --release -p dlock-bench -- [OPTION]...
         if options.rounds == 0 || !(0.01..=60.0).contains(&options.seconds) {
             return Err("at least 1 round, and 0.01 to 60 seconds".into());
         }
+        options.out = out.unwrap_or_else(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            match options.only.is_empty() {
+                true => root,
+                // The report of a part must not replace that of everything.
+                false => root.join("target/bench"),
+            }
+        });
         Ok(Some(options))
     }
 
     /// Whether a case of this name is wanted.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
+    }
+
+    /// Whether the heap is.
+    pub(crate) fn wants_heap(&self) -> bool {
+        self.all_peers && (self.only.is_empty() || self.only.iter().any(|part| part == "heap"))
     }
 
     pub(crate) fn charts(&self) -> PathBuf {
@@ -122,6 +136,21 @@ mod tests {
         assert!(options.command.ends_with(
             "dlock-bench -- --rounds 2 --seconds 0.05 --only a/ --only b/ --out x --rust-only"
         ));
+    }
+
+    #[test]
+    fn a_part_is_written_elsewhere() {
+        let out = |line| parse(line).unwrap().unwrap().out;
+        assert!(out("--rounds 2").ends_with("../.."));
+        assert!(out("--only a/").ends_with("target/bench"));
+        assert_eq!(out("--only a/ --out x"), Path::new("x"));
+    }
+
+    #[test]
+    fn the_heap_is_chosen_by_its_name() {
+        let wants = |line| parse(line).unwrap().unwrap().wants_heap();
+        assert!(wants("") && wants("--only heap"));
+        assert!(!wants("--only a") && !wants("--only heap --rust-only"));
     }
 
     #[test]

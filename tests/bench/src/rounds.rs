@@ -28,7 +28,8 @@ pub fn measure(options: &Options) -> Result<Results> {
     if options.again {
         return Results::load(options);
     }
-    if !cases().iter().any(|case| options.wants(&case.name())) {
+    let heap = options.wants_heap();
+    if !heap && !cases().iter().any(|case| options.wants(&case.name())) {
         return Err("--only leaves nothing to measure".into());
     }
     options.make_folders()?;
@@ -71,14 +72,15 @@ pub fn measure(options: &Options) -> Result<Results> {
         .map(|cores| (cores, BTreeMap::new()))
         .collect();
     let wanted: Vec<_> = wanted(options, &servers, &peers).collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && !heap {
         return Err(
             "nothing to measure: the servers or programs of these cases are missing".into(),
         );
     }
     let mut progress = Progress::new(options.rounds * results.settings.len() * wanted.len());
     let cleaned = Cleaned;
-    for round in 0..options.rounds {
+    let rounds = if wanted.is_empty() { 0 } else { options.rounds };
+    for round in 0..rounds {
         for (cores, measured) in &mut results.settings {
             let pinning = pinning.as_ref();
             let _pinned = pinning
@@ -109,7 +111,7 @@ pub fn measure(options: &Options) -> Result<Results> {
         results.save(options)?;
     }
     drop(cleaned);
-    if options.all_peers && options.wants("heap") {
+    if heap {
         progress.end("heap");
         match Heap::measure(&servers) {
             Ok(heap) => results.heap = heap,
