@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from importlib import metadata
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 POOL = 10  # connections, like every other pool here
 WAITED_FOR = 0.002  # work hand-over: by how much at least the time that it is held exceeds the pause
@@ -78,7 +78,12 @@ class PyMySQLLock:
 
         parts = urlsplit(url)
         self.locker = Locker(
-            host=parts.hostname, port=parts.port, user=parts.username, database=parts.path[1:], **self.options
+            host=parts.hostname,
+            port=parts.port or 3306,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            database=parts.path[1:],
+            **self.options,
         )
 
     @contextlib.contextmanager
@@ -272,7 +277,8 @@ def main():
     if sys.argv[1] == "versions":
         return versions()
     sample = json.loads(sys.argv[1])
-    subject = SUBJECTS[sample["subject"]](sample["url"])
+    # The options after it are those of sqlx.
+    subject = SUBJECTS[sample["subject"]](sample["url"].partition("?")[0])
     works = {"cycle": repeat, "try": repeat, "hold": hold, "hand-over": hand_over}
     if sample["subject"] != "sqlalchemy-dlock/asyncpg":
         return works[sample["work"]](subject, sample)

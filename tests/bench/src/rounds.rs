@@ -37,9 +37,9 @@ pub fn measure(options: &Options) -> Result<Results> {
     let interrupt = Interrupt::listen()?;
     let peers = Peers::prepare(options.all_peers)?;
     interrupt.check()?;
-    let servers = Server::all();
+    let mut servers = Server::all();
     interrupt.check()?;
-    let mut sessions = Sessions::connect(&servers)?;
+    let (mut sessions, dead) = Sessions::connect(&mut servers)?;
     let versions = servers
         .iter()
         .map(|server| format!("server {}", server.name));
@@ -60,7 +60,7 @@ pub fn measure(options: &Options) -> Result<Results> {
         missing: missing.collect(),
         ..Results::default()
     };
-    results.missing.extend(absent(options, &servers));
+    results.missing.extend(absent(options, &servers, &dead));
     let pinning = pinning(&servers, &mut results);
     let settings = if pinning.is_some() {
         vec![Cores::One, Cores::All]
@@ -125,15 +125,22 @@ pub fn measure(options: &Options) -> Result<Results> {
     Ok(results)
 }
 
-/// The servers of wanted cases that could not be had; standard error has the reasons.
-fn absent(options: &Options, servers: &[Server]) -> BTreeSet<(String, String)> {
+/// The servers of wanted cases that could not be had; of those that are not dead standard error has the reasons.
+fn absent(
+    options: &Options,
+    servers: &[Server],
+    dead: &BTreeMap<&str, String>,
+) -> BTreeSet<(String, String)> {
     let cases = cases().into_iter();
     cases
         .filter(|case| options.wants(&case.name()))
         .filter(|case| servers.iter().all(|server| server.name != case.server))
         .map(|case| {
-            let why = "the server was not given, and could not be started";
-            (database(case.server).to_owned(), why.to_owned())
+            let why = dead.get(case.server).map_or_else(
+                || "the server was not given, and could not be started".to_owned(),
+                |why| format!("the server does not answer: {why}"),
+            );
+            (database(case.server).to_owned(), why)
         })
         .collect()
 }

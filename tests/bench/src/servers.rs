@@ -74,6 +74,11 @@ impl Server {
         turn: &mut Option<Arc<File>>,
     ) -> io::Result<Self> {
         if let Ok(url) = env::var(variable) {
+            // The other name of the scheme, which not all that is measured knows.
+            let url = match url.strip_prefix("postgresql://") {
+                Some(rest) => format!("postgres://{rest}"),
+                None => url,
+            };
             return Ok(Self {
                 name,
                 url,

@@ -1,13 +1,18 @@
 //! What the program itself asks of the servers: their versions, and whether the sessions of the last sample have ended.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dlock_bench_child::Result;
 use sea_orm::sqlx::{self, Connection, MySqlConnection, PgConnection, SqliteConnection};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use crate::Server;
+
+/// A server that has not answered by then is dead.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to each server.
 pub(crate) struct Sessions {
@@ -23,15 +28,32 @@ enum Connected {
 }
 
 impl Sessions {
-    pub(crate) fn connect(servers: &[Server]) -> Result<Self> {
+    /// Leaves out servers that do not answer, and returns why.
+    pub(crate) fn connect(
+        servers: &mut Vec<Server>,
+    ) -> Result<(Self, BTreeMap<&'static str, String>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let connections = servers
-            .iter()
-            .map(|server| runtime.block_on(connect(server)));
-        Ok(Self {
-            connections: connections.collect::<Result<_>>()?,
+        let mut connections = Vec::new();
+        let mut dead = BTreeMap::new();
+        servers.retain(|server| {
+            let connected = runtime.block_on(async { timeout(PATIENCE, connect(server)).await });
+            let why = match connected {
+                Ok(Ok(connected)) => {
+                    connections.push(connected);
+                    return true;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            eprintln!("{} is left out: {why}", server.name);
+            dead.insert(server.name, why);
+            false
+        });
+        let sessions = Self {
             runtime,
-        })
+            connections,
+        };
+        Ok((sessions, dead))
     }
 
     /// Of each server, in the order of the servers.
