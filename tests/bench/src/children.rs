@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dlock_bench_child::{Outcome, Result, Sample};
 
 /// Longer than any sample takes to warm up, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than a process takes to end once it has reported.
+const TO_END: Duration = Duration::from_secs(10);
 
 /// A process that has been told what to do. It ends when this is dropped.
 pub(crate) struct Child {
@@ -25,6 +28,7 @@ impl Child {
     pub(crate) fn start(mut command: Command, sample: &Sample, errors: PathBuf) -> Result<Self> {
         command
             .arg(serde_json::to_string(sample)?)
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&errors)?);
@@ -64,21 +68,33 @@ impl Child {
     pub(crate) fn outcome(mut self, seconds: f64) -> Result<Outcome> {
         let line = self.line(PATIENCE + Duration::from_secs_f64(seconds))?;
         let outcome = serde_json::from_str(&line)?;
-        self.process.wait()?;
+        let end = Instant::now() + TO_END;
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() > end {
+                return Err("it has reported, and does not end".into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         Ok(outcome)
     }
 
     fn line(&mut self, patience: Duration) -> Result<String> {
         self.lines.recv_timeout(patience).map_err(|error| {
             let errors = fs::read_to_string(&self.errors).unwrap_or_default();
-            let last = errors.lines().rfind(|line| !line.trim().is_empty());
-            match (error, last) {
+            match (error, reason(&errors)) {
                 (mpsc::RecvTimeoutError::Timeout, _) => "no result within a minute".into(),
                 (_, Some(last)) => last.to_owned().into(),
                 (_, None) => "it ended without a word".into(),
             }
         })
     }
+}
+
+/// The last line that says something; a panic ends with advice.
+fn reason(errors: &str) -> Option<&str> {
+    errors
+        .lines()
+        .rfind(|line| !line.trim().is_empty() && !line.starts_with("note: "))
 }
 
 impl Drop for Child {
@@ -99,4 +115,16 @@ pub(crate) fn outcomes(mut children: Vec<Child>, seconds: f64) -> Result<Vec<Out
     }
     let children = children.into_iter();
     children.map(|child| child.outcome(seconds)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_no_reason() {
+        let panic = "thread 'main' panicked at src/main.rs:1:\nno server\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\n";
+        assert_eq!(reason(panic), Some("no server"));
+        assert_eq!(reason("\n"), None);
+    }
 }
