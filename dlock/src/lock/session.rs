@@ -15,7 +15,7 @@ use crate::pool::{Acquiring, Lockable};
 
 /// A lock that is asked for: options first, then one of the ways to hold it.
 ///
-/// | on a connection or a [`LockPool`] | |
+/// | on a connection or a [`LockPool`](crate::LockPool) | |
 /// |---|---|
 /// | `.await`, [`acquire`](Self::acquire) | waits, gives a [`DLockGuard`] |
 /// | [`try_acquire`](Self::try_acquire) | one try, `None` when somebody else holds it |
