@@ -158,8 +158,10 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 /// A slice of a wait on a session that holds nothing else. The answer is text, `true` or `false`.
 ///
-/// What can be done before the lock is granted is done before: the next holder waits for all that comes after. So the setting says `true` before it is: an error that is not caught
-/// here has to end the whole text, so that nobody shows it, which is what a text of several statements does. sea-query has no words for `DO` and `SHOW`, and only a block can end a wait without an error in the server's log. A lock that was granted although the wait failed
+/// What can be done before the lock is granted is done before, since the next holder waits for all that comes after. So the setting says `true` too early; an
+/// error that the block does not catch ends the whole text, and with it the `SHOW`.
+///
+/// sea-query has no words for `DO` and `SHOW`, and only a block can end a wait without an error in the server's log. A lock that was granted although the wait failed
 /// (one in ten near the deadline) goes with everything else in `pg_advisory_unlock_all`, so that a wait that was not granted holds nothing.
 pub(crate) fn wait(key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
     let lock = call(Call::Wait, key, mode);

@@ -47,17 +47,6 @@ impl fmt::Debug for Acquiring {
     }
 }
 
-/// [`Acquiring`] as a future.
-pub(crate) async fn acquire(
-    core: Arc<Core>,
-    name: &Key,
-    mode: Mode,
-    wait: Wait,
-) -> Result<Option<Grant>, Error> {
-    let mut acquiring = Acquiring::new(core, mode, wait);
-    poll_fn(|context| acquiring.poll(name, context)).await
-}
-
 impl Acquiring {
     pub(crate) fn new(core: Arc<Core>, mode: Mode, wait: Wait) -> Self {
         Self {
@@ -72,6 +61,11 @@ impl Acquiring {
 
     pub(crate) fn wait(&self) -> Wait {
         self.wait
+    }
+
+    /// [`poll`](Self::poll) as a future.
+    pub(crate) async fn finish(mut self, name: &Key) -> Result<Option<Grant>, Error> {
+        poll_fn(|context| self.poll(name, context)).await
     }
 
     /// Each time with the same name.

@@ -93,8 +93,8 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// At most this many times in a row a lock goes from one task of this process to the next without the server. Default 1,024, 0 for never.
     ///
-    /// Whatever the number, after 20 ms the server gets it back, so that other processes have their turn, if they [wait on the server](Self::max_sessions). Where a holder needs no time, 1,024 hand-overs last
-    /// about 1 ms (measured on PostgreSQL, 64 tasks on one key: 1.2 µs a lock, 4.4 µs with 16).
+    /// Whatever the number, after 20 ms the server gets it back, so that other processes have their turn, if they
+    /// [wait on the server](Self::max_sessions). Where a holder needs no time, 1,024 hand-overs last about 1 ms (measured on PostgreSQL, 64 tasks on one key: 1.2 µs a lock, 4.4 µs with 16).
     pub fn max_local_handoffs(mut self, handoffs: u32) -> Self {
         self.config.max_local_handoffs = handoffs;
         self

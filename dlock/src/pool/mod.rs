@@ -186,9 +186,7 @@ impl LockPool {
         timeout: Option<Duration>,
         one_try: bool,
     ) -> Result<Option<Grant>, Error> {
-        let core = Arc::clone(self.core_here()?);
-        let wait = core.wait(timeout, one_try);
-        acquiring::acquire(core, key, mode, wait).await
+        self.acquiring(mode, timeout, one_try)?.finish(key).await
     }
 
     /// [`acquire`](Self::acquire) on a session of its own. `None` also when there is no room for one.

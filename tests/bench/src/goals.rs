@@ -125,7 +125,7 @@ fn times(to: &str) -> &'static str {
     }
 }
 
-/// With its usual retry Redis serves a few tasks only, as fast as one task is without the others: so it is compared where all are to be served.
+/// With its usual retry Redis serves some of the tasks only, about as fast as one task is without the others: so it is compared where all are to be served.
 fn hot(results: &Results, cores: Cores, to: &'static str) -> Goal {
     let (part, server, work, what) = match to {
         "redis" => (

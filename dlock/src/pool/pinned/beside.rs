@@ -12,11 +12,10 @@ use super::hold::GRACE;
 use super::task::{LastWord, Task, confirm, refuse};
 use super::{Order, PinnedGrant};
 use crate::error::{Error, Phase};
-use crate::pool::acquiring::acquire;
 use crate::pool::queue::{Link, Refusal};
 use crate::pool::registry::Guest;
 use crate::pool::worker::FAREWELL;
-use crate::pool::{Grant, LockPool};
+use crate::pool::{Acquiring, Grant, LockPool};
 use crate::wait::Wait;
 
 /// A connection that `is_private` ends with the lock.
@@ -34,9 +33,10 @@ pub(super) async fn serve(
         ..order.wait
     };
     core.with(|state, _| state.pinned_queued(task.id, true));
+    let acquiring = Acquiring::new(Arc::clone(&core), order.mode, wait);
     let acquired = tokio::select! {
         () = order.reply.closed() => return None,
-        acquired = acquire(Arc::clone(&core), &order.name, order.mode, wait) => acquired,
+        acquired = acquiring.finish(&order.name) => acquired,
     };
     core.with(|state, _| state.pinned_queued(task.id, false));
     let refusal = match acquired {
