@@ -81,11 +81,7 @@ impl PgSession {
     ) -> Result<Answer, sqlx::Error> {
         let single = dialect::single(Arm::of(release, *mode, key));
         let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
-        // Without another future around it: this is what most statements are.
-        let row = match &mut self.line {
-            Line::Ours { listener, .. } => query.fetch_one(&mut *listener).await?,
-            Line::Lent(slot) => query.fetch_one(slot.connection()).await?,
-        };
+        let row = query.fetch_one(self.connection().await?).await?;
         row.try_get(0).map(bool::into)
     }
 
