@@ -71,7 +71,7 @@
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
-//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs
+//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs, postgres/digest.rs
 //!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
 //!   sqlite.rs           names of files
 //!   left_out.rs         those whose feature is off

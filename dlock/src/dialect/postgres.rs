@@ -2,17 +2,17 @@
 //! <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS>
 
 mod batch;
+mod digest;
 mod listing;
 
 use std::time::Duration;
 
-use blake2::digest::consts::U8;
-use blake2::{Blake2b, Digest};
 use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query, SelectStatement,
 };
 
 pub(crate) use self::batch::{Arm, batch, packed, single};
+use self::digest::digest;
 pub(crate) use self::listing::{end_holder, held, locks, unpacked};
 use super::{Dialect, TransactionLocks, WaitOutcome, not_empty};
 use crate::error::Error;
@@ -38,11 +38,9 @@ fn physical_key(key: &KeyRepr) -> Result<PhysicalKey, Error> {
     }
 }
 
-/// sqlalchemy-dlock reads the digest in the byte order of its host; little-endian is what every host of Python in practice has.
 fn hash(data: &[u8]) -> Result<PhysicalKey, Error> {
     not_empty(data)?;
-    let digest: [u8; 8] = Blake2b::<U8>::digest(data).into();
-    Ok(PhysicalKey::Int(i64::from_le_bytes(digest)))
+    Ok(PhysicalKey::Int(digest(data)))
 }
 
 const NO_NAMES: &str = "BUG: PostgreSQL knows locks by number";

@@ -1,7 +1,5 @@
 //! What callers do to the pool's state: ask for a lock, give up, give it back. See `state`.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -71,99 +69,54 @@ impl State {
         }
     }
 
-    /// A guard is done. `confirm` hears `false` when the lock was not there any more.
+    /// A guard is done. Whether the lock was still there, if that is known at once; else `confirm` will hear it.
     pub(crate) fn release(
         &mut self,
         key: &PhysicalKey,
         hold: HoldId,
-        confirm: Option<Confirm>,
+        confirm: impl FnOnce() -> Option<Confirm>,
         now: Instant,
-    ) {
-        let answer = |confirm: Option<Confirm>, kept| {
-            confirm.map(|confirm| confirm.send(kept));
-        };
+    ) -> Option<bool> {
         let Some(queue) = self.keys.get_mut(key) else {
-            return answer(confirm, false);
+            return Some(false);
         };
         let Some(index) = queue.holds.iter().position(|held| held.id == hold) else {
-            return answer(confirm, false);
+            return Some(false);
         };
         let held = &mut queue.holds[index];
         held.guards -= 1;
         if held.guards > 0 {
-            return answer(confirm, true);
+            return Some(true);
         }
-        let session = held.session;
-        if self.hand_over(key, index, now) {
-            self.counters.handoffs += 1;
-            return answer(confirm, true);
+        let session = self
+            .sessions
+            .get_mut(&held.session)
+            .expect("BUG: a hold outlived its session");
+        // A turn is shorter than an answer of a server proves that its session lives. Where there is no server, somebody has to look.
+        const { assert!(TURN.as_nanos() <= TENURE.as_nanos()) };
+        if queue.is_in_turn(index, self.config.max_local_handoffs, now)
+            && (session.local.is_none() || session.proves(key, now))
+        {
+            queue.holds[index].handoffs += 1;
+            let served = queue.serve_front(index, &session.link);
+            if served > 0 {
+                self.counters.acquired += served;
+                self.counters.handoffs += 1;
+                return Some(true);
+            }
         }
-        let queue = self.keys.get_mut(key).expect("BUG: the key is held");
         let hold = queue.holds.swap_remove(index);
+        queue.releasing.push(hold.session);
         let request = Request {
             key: key.clone(),
             mode: hold.mode,
         };
-        let session = self
-            .sessions
-            .get_mut(&session)
-            .expect("BUG: a hold outlived its session");
-        queue.releasing.push(hold.session);
         session.held.remove(key);
-        session.releases.push((request, confirm));
-        self.asked += 1;
+        session.releases.push((request, confirm()));
         session.wake_for_work(self.closing);
+        self.asked += 1;
         self.settle(key, now);
-    }
-
-    /// From one local holder to the next without the server, while it is the pool's turn and the session is known to live.
-    fn hand_over(&mut self, key: &PhysicalKey, index: usize, now: Instant) -> bool {
-        let queue = &self.keys[key];
-        let hold = &queue.holds[index];
-        let next = queue.waiters.front().map(|waiter| waiter.mode);
-        if (hold.mode, next) != (Mode::Exclusive, Some(Mode::Exclusive)) {
-            return false;
-        }
-        let in_turn = hold.handoffs < self.config.max_local_handoffs
-            && now.duration_since(hold.granted_at) < TURN;
-        // A turn is shorter than an answer of a server proves that its session lives. Where there is no server, somebody has to look.
-        const { assert!(TURN.as_nanos() <= TENURE.as_nanos()) };
-        if !in_turn || self.is_local && !self.is_proven(hold.session, key, now) {
-            return false;
-        }
-        let hold = &mut self.keys.get_mut(key).expect("BUG: the key is held").holds[index];
-        hold.handoffs += 1;
-        self.serve_front(key, index) > 0
-    }
-
-    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer. Returns how many guards it has then.
-    pub(crate) fn serve_front(&mut self, key: &PhysicalKey, index: usize) -> usize {
-        let queue = self.keys.get_mut(key).expect("BUG: the key is held");
-        let Hold {
-            id,
-            session,
-            mode,
-            mut guards,
-            ..
-        } = queue.holds[index];
-        let link = &self.sessions[&session].link;
-        while let Some(front) = queue.waiters.front()
-            && front.mode == mode
-            && (guards == 0 || mode == Mode::Shared)
-        {
-            let waiter = queue.pop_front().expect("BUG: there is a front");
-            let granted = Granted {
-                hold: id,
-                link: Arc::clone(link),
-            };
-            // A receiver that is gone has not taken anything.
-            if waiter.reply.send(Ok(granted)).is_ok() {
-                guards += 1;
-                self.counters.acquired += 1;
-            }
-        }
-        queue.holds[index].guards = guards;
-        guards
+        None
     }
 
     /// Brings a key to rest after anything happened to it: serves who can be served locally, asks the server for the next, forgets what nobody wants.
@@ -171,7 +124,7 @@ impl State {
         let Some(queue) = self.keys.get_mut(key) else {
             return;
         };
-        let Some(mode) = queue.waiters.front().map(|waiter| waiter.mode) else {
+        let Some(mode) = queue.front_mode() else {
             return self.forget(key);
         };
         if queue.is_held_against(mode) {
@@ -195,14 +148,16 @@ impl State {
     /// where a writer of another process that waits already goes first.
     fn join_readers(&mut self, key: &PhysicalKey, now: Instant) -> bool {
         let can_ask_elsewhere = self.can_ask_elsewhere(key, now);
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
         let joinable = |hold: &Hold| {
             (now.duration_since(hold.granted_at) < TENURE || !can_ask_elsewhere)
-                && self.is_proven(hold.session, key, now)
+                && self.sessions[&hold.session].proves(key, now)
         };
-        let Some(index) = self.keys[key].holds.iter().position(joinable) else {
+        let Some(index) = queue.holds.iter().position(joinable) else {
             return false;
         };
-        self.serve_front(key, index);
+        let link = &self.sessions[&queue.holds[index].session].link;
+        self.counters.acquired += queue.serve_front(index, link);
         true
     }
 

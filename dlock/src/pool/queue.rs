@@ -140,13 +140,13 @@ impl KeyQueue {
 
     /// The mode that the server is to be asked for, if it is to be asked at all.
     pub(crate) fn wanted(&self) -> Option<Mode> {
-        let mode = self.waiters.front()?.mode;
+        let mode = self.front_mode()?;
         (!self.is_held_against(mode)).then_some(mode)
     }
 
     /// How many waiters a grant of the front's mode serves: one writer, or all readers up to the next writer.
     pub(crate) fn served_by_next_grant(&self) -> usize {
-        match self.waiters.front().map(|waiter| waiter.mode) {
+        match self.front_mode() {
             None => 0,
             Some(Mode::Exclusive) => 1,
             Some(Mode::Shared) => {
@@ -156,6 +156,39 @@ impl KeyQueue {
                     .count()
             }
         }
+    }
+
+    /// Whether the next in line may have this hold from the last local holder, without the server.
+    pub(crate) fn is_in_turn(&self, index: usize, max_handoffs: u32, now: Instant) -> bool {
+        let hold = &self.holds[index];
+        (hold.mode, self.front_mode()) == (Mode::Exclusive, Some(Mode::Exclusive))
+            && hold.handoffs < max_handoffs
+            && now.duration_since(hold.granted_at) < TURN
+    }
+
+    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer. Returns how many took it.
+    pub(crate) fn serve_front(&mut self, index: usize, link: &Arc<Link>) -> u64 {
+        let Hold { id, mode, .. } = self.holds[index];
+        let mut served = 0;
+        while self.front_mode() == Some(mode)
+            && (self.holds[index].guards == 0 || mode == Mode::Shared)
+            && let Some(waiter) = self.pop_front()
+        {
+            let granted = Granted {
+                hold: id,
+                link: Arc::clone(link),
+            };
+            // A receiver that is gone has not taken anything.
+            if waiter.reply.send(Ok(granted)).is_ok() {
+                self.holds[index].guards += 1;
+                served += 1;
+            }
+        }
+        served
+    }
+
+    pub(crate) fn front_mode(&self) -> Option<Mode> {
+        self.waiters.front().map(|waiter| waiter.mode)
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<Waiter> {

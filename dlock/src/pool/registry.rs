@@ -1,8 +1,8 @@
 //! Which lock pool belongs to which connection of the application. It keeps nothing of the application alive.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use foldhash::HashMap;
 use sea_orm::DatabaseConnection;
 
 use super::LockPool;

@@ -8,7 +8,7 @@ use foldhash::{HashSet, HashSetExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::queue::{Link, SessionId, TicketId};
+use super::queue::{Link, SessionId, TENURE, TicketId};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
@@ -158,6 +158,14 @@ impl SessionEntry {
     pub(crate) fn wake_for_work(&self, closing: bool) {
         if self.local.is_none() || closing {
             self.inbox.notify_one();
+        }
+    }
+
+    /// Whether it is proven that it holds this key still: by a reply of the server that is not older than a tenure, or by looking, where there is no server.
+    pub(crate) fn proves(&self, key: &PhysicalKey, now: Instant) -> bool {
+        match &self.local {
+            Some(local) => local.holds(key),
+            None => now.duration_since(self.last_reply) <= TENURE,
         }
     }
 

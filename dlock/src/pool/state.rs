@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::LONG_WAIT;
 use super::config::Config;
-use super::queue::{Ask, KeyQueue, SessionId, TENURE};
+use super::queue::{Ask, KeyQueue, SessionId};
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
@@ -298,17 +298,6 @@ impl State {
             .rev()
             .filter(|(_, session)| session.can_wait && session.is_free());
         free.next().map(|(id, _)| *id)
-    }
-
-    /// Whether it is proven that this session holds this key: by a reply of the server that is not older than a tenure, or by looking, where there is no server.
-    pub(crate) fn is_proven(&self, session: SessionId, key: &PhysicalKey, now: Instant) -> bool {
-        let Some(session) = self.sessions.get(&session) else {
-            return false;
-        };
-        match &session.local {
-            Some(local) => local.holds(key),
-            None => now.duration_since(session.last_reply) <= TENURE,
-        }
     }
 
     /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half and the whole of it.

@@ -171,10 +171,12 @@ impl State {
             handoffs: 0,
         });
         let index = queue.holds.len() - 1;
-        if self.serve_front(&request.key, index) == 0 {
-            let queue = self.keys.get_mut(&request.key).expect("BUG: it is held");
+        let served = queue.serve_front(index, &entry.link);
+        self.counters.acquired += served;
+        if served == 0 {
             queue.holds[index].guards = 1;
-            return self.release(&request.key, id, None, now);
+            self.release(&request.key, id, || None, now);
+            return;
         }
         self.settle(&request.key, now);
     }

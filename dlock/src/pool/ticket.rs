@@ -10,6 +10,7 @@ use tokio::sync::oneshot::error::RecvError;
 use super::core::Core;
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
+use super::sessions::Confirm;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -44,24 +45,32 @@ impl Grant {
 
     /// Whether the lock was still there. The release is on its way before the first await.
     pub(crate) async fn release(mut self) -> bool {
-        let (confirm, confirmed) = oneshot::channel();
-        self.give_back(Some(confirm));
-        confirmed.await.unwrap_or(false)
+        let mut confirmed = None;
+        let confirm = || {
+            let (confirm, answer) = oneshot::channel();
+            confirmed = Some(answer);
+            Some(confirm)
+        };
+        let known = self.give_back(confirm);
+        match confirmed {
+            Some(answer) => answer.await.unwrap_or(false),
+            None => known.unwrap_or(false),
+        }
     }
 
-    fn give_back(&mut self, confirm: Option<oneshot::Sender<bool>>) {
+    fn give_back(&mut self, confirm: impl FnOnce() -> Option<Confirm>) -> Option<bool> {
         self.released = true;
         let Self {
             core, key, hold, ..
         } = self;
-        core.with(|state, now| state.release(key, *hold, confirm, now));
+        core.with(|state, now| state.release(key, *hold, confirm, now))
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
         if !self.released {
-            self.give_back(None);
+            self.give_back(|| None);
         }
     }
 }
