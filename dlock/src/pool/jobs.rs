@@ -144,6 +144,9 @@ impl State {
     /// What is waiting to be sent on this session, as far as it is still wanted.
     fn take_batch(&mut self, id: SessionId, tries: usize, now: Instant) -> Option<Arc<Batch>> {
         let session = self.sessions.get_mut(&id)?;
+        if session.releases.is_empty() && session.tries.is_empty() {
+            return None;
+        }
         let mut in_flight = session.spare.take().unwrap_or_default().emptied();
         in_flight.last_ticket = self.last_id;
         let InFlight {

@@ -189,11 +189,14 @@ impl State {
 
     /// Opens as many sessions as the demand wants and the settings allow.
     pub(crate) fn open_for_demand(&mut self, now: Instant) {
-        let opening = self.sessions.values().filter(|session| !session.ready);
         let tries = self.unassigned.len() + self.inspections.len();
         let for_tries = tries.div_ceil(self.config.max_locks_per_session);
         let to_meet = usize::from(!self.to_meet.is_empty());
         let wanted = for_tries.max(to_meet) + self.retries.len().min(self.config.max_sessions);
+        if wanted == 0 {
+            return;
+        }
+        let opening = self.sessions.values().filter(|session| !session.ready);
         let missing = wanted.saturating_sub(opening.count());
         let room = self.config.max_sessions.saturating_sub(self.sessions.len());
         if missing.min(room) == 0 {

@@ -48,10 +48,10 @@ impl State {
 
     /// Lets keys in back-off wait on sessions that have become free.
     fn put_to_wait(&mut self, now: Instant) {
-        while let Some(session) = self.session_for_wait() {
-            let Some((_, key)) = self.retries.pop_first() else {
-                return;
-            };
+        while !self.retries.is_empty()
+            && let Some(session) = self.session_for_wait()
+            && let Some((_, key)) = self.retries.pop_first()
+        {
             self.wait_on(session, &key, now);
         }
     }
