@@ -43,6 +43,12 @@ pub(crate) struct Case {
 /// Takes some 20 ms for each lock, so its samples are longer, and 64 tasks would not get one each.
 const SLOW: &str = "PyMySQLLock";
 
+/// sqlx with the test before each acquire that its pools do unless they are told not to.
+const SQLX_AS_IS: &str = "sqlx+test";
+
+/// For comparison at one work only: cycles, one at a time.
+const CYCLES_ONLY: [&str; 2] = [SLOW, SQLX_AS_IS];
+
 /// More than these tasks take longer.
 const MANY: usize = 1_000;
 
@@ -51,10 +57,11 @@ struct Peer(&'static str, Program, &'static [&'static str], usize);
 
 const DATABASES: &[&str] = &["postgres", "mariadb", "mysql", "sqlite"];
 
-const PEERS: [Peer; 10] = [
+const PEERS: [Peer; 11] = [
     Peer("raw", Program::Own, DATABASES, 1),
     Peer("dlock", Program::Own, DATABASES, 1_024),
     Peer("sqlx", Program::Own, &["postgres"], 1_024),
+    Peer(SQLX_AS_IS, Program::Own, &["postgres"], 1),
     Peer(
         "distributed-lock",
         Program::DistributedLock,
@@ -76,7 +83,7 @@ const PEERS: [Peer; 10] = [
         &["postgres"],
         64,
     ),
-    // One at a time: it shows what the TLS context costs.
+    // It shows what the TLS context costs.
     Peer(SLOW, Program::Python, &["mariadb"], 1),
     // A connection and two threads for each task.
     Peer("PyMySQLLock without TLS", Program::Python, &["mariadb"], 64),
@@ -98,7 +105,8 @@ pub(crate) fn cases() -> Vec<Case> {
     ] {
         for server in ["postgres", "redis", "mariadb", "mysql", "sqlite"] {
             for peer in &PEERS {
-                if peer.2.contains(&server) && (peer.0 != SLOW || part == Part::Cycle) {
+                let fits = part == Part::Cycle || !CYCLES_ONLY.contains(&peer.0);
+                if peer.2.contains(&server) && fits {
                     add(&mut cases, part, server, peer);
                 }
             }

@@ -48,6 +48,7 @@ pub(super) fn style(server: &str, subject: &str) -> Style {
         ("mysql", "raw") => (RGBColor(160, 160, 160), 2, true),
         (_, "raw") => (RGBColor(70, 70, 70), 2, true),
         (_, "sqlx") => (RGBColor(230, 159, 0), 2, false),
+        (_, "sqlx+test") => (RGBColor(240, 228, 66), 2, false),
         (_, "distributed-lock") => (RGBColor(204, 121, 167), 2, false),
         (_, "redis") => (RGBColor(213, 94, 0), 3, false),
         (_, "redis+mutex") => (RGBColor(138, 61, 0), 3, true),

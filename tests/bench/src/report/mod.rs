@@ -93,6 +93,7 @@ pub(crate) fn setting(cores: Cores, results: &Results) -> String {
 pub(crate) fn title(server: &str, subject: &str) -> String {
     match (server, subject) {
         (_, "sqlx") => "sqlx PgAdvisoryLock, pool of 10".to_owned(),
+        (_, "sqlx+test") => "sqlx PgAdvisoryLock, tested before each acquire".to_owned(),
         (_, "redis") => "Redis, retry each 100 ms".to_owned(),
         (_, "redis+mutex") => "Redis behind a tokio Mutex".to_owned(),
         (_, "with_dlock") => "#[with_dlock]".to_owned(),

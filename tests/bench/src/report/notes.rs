@@ -13,7 +13,7 @@ waking of an idle core.
 |---|---|
 | raw | one sqlx connection that locks and unlocks for 1 task, prepared: the limit of a server for one connection. The goals compare more tasks of dlock with this one, too; in the charts it is a level, not measured beyond 1 task. On a hot key and between processes a connection for each task, which blocks in `pg_advisory_lock` or `GET_LOCK`. On SQLite `BEGIN IMMEDIATE` and `ROLLBACK`. |
 | dlock | `db.dlock(key).await?`, `guard.release().await?`, text keys, the default `LockPool`, which has at most 4 sessions where the pools of the others have 10 connections; (e) with `max_sessions(20)` |
-| sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire |
+| sqlx | `PgAdvisoryLock` on a `PgPool` of 10, without the test before each acquire, which is a round trip; that is sqlx's default, so it is measured, too, for 1 task |
 | distributed-lock | the crate's providers for PostgreSQL and MySQL on a pool of 10 with the same options, without TLS |
 | Redis | `SET key token NX PX` and the usual script that deletes, by `EVALSHA`, crate `redis`, one multiplexed connection. Who finds the lock taken tries again after 100 ms, redis-py's default (node-redlock waits for 200 ms), give or take a half, so that tasks do not retry in step. The second row has a tokio `Mutex` for each key in front, so that the tasks of a process do not retry against each other. No persistence. |
 | sqlalchemy-dlock | SQLAlchemy's pool of 10, `AUTOCOMMIT`, nothing on return to the pool; asyncpg with a task, psycopg2 with a thread for each |
@@ -33,6 +33,8 @@ of the first.
 the others, with more to warm up.
 - sqlalchemy-dlock runs in one interpreter of Python with SQLAlchemy, which takes 0.5 ms and more for a cycle before the lock itself costs anything: its ratios are those of the languages and libraries, and not of \
 the locks.
+- With 1 task there is nothing to put together, so dlock needs the two round trips that one raw connection and sqlx need (three, when sqlx tests before each acquire), and its own work comes on top: a task that owns the connection, so that dropping a future never leaves a \
+lock behind, and a queue for each key. So the first goals are out of reach; what they are short of is the price of that.
 - In (f) another process, with the same library, has the key that all tasks try.
 - MariaDB runs with `performance_schema` on, which dlock's tests need. It costs for each statement, and dlock puts many locks into one statement, so with many tasks it costs the others more for each lock: these ratios flatter dlock. PostgreSQL runs without fsync, Redis without persistence: no lock is written to a disk.
 ";

@@ -14,13 +14,13 @@ pub(super) struct SqlxPool {
 }
 
 impl SqlxPool {
-    pub(super) async fn connect(sample: &Sample) -> Result<Self> {
+    /// `test`: as sqlx's pools do it by default, with a round trip more for each `acquire` of the pool.
+    pub(super) async fn connect(sample: &Sample, test: bool) -> Result<Self> {
         let options = PgPoolOptions::new()
             .min_connections(POOL)
             .max_connections(POOL);
-        // Without this each `acquire` of the pool costs a round trip more.
         let options = options
-            .test_before_acquire(false)
+            .test_before_acquire(test)
             .acquire_timeout(Duration::from_secs(60));
         let pool = options.connect(&sample.url).await?;
         Ok(Self { pool })
