@@ -64,9 +64,9 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// At most this many sessions, holding and waiting together. Default 4, at least 1.
     ///
-    /// All but one may wait on the server, each for one key; keys beyond that are tried again every 2.5 to 250 ms, and may
-    /// find a lock taken each time for which tasks of another process stand in line without end: so have one more than there are such keys at a time. With one session
-    /// all keys are tried again, and readers of this process that overlap without end keep a writer of another process waiting.
+    /// All but one may wait on the server while they hold nothing, each for one key. More contended keys than that take turns, every 0.5 to 2 s, and are tried again every 2.5 to 250 ms in
+    /// between; only in its turn is a lock got for which tasks of another process stand in line without end. With one session
+    /// all keys are only tried again, and readers of this process that overlap without end keep a writer of another process waiting.
     /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     ///
     /// On SQLite a session is no connection: it is a task that looks for a lock every 0.5 to 10 ms while it waits.

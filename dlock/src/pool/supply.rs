@@ -217,8 +217,8 @@ impl State {
         self.settle(key, now);
     }
 
-    /// A slice of a wait has ended.
-    pub(crate) fn waited(&mut self, id: SessionId, answer: Answer, now: Instant) {
+    /// A slice of a wait has ended, or `None`: something has come in meanwhile.
+    pub(crate) fn waited(&mut self, id: SessionId, answer: Option<Answer>, now: Instant) {
         let Some(session) = self.replied(id, now) else {
             return;
         };
@@ -231,7 +231,12 @@ impl State {
             .get_mut(&request.key)
             .expect("BUG: it was waited for");
         let still_wanted = queue.wanted() == Some(request.mode);
-        if still_wanted && matches!(answer, Answer::No) {
+        let goes_on = match answer {
+            Some(Answer::No) => self.retries.is_empty(),
+            Some(_) => false,
+            None => true,
+        };
+        if still_wanted && goes_on {
             let session = self.sessions.get_mut(&id).expect("BUG: it answered");
             session.wait = Some(WaitOrder {
                 request,
@@ -241,9 +246,17 @@ impl State {
         }
         queue.ask = None;
         match answer {
-            Answer::Yes => self.granted(id, &request, now),
-            Answer::No => self.settle(&request.key, now),
-            Answer::Failed(error) => self.failed(&request.key, &Phase::Acquire.failed(error), now),
+            Some(Answer::Yes) => self.granted(id, &request, now),
+            Some(Answer::No) if still_wanted => {
+                let until = now + Self::backoff(queue.attempt);
+                // First the others: it is their turn.
+                self.put_to_wait(now);
+                self.put_off(request.key, until);
+            }
+            Some(Answer::No) | None => self.settle(&request.key, now),
+            Some(Answer::Failed(error)) => {
+                self.failed(&request.key, &Phase::Acquire.failed(error), now);
+            }
         }
         self.assign(now);
         self.put_to_wait(now);

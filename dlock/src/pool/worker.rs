@@ -16,7 +16,7 @@ use super::queue::SessionId;
 use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
-use crate::session::{Answer, SILENT, Session};
+use crate::session::{SILENT, Session};
 
 /// A session looks at its socket when its last answer is older than this and nothing has come in.
 const CALM: Duration = Duration::from_millis(5);
@@ -121,11 +121,11 @@ async fn carry_out_jobs(
                 tokio::select! {
                     biased;
                     () = inbox.notified(), if is_local => {
-                        core.with(|state, now| state.waited(id, Answer::No, now));
+                        core.with(|state, now| state.waited(id, None, now));
                     }
                     answer = in_time(&mut alarm, slice.saturating_add(reply_timeout), session.wait(&request, slice)) => {
                         let answer = answer?;
-                        core.with(|state, now| state.waited(id, answer, now));
+                        core.with(|state, now| state.waited(id, Some(answer), now));
                     }
                     _ = closing.wait_for(|closing| *closing) => {
                         return Ok(core.with(|state, now| state.wait_abandoned(id, now)));
@@ -162,7 +162,7 @@ async fn carry_out_jobs(
 
 /// Lets those run who were answered, so that their next requests travel together. The runtime runs only some of them at a time, and those of other sessions
 /// in between: so on with it for as long as anybody asks for anything, within bounds: nobody's request waits for a runtime that is busy with other things.
-async fn gather(core: &Arc<Core>, id: SessionId, answers: usize) {
+pub(super) async fn gather(core: &Arc<Core>, id: SessionId, answers: usize) {
     let (mut asked, until) = core.with(|state, now| (state.asked, now + GATHERING));
     loop {
         yield_now().await;

@@ -1,15 +1,18 @@
 //! How many sessions there are, and how long.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 
-use super::fake::Server;
+use super::fake::{Fault, Server};
 use super::{MS, acquire_later, config, exclusive, exclusive_later, shared};
 use crate::error::Error;
 use crate::pool::config::Config;
+use crate::pool::worker::gather;
 
 #[tokio::test(start_paused = true)]
 async fn none_before_first_use_and_one_is_enough() {
@@ -56,6 +59,45 @@ async fn requests_that_are_pending_travel_together() {
         "{} statements",
         server.statements() - before
     );
+}
+
+/// Those who have been answered run one after the other, and each asks again.
+#[tokio::test(start_paused = true)]
+async fn a_session_gathers_requests_as_long_as_they_come_but_not_for_long() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 0).await);
+    sleep(10 * MS).await;
+    // What is asked for meanwhile stays where it can be counted.
+    server.inject([Fault::Slow(Duration::from_secs(1))]);
+    let _busy = exclusive_later(&pool, 0);
+    sleep(10 * MS).await;
+    let core = &pool.owner().unwrap().core;
+    let session = core.with(|state, _| *state.sessions.keys().next().unwrap());
+    let pending = || core.with(|state, _| state.pending(session));
+    let ask_in_turn = |keys: Range<i64>, time_goes_by: Duration| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for key in keys {
+                let pool = pool.clone();
+                let mut lock = Box::pin(async move { exclusive(&pool, key).await });
+                let asks = lock.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(asks.is_pending(), "the session is busy");
+                asked.push(lock);
+                advance(time_goes_by).await;
+            }
+            asked
+        })
+    };
+    let _asked = ask_in_turn(100..110, Duration::ZERO);
+    gather(core, session, 10).await;
+    assert_eq!(pending(), 10);
+    gather(core, session, 100).await;
+    assert_eq!(pending(), 10, "nobody asks");
+    let _asking = ask_in_turn(200..300, MS / 10);
+    gather(core, session, 1_000).await;
+    assert!((11..20).contains(&pending()), "{}", pending());
 }
 
 /// Nobody else gets at the pool while they are made.
