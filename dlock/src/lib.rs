@@ -53,7 +53,7 @@
 //!     pinned/hold.rs      and from then on,
 //!     pinned/beside.rs    that of a connection beside a lock, where no session holds locks,
 //!     pinned/book.rs      what the state knows of them
-//!   queue.rs, sessions.rs   its data: one key, one session
+//!   queue.rs, sessions.rs, retries.rs   its data: one key, one session, keys in back-off
 //!   status.rs, config.rs    what it shows, how it was built
 //!   tests/              the pool alone, on a server in memory, with faults and paused time
 //!   │

@@ -219,13 +219,10 @@ impl State {
 
     /// Nobody waits for this key: it is dropped, unless something of it is left. A try that has not been sent is skipped when it is its turn.
     pub(crate) fn forget(&mut self, key: &PhysicalKey) {
+        self.end_back_off(key);
         let Some(queue) = self.keys.get_mut(key) else {
             return;
         };
-        if let Some(Ask::Backoff(until)) = queue.ask {
-            self.retries.remove(&(until, key.clone()));
-            queue.ask = None;
-        }
         if let Some(Ask::Wait(session)) = queue.ask
             && let Some(session) = self.sessions.get(&session)
             && let Some(local) = &session.local

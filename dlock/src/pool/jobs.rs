@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::SessionId;
-use super::sessions::{InFlight, Inspect, SessionEntry};
+use super::queue::{KeyQueue, SessionId};
+use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
 use crate::key::{Key, PhysicalKey};
@@ -60,23 +60,26 @@ impl State {
             let inspections = std::mem::take(&mut session.inspections);
             return Job::Inspect(inspections, self.known());
         }
-        if let Some(order) = session.wait.take() {
-            let key = &order.request.key;
-            let queue = self.keys.get_mut(key).expect("BUG: it is waited for");
-            if queue.waiters.is_empty() {
-                queue.ask = None;
-                self.forget(key);
-                return self.next_job(id, now);
+        if let Some(WaitOrder { request, until }) = session.wait.take() {
+            let queue = self.keys.get_mut(&request.key);
+            let queue = queue.expect("BUG: it is waited for");
+            if let Some(slice) = slice(queue, now) {
+                let until = until.unwrap_or(now + slice);
+                let slice = slice.min(until.saturating_duration_since(now));
+                let job = Job::Wait(request.clone(), slice);
+                let until = Some(until);
+                session.wait = Some(WaitOrder { request, until });
+                return job;
             }
-            let deadline = queue.last_deadline();
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-            let Some(slice) = next_slice(order.slices, left) else {
-                self.put_off(order.request.key, now + 2 * LAST_PART);
-                return self.next_job(id, now);
-            };
-            let job = Job::Wait(order.request.clone(), slice);
-            session.wait = Some(order);
-            return job;
+            match queue.waiters.is_empty() {
+                true => {
+                    queue.ask = None;
+                    self.forget(&request.key);
+                }
+                false => self.put_off(request.key, now + 2 * LAST_PART),
+            }
+            self.put_to_wait(now);
+            return self.next_job(id, now);
         }
         let closes = self.closing && !has_pinned_held;
         let idle_until = after(session.idle_since, self.config.idle_timeout);
@@ -119,6 +122,7 @@ impl State {
             let released = batch.releases.iter().zip(&answers.releases);
             let gone = released.filter(|(_, answer)| !matches!(answer, Answer::Yes));
             lost.extend(gone.filter_map(|(request, _)| self.keys.get(&request.key)?.name.clone()));
+            drop(batch);
             // What else the session holds is none the worse.
             drop(self.exchanged(id, answers, now));
         }
@@ -147,7 +151,7 @@ impl State {
         if session.releases.is_empty() && session.tries.is_empty() {
             return None;
         }
-        let mut in_flight = session.spare.take().unwrap_or_default().emptied();
+        let mut in_flight = session.spare.take().unwrap_or_default();
         in_flight.last_ticket = self.last_id;
         let InFlight {
             batch, confirms, ..
@@ -185,6 +189,14 @@ impl State {
         }
         batch
     }
+}
+
+/// How long the server is to wait for this key; not at all when nobody does, or in the last part of the time that is left.
+pub(super) fn slice(queue: &KeyQueue, now: Instant) -> Option<Duration> {
+    let _somebody = queue.waiters.front()?;
+    let deadline = queue.last_deadline();
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+    next_slice(queue.slices, left)
 }
 
 /// How long the server is to wait now, after so many slices, with so much time left; not at all in the last part of it.

@@ -13,6 +13,7 @@ mod loss;
 mod pinned;
 mod queue;
 mod registry;
+mod retries;
 mod sessions;
 mod state;
 mod status;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::retries::Turn;
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
@@ -41,6 +42,10 @@ pub(crate) struct KeyQueue {
     pub(crate) ask: Option<Ask>,
     /// Retries since the last grant.
     pub(crate) attempt: u32,
+    /// Slices of waits that have ended since then.
+    pub(crate) slices: u32,
+    /// Since when it is contended, or since its last wait.
+    pub(crate) turn: Option<Turn>,
 }
 
 #[derive(Debug)]
@@ -126,8 +131,15 @@ impl KeyQueue {
     /// Makes an unused one as good as new.
     pub(crate) fn reset(&mut self) {
         self.name = None;
-        self.attempt = 0;
+        self.calm();
         self.waiters.shrink_to(FEW_WAITERS);
+    }
+
+    /// As far as the server is concerned nobody has waited yet.
+    pub(crate) fn calm(&mut self) {
+        self.attempt = 0;
+        self.slices = 0;
+        self.turn = None;
     }
 
     /// Whether a lock of this mode has to wait for a local holder.

@@ -72,7 +72,7 @@ pub(crate) struct SessionEntry {
     pub(crate) inspections: Vec<Inspect>,
     /// The current statement, if there is one.
     pub(crate) in_flight: Option<InFlight>,
-    /// The one before, for its room.
+    /// An empty one, for its room.
     pub(crate) spare: Option<InFlight>,
     pub(crate) held: HashSet<PhysicalKey>,
 }
@@ -113,8 +113,8 @@ pub(crate) struct PinnedEntry {
 #[derive(Debug, Clone)]
 pub(crate) struct WaitOrder {
     pub(crate) request: Request,
-    /// How many slices of this wait have ended.
-    pub(crate) slices: u32,
+    /// When the current slice ends, once it has begun.
+    pub(crate) until: Option<Instant>,
 }
 
 impl SessionEntry {

@@ -1,7 +1,7 @@
 //! All that the pool knows, behind one mutex. Every change is a method here, in `demand` (what callers do), in `supply` (what sessions do) or in `jobs` (what they do next):
 //! no await, no network, no clock of its own. So nothing can be dropped half-way, and tests can play any order of events.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::LONG_WAIT;
 use super::config::Config;
 use super::queue::{Ask, KeyQueue, SessionId};
+use super::retries::Retries;
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use crate::error::Error;
@@ -39,8 +40,8 @@ pub(crate) struct State {
     pub(crate) inspections: Vec<Inspect>,
     /// Those who must know the server before they can ask for a lock.
     pub(crate) to_meet: Vec<Meet>,
-    /// Keys in back-off by the time of their next try.
-    pub(crate) retries: BTreeSet<(Instant, PhysicalKey)>,
+    /// Keys in back-off.
+    pub(crate) retries: Retries,
     /// The server refused a further session: none is asked for before this.
     pub(crate) refused_until: Option<Instant>,
     /// Sessions in a row that died before their first answer.
@@ -85,7 +86,7 @@ impl State {
             unassigned: VecDeque::new(),
             inspections: Vec::new(),
             to_meet: Vec::new(),
-            retries: BTreeSet::new(),
+            retries: Retries::default(),
             refused_until: None,
             stillborn: 0,
             closing: false,
@@ -247,11 +248,10 @@ impl State {
 
     /// When the keeper has something to do next.
     pub(crate) fn next_look(&self) -> Option<Instant> {
-        let retry = self.retries.first().map(|(until, _)| *until);
         let wanted =
             !self.unassigned.is_empty() || !self.inspections.is_empty() || !self.to_meet.is_empty();
         let reopen = self.refused_until.filter(|_| wanted);
-        [retry, reopen, self.long_waits_at]
+        [self.retries.next(), reopen, self.long_waits_at]
             .into_iter()
             .flatten()
             .min()
@@ -292,15 +292,13 @@ impl State {
 
     /// A session that holds nothing and may block on the server; one is always left for tries.
     pub(crate) fn session_for_wait(&self) -> Option<SessionId> {
-        let mut able = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.can_try());
-        let _left_for_tries = able.next()?;
-        let mut free = able
-            .rev()
-            .filter(|(_, session)| session.can_wait && session.is_free());
-        free.next().map(|(id, _)| *id)
+        let able = || {
+            let sessions = self.sessions.iter();
+            sessions.filter(|(_, session)| session.can_try())
+        };
+        let _left_for_tries = able().nth(1)?;
+        let mut free = able().filter(|(_, session)| session.can_wait && session.is_free());
+        free.next_back().map(|(id, _)| *id)
     }
 
     /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half and the whole of it.

@@ -3,6 +3,7 @@
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
+use super::jobs::slice;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{SessionEntry, WaitOrder};
 use super::state::State;
@@ -46,14 +47,22 @@ impl State {
         }
     }
 
-    /// Lets keys in back-off wait on sessions that have become free.
-    fn put_to_wait(&mut self, now: Instant) {
+    /// Lets keys in back-off wait on sessions that have become free, in turn.
+    pub(crate) fn put_to_wait(&mut self, now: Instant) {
         while !self.retries.is_empty()
             && let Some(session) = self.session_for_wait()
-            && let Some((_, key)) = self.retries.pop_first()
+            && let Some(key) = self.next_in_line(now)
         {
+            self.end_back_off(&key);
             self.wait_on(session, &key, now);
         }
+    }
+
+    /// The first for which there is time to wait.
+    fn next_in_line(&self, now: Instant) -> Option<PhysicalKey> {
+        let mut line = self.retries.in_line();
+        let next = line.find(|key| slice(&self.keys[*key], now).is_some());
+        next.cloned()
     }
 
     fn wait_on(&mut self, session: SessionId, key: &PhysicalKey, now: Instant) {
@@ -68,7 +77,8 @@ impl State {
         };
         queue.ask = Some(Ask::Wait(session));
         let session = self.sessions.get_mut(&session).expect("BUG: it is free");
-        session.wait = Some(WaitOrder { request, slices: 0 });
+        let until = None;
+        session.wait = Some(WaitOrder { request, until });
         session.inbox.notify_one();
     }
 
@@ -144,7 +154,7 @@ impl State {
             self.settle(&request.key, now);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.spare = Some(in_flight);
+            session.spare = Some(in_flight.emptied());
         }
         // Not before every answer has been heard: what is granted here makes this session one that holds.
         self.put_to_wait(now);
@@ -160,7 +170,7 @@ impl State {
             .keys
             .get_mut(&request.key)
             .expect("BUG: it was asked for");
-        queue.attempt = 0;
+        queue.calm();
         queue.holds.push(Hold {
             id,
             session,
@@ -200,10 +210,23 @@ impl State {
 
     /// Nothing is asked about this key until then, or until a session can wait for it.
     pub(crate) fn put_off(&mut self, key: PhysicalKey, until: Instant) {
+        let next = self.next_id();
         let queue = self.keys.get_mut(&key).expect("BUG: somebody waits");
         queue.ask = Some(Ask::Backoff(until));
-        self.wake_keeper |= self.retries.first().is_none_or(|(first, _)| until < *first);
-        self.retries.insert((until, key));
+        let turn = *queue.turn.get_or_insert(next);
+        self.wake_keeper |= self.retries.next().is_none_or(|first| until < first);
+        self.retries.insert(until, turn, key);
+    }
+
+    /// It is tried for, or waited for, or nobody wants it any more.
+    pub(crate) fn end_back_off(&mut self, key: &PhysicalKey) {
+        if let Some(queue) = self.keys.get_mut(key)
+            && let Some(Ask::Backoff(until)) = queue.ask
+            && let Some(turn) = queue.turn
+        {
+            self.retries.remove(until, turn, key);
+            queue.ask = None;
+        }
     }
 
     /// The server refused this key: those whom the answer was for hear why.
@@ -223,34 +246,39 @@ impl State {
             return;
         };
         session.idle_since = now;
-        let Some(WaitOrder { request, slices }) = session.wait.take() else {
+        let Some(WaitOrder { request, until }) = session.wait.take() else {
             return;
         };
+        let is_over = until.is_some_and(|until| until <= now);
+        let answer = answer.or_else(|| is_over.then_some(Answer::No));
         let queue = self
             .keys
             .get_mut(&request.key)
             .expect("BUG: it was waited for");
         let still_wanted = queue.wanted() == Some(request.mode);
-        let goes_on = match answer {
-            Some(Answer::No) => self.retries.is_empty(),
-            Some(_) => false,
-            None => true,
+        // Others need the session.
+        let is_in_demand = !self.retries.is_empty() || !self.unassigned.is_empty();
+        let until = match &answer {
+            // For what is left of the slice.
+            None => Some(until),
+            Some(Answer::No) => {
+                queue.slices = queue.slices.saturating_add(1);
+                (!is_in_demand).then_some(None)
+            }
+            Some(_) => None,
         };
-        if still_wanted && goes_on {
+        if let Some(until) = until.filter(|_| still_wanted) {
             let session = self.sessions.get_mut(&id).expect("BUG: it answered");
-            session.wait = Some(WaitOrder {
-                request,
-                slices: slices + 1,
-            });
+            session.wait = Some(WaitOrder { request, until });
             return;
         }
         queue.ask = None;
         match answer {
             Some(Answer::Yes) => self.granted(id, &request, now),
             Some(Answer::No) if still_wanted => {
+                // To the end of the line.
+                queue.turn = None;
                 let until = now + Self::backoff(queue.attempt);
-                // First the others: it is their turn.
-                self.put_to_wait(now);
                 self.put_off(request.key, until);
             }
             Some(Answer::No) | None => self.settle(&request.key, now),
@@ -264,12 +292,8 @@ impl State {
 
     /// Tries again what was put off until now.
     pub(crate) fn retry(&mut self, now: Instant) {
-        while let Some((until, _)) = self.retries.first()
-            && *until <= now
-        {
-            let (_, key) = self.retries.pop_first().expect("BUG: there is a first");
-            let queue = self.keys.get_mut(&key).expect("BUG: somebody waits");
-            queue.ask = None;
+        while let Some(key) = self.retries.due(now).cloned() {
+            self.end_back_off(&key);
             self.settle(&key, now);
         }
         self.refused_until.take_if(|until| *until <= now);

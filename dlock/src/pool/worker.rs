@@ -106,8 +106,9 @@ async fn carry_out_jobs(
                 let answers = in_time(&mut alarm, reply_timeout, session.exchange(&batch)).await?;
                 answered_at = Instant::now();
                 let count = batch.tries.len() + batch.releases.len();
+                // The state uses its room again.
+                drop(batch);
                 if count == 1 {
-                    drop(batch);
                     next = Some(core.with(|state, now| {
                         state.exchanged(id, answers, now)?;
                         Ok::<_, DbErr>(state.next_job(id, now))

@@ -116,6 +116,7 @@ macro_rules! contract {
                 no_session_is_opened_before_the_first_use
                 idle_sessions_are_closed
                 contended_keys_do_not_exceed_the_sessions
+                a_contended_key_has_its_turn
                 one_session_is_enough
                 locks_do_not_end_with_unrelated_transactions
                 the_status_counts_what_happens

@@ -83,6 +83,39 @@ pub(crate) async fn contended_keys_do_not_exceed_the_sessions<B: Backend>(
     scene.has_at_most(3, "ours").await
 }
 
+/// The only session that may wait stands in vain for another key, and tasks elsewhere hand on this one.
+pub(crate) async fn a_contended_key_has_its_turn<B: Backend>(scene: &Scene<B>) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let pool = LockPool::builder(&ours).max_sessions(2).install();
+    let (in_vain, busy) = (scene.key(), scene.key());
+    let held = theirs.dlock(in_vain).await?;
+    let mut waiter = JoinSet::new();
+    waiter.spawn(async move { ours.dlock(in_vain).await });
+    eventually("the session waits", async || {
+        Ok(pool.status().waiting_sessions == 1)
+    })
+    .await?;
+    let mut tasks = JoinSet::new();
+    for _ in 0..3 {
+        let theirs = theirs.clone();
+        tasks.spawn(async move {
+            loop {
+                let guard = theirs.dlock(busy).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                drop(guard);
+            }
+        });
+    }
+    let guard = pool.dlock(busy).timeout(Duration::from_secs(20)).await?;
+    guard.release().await?;
+    tasks.shutdown().await;
+    held.release().await?;
+    for guard in soon("the waiter", waiter.join_all()).await? {
+        guard?.release().await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn one_session_is_enough<B: Backend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let pool = LockPool::builder(&ours).max_sessions(1).install();

@@ -19,7 +19,7 @@ use super::super::registry::Owner;
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
-use crate::session::Request;
+use crate::session::{Connector as _, Request, Session};
 
 /// What goes wrong with the next statement, or connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +161,13 @@ impl Server {
         };
         let core = Core::new(Arc::new(connector), config, None, None);
         LockPool(Ok(Arc::new(Owner { core })))
+    }
+
+    /// A session of somebody who has no pool.
+    pub(super) async fn session(self: &Arc<Self>, client: &'static str) -> Box<dyn Session> {
+        let server = Arc::clone(self);
+        let session = FakeConnector { server, client }.connect().await;
+        session.unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -5,6 +5,7 @@ mod fake;
 mod faults;
 mod queueing;
 mod sessions;
+mod turns;
 
 use std::time::Duration;
 

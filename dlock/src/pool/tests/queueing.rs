@@ -12,7 +12,6 @@ use super::{
     MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
     try_exclusive,
 };
-use crate::error::Error;
 use crate::ext::DLockExt as _;
 use crate::key::Key;
 use crate::mode::Mode;
@@ -118,47 +117,6 @@ async fn a_second_process_gets_its_share_under_constant_local_contention() {
         "{share} of {} grants; cycles {counts:?}",
         grants.len()
     );
-}
-
-/// The other process gives each back and takes it again in one statement, so that no try finds it free.
-#[tokio::test(start_paused = true)]
-async fn keys_beyond_the_waiting_sessions_wait_in_turn() {
-    for server in [Server::new(), Server::local()] {
-        all_wait_in_turn(&server).await;
-    }
-}
-
-async fn all_wait_in_turn(server: &Arc<Server>) {
-    let there = server.pool("b", config());
-    for task in 0..16 {
-        let there = there.clone();
-        tokio::spawn(async move {
-            loop {
-                let _guard = exclusive(&there, task % 8).await;
-                sleep(MS).await;
-            }
-        });
-    }
-    let _for_ever = exclusive(&there, 100).await;
-    let config = Config {
-        max_sessions: 2,
-        ..config()
-    };
-    let here = server.pool("a", config);
-    let _in_vain = exclusive_later(&here, 100);
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(here.status().waiting_sessions, 1);
-    let timeout = Some(Duration::from_secs(30));
-    let cycles = (0..8).map(|key| {
-        let here = here.clone();
-        tokio::spawn(async move {
-            drop(acquire(&here, key, Mode::Exclusive, timeout).await?);
-            Ok::<_, Error>(())
-        })
-    });
-    for cycle in cycles.collect::<Vec<_>>() {
-        cycle.await.unwrap().unwrap();
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,7 +160,7 @@ async fn a_full_session_is_spared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_beyond_the_sessions_wait_by_retry() {
+async fn keys_beyond_the_sessions_are_tried_again() {
     let server = Server::new();
     let config = Config {
         max_sessions: 2,

@@ -1,0 +1,155 @@
+//! More contended keys than sessions to wait on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fake::{Fault, Server};
+use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later};
+use crate::error::Error;
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+use crate::pool::LockPool;
+use crate::pool::config::Config;
+use crate::session::{Answer, Batch, Request};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Held elsewhere for ever.
+const IN_VAIN: i64 = 100;
+
+/// A process with one session to wait on; somebody in it waits for [`IN_VAIN`] already.
+async fn with_a_wait_in_vain(server: &Arc<Server>, there: &LockPool) -> LockPool {
+    let held = exclusive(there, IN_VAIN).await;
+    let here = server.pool(
+        "a",
+        Config {
+            max_sessions: 2,
+            ..config()
+        },
+    );
+    let waiting = exclusive_later(&here, IN_VAIN);
+    tokio::spawn(async move { drop((waiting.await, held)) });
+    sleep(SECOND).await;
+    assert_eq!(here.status().waiting_sessions, 1);
+    here
+}
+
+/// One task of that process has it after the other.
+fn keep_busy(pool: &LockPool, key: i64, hold: Duration) {
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        loop {
+            let _guard = exclusive(&pool, key).await;
+            sleep(hold).await;
+        }
+    });
+}
+
+fn cycle(pool: &LockPool, key: i64) -> JoinHandle<Result<(), Error>> {
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        drop(acquire(&pool, key, Mode::Exclusive, Some(60 * SECOND)).await?);
+        Ok(())
+    })
+}
+
+/// The other process gives each back and takes it again in one statement, so that no try finds it free.
+#[tokio::test(start_paused = true)]
+async fn every_key_has_its_turn() {
+    for server in [Server::new(), Server::local()] {
+        let there = server.pool("b", config());
+        for task in 0..16 {
+            keep_busy(&there, task % 8, MS);
+        }
+        let here = with_a_wait_in_vain(&server, &there).await;
+        let cycles: Vec<_> = (0..8).map(|key| cycle(&here, key)).collect();
+        for cycle in cycles {
+            cycle.await.unwrap().unwrap();
+        }
+    }
+}
+
+/// It takes a second to be first in line, and nobody leaves it.
+#[tokio::test(start_paused = true)]
+async fn turns_become_long_enough_for_a_long_line() {
+    let server = Server::new();
+    let there = server.pool("b", config());
+    let request = Request {
+        key: PhysicalKey::Int(1),
+        mode: Mode::Exclusive,
+    };
+    for _ in 0..20 {
+        let (mut session, request) = (server.session("c").await, request.clone());
+        tokio::spawn(async move {
+            loop {
+                while !matches!(session.wait(&request, 60 * SECOND).await, Ok(Answer::Yes)) {}
+                sleep(50 * MS).await;
+                let release = Batch::of_releases(vec![request.clone()]);
+                session.exchange(&release).await.unwrap();
+            }
+        });
+    }
+    let here = with_a_wait_in_vain(&server, &there).await;
+    cycle(&here, 1).await.unwrap().unwrap();
+}
+
+/// Who gives up and comes again does not begin anew.
+#[tokio::test(start_paused = true)]
+async fn a_turn_ends_though_its_callers_come_and_go() {
+    let server = Server::local();
+    let there = server.pool("b", config());
+    for _ in 0..2 {
+        keep_busy(&there, 1, MS);
+    }
+    let _held = exclusive(&there, 2).await;
+    let config = Config {
+        max_sessions: 2,
+        ..config()
+    };
+    let here = server.pool("a", config);
+    tokio::spawn({
+        let here = here.clone();
+        async move {
+            loop {
+                drop(timeout(400 * MS, exclusive(&here, 2)).await);
+            }
+        }
+    });
+    sleep(5 * SECOND).await;
+    cycle(&here, 1).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_key_is_had_though_the_only_session_waits_and_the_server_refuses_another() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _leader = exclusive(&there, 1).await;
+    let _candidate = exclusive_later(&here, 1);
+    // The one that is left for tries has been idle for a minute.
+    sleep(70 * SECOND).await;
+    assert_eq!(here.status().sessions, 1);
+    server.inject([Fault::Refuse; 100]);
+    let started = Instant::now();
+    drop(exclusive(&here, 2).await);
+    assert!(started.elapsed() < 5 * SECOND, "{:?}", started.elapsed());
+}
+
+/// One session holds, so it is the one for tries.
+#[tokio::test(start_paused = true)]
+async fn a_free_session_waits_whichever_it_is() {
+    let server = Server::new();
+    let there = server.pool("b", config());
+    let here = with_a_wait_in_vain(&server, &there).await;
+    sleep(70 * SECOND).await;
+    assert_eq!(here.status().sessions, 1);
+    let _held = exclusive(&here, 2).await;
+    let _theirs = exclusive(&there, 3).await;
+    let _contended = acquire_later(&here, 3, Mode::Exclusive, None);
+    for _ in 0..10 {
+        sleep(SECOND).await;
+        assert_eq!(here.status().waiting_sessions, 1);
+    }
+}
