@@ -223,6 +223,9 @@ impl State {
         let Some(queue) = self.keys.get_mut(key) else {
             return;
         };
+        if queue.ask.is_none() {
+            queue.calm();
+        }
         if let Some(Ask::Wait(session)) = queue.ask
             && let Some(session) = self.sessions.get(&session)
             && let Some(local) = &session.local

@@ -78,6 +78,7 @@ impl State {
                 }
                 false => self.put_off(request.key, now + 2 * LAST_PART),
             }
+            self.assign(now);
             self.put_to_wait(now);
             return self.next_job(id, now);
         }

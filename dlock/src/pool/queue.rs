@@ -131,7 +131,6 @@ impl KeyQueue {
     /// Makes an unused one as good as new.
     pub(crate) fn reset(&mut self) {
         self.name = None;
-        self.calm();
         self.waiters.shrink_to(FEW_WAITERS);
     }
 

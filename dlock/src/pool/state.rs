@@ -193,7 +193,12 @@ impl State {
         let tries = self.unassigned.len() + self.inspections.len();
         let for_tries = tries.div_ceil(self.config.max_locks_per_session);
         let to_meet = usize::from(!self.to_meet.is_empty());
-        let wanted = for_tries.max(to_meet) + self.retries.len().min(self.config.max_sessions);
+        // While a session is free, there is no time left to wait for the keys that are in back-off.
+        let for_waits = match self.retries.is_empty() || self.session_for_wait().is_some() {
+            true => 0,
+            false => self.retries.len().min(self.config.max_sessions),
+        };
+        let wanted = for_tries.max(to_meet) + for_waits;
         if wanted == 0 {
             return;
         }
@@ -218,7 +223,8 @@ impl State {
         }
     }
 
-    /// Where the next try goes: the first session with room, so that the others stay free to wait; when all are full and no more can be had, the emptiest.
+    /// Where the next try goes: the first session with room that cannot wait anyhow, or else the first with room, so that the others stay free to wait; when all are full and
+    /// no more can be had, the emptiest.
     pub(crate) fn session_for_try(
         &self,
         avoid: impl Fn(SessionId) -> bool,
@@ -229,7 +235,8 @@ impl State {
             sessions.filter(|(id, session)| session.can_try() && !avoid(**id))
         };
         let max = self.config.max_locks_per_session;
-        if let Some((id, _)) = usable().find(|(_, session)| session.load() < max) {
+        let with_room = usable().filter(|(_, session)| session.load() < max);
+        if let Some((id, _)) = with_room.min_by_key(|(_, session)| session.is_free()) {
             return Some(*id);
         }
         if self.more_may_come(now) {

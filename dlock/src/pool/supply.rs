@@ -263,6 +263,8 @@ impl State {
             None => Some(until),
             Some(Answer::No) => {
                 queue.slices = queue.slices.saturating_add(1);
+                // To the end of the line.
+                queue.turn = None;
                 (!is_in_demand).then_some(None)
             }
             Some(_) => None,
@@ -276,8 +278,6 @@ impl State {
         match answer {
             Some(Answer::Yes) => self.granted(id, &request, now),
             Some(Answer::No) if still_wanted => {
-                // To the end of the line.
-                queue.turn = None;
                 let until = now + Self::backoff(queue.attempt);
                 self.put_off(request.key, until);
             }

@@ -153,3 +153,39 @@ async fn a_free_session_waits_whichever_it_is() {
         assert_eq!(here.status().waiting_sessions, 1);
     }
 }
+
+/// What was waited for is held where it was waited for, and the rest of the work goes there, too.
+#[tokio::test(start_paused = true)]
+async fn other_work_leaves_a_session_free_to_wait() {
+    let server = Server::new();
+    let there = server.pool("b", config());
+    for _ in 0..2 {
+        keep_busy(&there, 1, MS);
+    }
+    let held = exclusive(&there, 2).await;
+    let config = Config {
+        max_sessions: 2,
+        ..config()
+    };
+    let here = server.pool("a", config);
+    let waiting = exclusive_later(&here, 2);
+    sleep(SECOND).await;
+    drop(held);
+    let _ours = waiting.await.unwrap();
+    for key in 10..13 {
+        keep_busy(&here, key, MS);
+    }
+    cycle(&here, 1).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_session_is_opened_for_who_gives_up_too_soon_to_wait() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _held = exclusive(&there, 1).await;
+    for timeout in [SECOND].into_iter().chain([8 * MS; 20]) {
+        let error = acquire(&here, 1, Mode::Exclusive, Some(timeout)).await;
+        assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
+        assert_eq!(here.status().sessions, 2);
+    }
+}
