@@ -64,10 +64,10 @@ impl<'a> LockPoolBuilder<'a> {
 
     /// At most this many sessions, holding and waiting together. Default 4, at least 1.
     ///
-    /// All but one may wait on the server, each for one key, as far as they hold nothing. When more keys than that are contended, they all take turns of 0.5 s, 1 s and then 2 s each time, and are
-    /// tried again every 2.5 to 250 ms in between. A lock for which others stand in line without end is never found free, so it is got in such a turn only, if it then takes less than
-    /// 2 s to be first in line. With one session all keys are only tried again. While no session can be had beside the one that holds for them, readers
-    /// of this process that overlap without end keep a writer of another process waiting.
+    /// All but one may wait on the server, each for one key, as far as they hold nothing. When more keys than that are contended, they all take turns of 0.5 s, 1 s and
+    /// then 2 s each time, and are tried again every 2.5 to 250 ms in between. A lock for which others stand in line without end is hardly ever found free: it is got in
+    /// such a turn, if it then takes less than 2 s to be first in line. With one session all keys are only tried again. While no session can be had beside the one that
+    /// holds for them, readers of this process that overlap without end keep a writer of another process waiting.
     /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     ///
     /// On SQLite a session is no connection: it is a task that looks for a lock every 0.5 to 10 ms while it waits.
@@ -95,7 +95,8 @@ impl<'a> LockPoolBuilder<'a> {
     /// At most this many times in a row a lock goes from one task of this process to the next without the server. Default 1,024, 0 for never.
     ///
     /// Whatever the number, after 20 ms the server gets it back, so that other processes have their turn, if they
-    /// [wait on the server](Self::max_sessions). Where a holder needs no time, 1,024 hand-overs last about 1 ms (measured on PostgreSQL, 64 tasks on one key and one core: 0.8 µs a lock, 3.8 µs with 16).
+    /// [wait on the server](Self::max_sessions). Where a holder needs no time, 1,024 hand-overs last about 1 ms (measured on PostgreSQL, 64 tasks on one key and one core:
+    /// 0.8 µs a lock, 3.8 µs with 16).
     pub fn max_local_handoffs(mut self, handoffs: u32) -> Self {
         self.config.max_local_handoffs = handoffs;
         self

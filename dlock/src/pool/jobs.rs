@@ -63,7 +63,7 @@ impl State {
         if let Some(WaitOrder { request, until }) = session.wait.take() {
             let queue = self.keys.get_mut(&request.key);
             let queue = queue.expect("BUG: it is waited for");
-            if let Some(slice) = slice(queue, now) {
+            if let Some(slice) = slice_for(queue, now) {
                 let until = until.unwrap_or(now + slice);
                 let slice = slice.min(until.saturating_duration_since(now));
                 let job = Job::Wait(request.clone(), slice);
@@ -193,7 +193,7 @@ impl State {
 }
 
 /// How long the server is to wait for this key; not at all when nobody does, or in the last part of the time that is left.
-pub(super) fn slice(queue: &KeyQueue, now: Instant) -> Option<Duration> {
+pub(super) fn slice_for(queue: &KeyQueue, now: Instant) -> Option<Duration> {
     let _somebody = queue.waiters.front()?;
     let deadline = queue.last_deadline();
     let left = deadline.map(|deadline| deadline.saturating_duration_since(now));

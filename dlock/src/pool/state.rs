@@ -223,8 +223,8 @@ impl State {
         }
     }
 
-    /// Where the next try goes: the first session with room that cannot wait anyhow, or else the first with room, so that the others stay free to wait; when all are full and
-    /// no more can be had, the emptiest.
+    /// Where the next try goes: the first session with room that cannot wait anyhow, or else the first with room, so that the others stay free to wait; when all are
+    /// full and no more can be had, the emptiest.
     pub(crate) fn session_for_try(
         &self,
         avoid: impl Fn(SessionId) -> bool,

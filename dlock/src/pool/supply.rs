@@ -3,7 +3,7 @@
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
-use super::jobs::slice;
+use super::jobs::slice_for;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{SessionEntry, WaitOrder};
 use super::state::State;
@@ -61,7 +61,7 @@ impl State {
     /// The first for which there is time to wait.
     fn next_in_line(&self, now: Instant) -> Option<PhysicalKey> {
         let mut line = self.retries.in_line();
-        let next = line.find(|key| slice(&self.keys[*key], now).is_some());
+        let next = line.find(|key| slice_for(&self.keys[*key], now).is_some());
         next.cloned()
     }
 

@@ -13,6 +13,9 @@ use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::pool::LockPool;
 use crate::pool::config::Config;
+use crate::pool::jobs::Job;
+use crate::pool::queue::SessionId;
+use crate::pool::state::State;
 use crate::session::{Answer, Batch, Request};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,16 +23,18 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Held elsewhere for ever.
 const IN_VAIN: i64 = 100;
 
+/// One session to wait on.
+fn two_sessions() -> Config {
+    Config {
+        max_sessions: 2,
+        ..config()
+    }
+}
+
 /// A process with one session to wait on; somebody in it waits for [`IN_VAIN`] already.
 async fn with_a_wait_in_vain(server: &Arc<Server>, there: &LockPool) -> LockPool {
     let held = exclusive(there, IN_VAIN).await;
-    let here = server.pool(
-        "a",
-        Config {
-            max_sessions: 2,
-            ..config()
-        },
-    );
+    let here = server.pool("a", two_sessions());
     let waiting = exclusive_later(&here, IN_VAIN);
     tokio::spawn(async move { drop((waiting.await, held)) });
     sleep(SECOND).await;
@@ -54,6 +59,14 @@ fn cycle(pool: &LockPool, key: i64) -> JoinHandle<Result<(), Error>> {
         drop(acquire(&pool, key, Mode::Exclusive, Some(60 * SECOND)).await?);
         Ok(())
     })
+}
+
+/// What a session waits for, and which does.
+fn waited_for(state: &State) -> (SessionId, PhysicalKey) {
+    let mut sessions = state.sessions.iter();
+    let waits = sessions.find_map(|(id, session)| Some((*id, session.wait.as_ref()?)));
+    let (id, order) = waits.expect("a session that waits");
+    (id, order.request.key.clone())
 }
 
 /// The other process gives each back and takes it again in one statement, so that no try finds it free.
@@ -105,11 +118,7 @@ async fn a_turn_ends_though_its_callers_come_and_go() {
         keep_busy(&there, 1, MS);
     }
     let _held = exclusive(&there, 2).await;
-    let config = Config {
-        max_sessions: 2,
-        ..config()
-    };
-    let here = server.pool("a", config);
+    let here = server.pool("a", two_sessions());
     tokio::spawn({
         let here = here.clone();
         async move {
@@ -120,6 +129,45 @@ async fn a_turn_ends_though_its_callers_come_and_go() {
     });
     sleep(5 * SECOND).await;
     cycle(&here, 1).await.unwrap().unwrap();
+}
+
+/// Also when they come so often that the wait never gets to see its end.
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_is_interrupted_after_its_end_has_ended() {
+    let server = Server::local();
+    let there = server.pool("b", config());
+    let _theirs = exclusive(&there, 1).await;
+    let here = with_a_wait_in_vain(&server, &there).await;
+    let _in_line = exclusive_later(&here, 1);
+    sleep(10 * MS).await;
+    let (before, after) = here.owner().unwrap().core.with(|state, now| {
+        let (id, before) = waited_for(state);
+        state.waited(id, None, now + 5 * SECOND);
+        (before, waited_for(state).1)
+    });
+    assert_eq!(before, PhysicalKey::Int(IN_VAIN));
+    assert_eq!(after, PhysicalKey::Int(1));
+}
+
+/// Nobody waits any more for what the only session was to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_wait_falls_away_takes_what_no_session_could_be_had_for() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let _leader = exclusive(&there, 1).await;
+    let candidate = exclusive_later(&here, 1);
+    sleep(70 * SECOND).await;
+    assert_eq!(here.status().sessions, 1);
+    server.inject([Fault::Refuse; 100]);
+    let _other = exclusive_later(&here, 2);
+    sleep(10 * MS).await;
+    candidate.abort();
+    assert!(candidate.await.unwrap_err().is_cancelled());
+    let job = here.owner().unwrap().core.with(|state, now| {
+        let (id, _) = waited_for(state);
+        state.next_job(id, now)
+    });
+    assert!(matches!(job, Job::Exchange(_)), "{job:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,11 +211,7 @@ async fn other_work_leaves_a_session_free_to_wait() {
         keep_busy(&there, 1, MS);
     }
     let held = exclusive(&there, 2).await;
-    let config = Config {
-        max_sessions: 2,
-        ..config()
-    };
-    let here = server.pool("a", config);
+    let here = server.pool("a", two_sessions());
     let waiting = exclusive_later(&here, 2);
     sleep(SECOND).await;
     drop(held);
