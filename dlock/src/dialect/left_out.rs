@@ -5,6 +5,8 @@ use super::Dialect;
 use crate::error::Error;
 #[cfg(feature = "mock")]
 use crate::key::{KeyRepr, PhysicalKey};
+#[cfg(feature = "mock")]
+use crate::mode::Mode;
 
 /// A database, and the feature that it takes.
 #[derive(Debug)]
@@ -57,6 +59,14 @@ impl LeftOut {
 /// It has no name for any lock.
 #[cfg(feature = "mock")]
 impl Dialect for LeftOut {
+    fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    fn check(&self, _: Mode) -> Result<(), Error> {
+        Err(self.error())
+    }
+
     fn physical_key(&self, _: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         Err(self.error())
     }

@@ -1,8 +1,14 @@
 //! What each database calls things: pure functions from a request to a statement. No I/O; one file per database.
 
+#[cfg(any(feature = "postgres", feature = "oracle"))]
+mod digest;
 pub(crate) mod left_out;
+#[cfg(feature = "mssql")]
+pub(crate) mod mssql;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(feature = "oracle")]
+pub(crate) mod oracle;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
@@ -20,12 +26,50 @@ pub(crate) const MAX_BATCH: usize = 256;
 
 /// What the layers above must know of a database before they talk to it.
 pub(crate) trait Dialect: Send + Sync {
+    /// The database's name as it is written by its makers.
+    fn backend(&self) -> &'static str;
+
     /// The lock's name on the server; `None` when that depends on a server that is not known yet.
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error>;
 
     /// Whether a lock can be held like this.
-    fn check(&self, _: Mode) -> Result<(), Error> {
-        Ok(())
+    fn check(&self, mode: Mode) -> Result<(), Error> {
+        match mode {
+            Mode::Exclusive | Mode::Shared => Ok(()),
+            another => Err(no_such_mode(self.backend(), another)),
+        }
+    }
+
+    /// What a lock that is held like this can become.
+    fn upgraded(&self, _: Mode) -> Result<Mode, Error> {
+        Err(Error::Unsupported {
+            backend: self.backend(),
+            feature: "upgrades of locks",
+            hint: "release the lock and take an exclusive one: others may have it in between",
+        })
+    }
+}
+
+/// It is another database's.
+fn no_such_mode(backend: &'static str, mode: Mode) -> Error {
+    let (feature, hint) = match mode {
+        Mode::Update => (
+            "update locks",
+            "SQL Server has them: take an exclusive lock, which keeps readers out, too",
+        ),
+        Mode::Shared => (
+            "shared locks",
+            "its locks are exclusive: leave `.shared()` out, or let readers go without a lock",
+        ),
+        _ => (
+            "locks in this mode",
+            "Oracle has it: take an exclusive or a shared lock",
+        ),
+    };
+    Error::Unsupported {
+        backend,
+        feature,
+        hint,
     }
 }
 
@@ -69,13 +113,17 @@ impl WaitOutcome {
     }
 }
 
-/// The transaction locks of a database, if it has any.
+/// The transaction locks of a database, if it has any that can be held like this.
 pub(crate) fn transaction_locks(
     backend: DatabaseBackend,
+    mode: Mode,
 ) -> Result<&'static dyn TransactionLocks, Error> {
     match backend {
         #[cfg(feature = "postgres")]
-        DatabaseBackend::Postgres => Ok(&postgres::Postgres),
+        DatabaseBackend::Postgres => {
+            postgres::Postgres.check(mode)?;
+            Ok(&postgres::Postgres)
+        }
         other => Err(Error::Unsupported {
             backend: name(other),
             feature: "locks that end with a transaction (`.xact()`)",
@@ -105,7 +153,7 @@ pub(crate) fn of(backend: DatabaseBackend) -> &'static dyn Dialect {
 }
 
 /// The key on a database that knows locks by name.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "sqlite", feature = "mssql"))]
 pub(crate) fn lock_name(
     key: &KeyRepr,
     backend: &'static str,
@@ -122,20 +170,38 @@ pub(crate) fn lock_name(
             }
         },
         KeyRepr::Int(int) => int.to_string().into(),
-        KeyRepr::Pair(..) => {
-            return Err(Error::Unsupported {
-                backend,
-                feature: "a pair of integers as a key",
-                hint: "write it as text: `format!(\"{a},{b}\")`",
-            });
-        }
+        KeyRepr::Pair(..) => return Err(no_pairs(backend)),
     };
     not_empty(text.as_bytes())?;
     Ok(text)
 }
 
+/// Only PostgreSQL has locks for them.
+#[cfg(any(
+    feature = "mysql",
+    feature = "sqlite",
+    feature = "mssql",
+    feature = "oracle"
+))]
+fn no_pairs(backend: &'static str) -> Error {
+    Error::Unsupported {
+        backend,
+        feature: "a pair of integers as a key",
+        hint: "write it as text: `format!(\"{a},{b}\")`",
+    }
+}
+
+/// What takes the place of a name that the server does not take: 32 bytes of BLAKE2b in hexadecimal, as `printf %s NAME | b2sum -l 256` prints them.
+#[cfg(any(feature = "mysql", feature = "mssql"))]
+fn hashed(name: &str) -> std::sync::Arc<str> {
+    use blake2::digest::consts::U32;
+    use blake2::{Blake2b, Digest};
+
+    hexadecimal(&Blake2b::<U32>::digest(name)).into()
+}
+
 /// As `b2sum` prints a digest, and as servers read bytes.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "sqlite", feature = "mssql"))]
 fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
 

@@ -3,15 +3,13 @@
 
 mod statements;
 
-use blake2::digest::consts::U32;
-use blake2::{Blake2b, Digest};
 use sea_orm::DatabaseBackend;
 
 pub(crate) use self::statements::{
     GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Tried, batch,
     holders, is_on, kill, locks, mark, ping, session, sessions, set_session, variables, wait,
 };
-use super::{Dialect, hexadecimal, lock_name};
+use super::{Dialect, hashed, lock_name, no_such_mode};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
@@ -115,14 +113,6 @@ pub(crate) fn names(server: Option<MySql>) -> &'static dyn Dialect {
 }
 
 impl Names {
-    fn backend(&self) -> &'static str {
-        match self.0 {
-            None => super::name(DatabaseBackend::MySql),
-            Some(MySql::MySql) => "MySQL",
-            Some(MySql::MariaDb) => "MariaDB",
-        }
-    }
-
     fn takes(&self, name: &str) -> Option<bool> {
         let [mysql, mariadb] = [MySql::MySql, MySql::MariaDb].map(|server| server.takes(name));
         match self.0 {
@@ -133,13 +123,20 @@ impl Names {
 }
 
 impl Dialect for Names {
-    /// A name that the server does not take is hashed: 32 bytes of BLAKE2b in hexadecimal, as `printf %s NAME | b2sum -l 256` prints them.
+    fn backend(&self) -> &'static str {
+        match self.0 {
+            None => super::name(DatabaseBackend::MySql),
+            Some(MySql::MySql) => "MySQL",
+            Some(MySql::MariaDb) => "MariaDB",
+        }
+    }
+
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         let name = lock_name(key, self.backend())?;
         let taken = self.takes(&name);
         let name = taken.map(|taken| match taken {
             true => name,
-            false => hexadecimal(&Blake2b::<U32>::digest(name.as_bytes())).into(),
+            false => hashed(&name),
         });
         Ok(name.map(PhysicalKey::Name))
     }
@@ -147,11 +144,7 @@ impl Dialect for Names {
     fn check(&self, mode: Mode) -> Result<(), Error> {
         match mode {
             Mode::Exclusive => Ok(()),
-            Mode::Shared => Err(Error::Unsupported {
-                backend: self.backend(),
-                feature: "shared locks",
-                hint: "its user-level locks are exclusive: leave `.shared()` out, or let readers go without a lock",
-            }),
+            another => Err(no_such_mode(self.backend(), another)),
         }
     }
 }

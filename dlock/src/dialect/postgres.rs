@@ -2,7 +2,6 @@
 //! <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS>
 
 mod batch;
-mod digest;
 mod listing;
 
 use std::time::Duration;
@@ -12,8 +11,8 @@ use sea_query::{
 };
 
 pub(crate) use self::batch::{Arm, batch, packed, single};
-use self::digest::digest;
 pub(crate) use self::listing::{end_holder, held, locks, unpacked};
+use super::digest::digest;
 use super::{Dialect, TransactionLocks, WaitOutcome, not_empty};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
@@ -24,6 +23,10 @@ use crate::mode::Mode;
 pub(crate) struct Postgres;
 
 impl Dialect for Postgres {
+    fn backend(&self) -> &'static str {
+        "PostgreSQL"
+    }
+
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         physical_key(key).map(Some)
     }
@@ -67,6 +70,7 @@ fn function(call: Call, mode: Mode) -> &'static str {
         (Call::TryInTransaction, Mode::Shared) => "pg_try_advisory_xact_lock_shared",
         (Call::WaitInTransaction, Mode::Exclusive) => "pg_advisory_xact_lock",
         (Call::WaitInTransaction, Mode::Shared) => "pg_advisory_xact_lock_shared",
+        (_, another) => unreachable!("BUG: PostgreSQL has no {another} locks"),
     }
 }
 

@@ -10,8 +10,12 @@ use blake2::{Blake2b512, Digest};
 pub(crate) struct Sqlite;
 
 impl Dialect for Sqlite {
+    fn backend(&self) -> &'static str {
+        "SQLite"
+    }
+
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        let name = lock_name(key, "SQLite")?;
+        let name = lock_name(key, self.backend())?;
         Ok(Some(PhysicalKey::Name(name)))
     }
 }

@@ -1,5 +1,8 @@
 //! A lock that is held.
 
+use std::time::Duration;
+
+use super::Upgrade;
 use super::run::Guard;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -35,7 +38,7 @@ impl DLockGuard {
         self.grant.key()
     }
 
-    /// Exclusive or shared.
+    /// How it is held.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -53,6 +56,19 @@ impl DLockGuard {
     /// It can be dropped and called again; it changes nothing.
     pub async fn lost(&self) {
         self.grant.lost().await;
+    }
+
+    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it have left; new ones wait from now on. SQL Server only.
+    ///
+    /// Nothing happens before the [`Upgrade`] is awaited.
+    pub fn upgrade(&mut self) -> Upgrade<'_> {
+        Upgrade::new(self)
+    }
+
+    pub(super) async fn upgrade_within(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let upgrading = self.grant.upgrade(&self.key, self.mode, timeout);
+        self.mode = upgrading.await?;
+        Ok(())
     }
 
     /// Gives the lock back and waits until the server has confirmed it, or a task of this process has taken it over.

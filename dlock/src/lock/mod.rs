@@ -6,6 +6,7 @@ mod pinned_guard;
 mod run;
 mod session;
 mod transaction;
+mod upgrade;
 
 pub use self::guard::DLockGuard;
 pub use self::pinned::PinnedLock;
@@ -13,3 +14,4 @@ pub use self::pinned_guard::PinnedGuard;
 pub use self::run::{lost, released, unless_lost};
 pub use self::session::DLock;
 pub use self::transaction::TransactionLock;
+pub use self::upgrade::Upgrade;

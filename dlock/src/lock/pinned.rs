@@ -25,7 +25,7 @@ pub struct PinnedLock {
 impl PinnedLock {
     pub(super) fn new<C: Lockable>(lock: DLock<'_, C>) -> Self {
         Self {
-            pool: lock.on.lock_pool(),
+            pool: lock.lock_pool(),
             key: lock.key,
             mode: lock.mode,
             timeout: lock.timeout,

@@ -11,7 +11,14 @@ use super::{DLockGuard, PinnedLock, TransactionLock};
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::{Acquiring, Lockable};
+use crate::pool::{Acquiring, LockPool, Lockable};
+
+#[cfg(feature = "oracle")]
+const RELEASE_ON_COMMIT: Error = Error::Unsupported {
+    backend: "a lock session, on which no transaction of yours runs,",
+    feature: "`release_on_commit(true)`",
+    hint: "hold the lock around your transaction, with `.run(..)`",
+};
 
 /// A lock that is asked for: options first, then one of the ways to hold it.
 ///
@@ -34,6 +41,8 @@ pub struct DLock<'a, C> {
     pub(super) key: Key,
     pub(super) mode: Mode,
     pub(super) timeout: Option<Duration>,
+    #[cfg(feature = "oracle")]
+    release_on_commit: bool,
     /// Begun by the first poll, forgotten when an option changes after that.
     acquire: Option<Acquiring>,
 }
@@ -55,13 +64,26 @@ impl<'a, C> DLock<'a, C> {
             key,
             mode: Mode::Exclusive,
             timeout: None,
+            #[cfg(feature = "oracle")]
+            release_on_commit: false,
             acquire: None,
         }
     }
 
     /// Many holders at once, as long as nobody holds it exclusively. On MySQL and MariaDB that is [`Error::Unsupported`], said by whatever takes the lock.
-    pub fn shared(mut self) -> Self {
-        self.mode = Mode::Shared;
+    pub fn shared(self) -> Self {
+        self.mode(Mode::Shared)
+    }
+
+    /// One holder at a time, and readers beside it; it can be [upgraded](DLockGuard::upgrade) to an exclusive lock. So who reads first and perhaps writes then keeps other
+    /// writers out, but no readers before it has to. SQL Server only, elsewhere [`Error::Unsupported`].
+    pub fn update(self) -> Self {
+        self.mode(Mode::Update)
+    }
+
+    /// Any [`Mode`], or [`OracleMode`](crate::OracleMode). One that the database does not have is [`Error::Unsupported`], said by whatever takes the lock.
+    pub fn mode(mut self, mode: impl Into<Mode>) -> Self {
+        self.mode = mode.into();
         self.acquire = None;
         self
     }
@@ -75,6 +97,26 @@ impl<'a, C> DLock<'a, C> {
         self.timeout = Some(timeout);
         self.acquire = None;
         self
+    }
+
+    /// Whether the lock ends with a transaction, as `DBMS_LOCK.REQUEST` offers it. It never does: no transaction of yours runs on a lock session, so `true` is
+    /// [`Error::Unsupported`], said by whatever takes the lock.
+    #[cfg(feature = "oracle")]
+    pub fn release_on_commit(mut self, release_on_commit: bool) -> Self {
+        self.release_on_commit = release_on_commit;
+        self.acquire = None;
+        self
+    }
+
+    pub(super) fn lock_pool(&self) -> LockPool
+    where
+        C: Lockable,
+    {
+        #[cfg(feature = "oracle")]
+        if self.release_on_commit {
+            return LockPool::refusing(RELEASE_ON_COMMIT);
+        }
+        self.on.lock_pool()
     }
 
     /// Waits for the lock; the same as `.await`.
@@ -107,16 +149,17 @@ impl<'a, C> DLock<'a, C> {
     where
         C: Lockable,
     {
+        let pool = self.lock_pool();
         let Self {
-            on,
             key,
             mode,
             timeout,
             acquire,
+            ..
         } = self;
         // One that has been begun would stand in the way.
         drop(acquire);
-        let grant = on.lock_pool().acquire(&key, mode, timeout, true).await?;
+        let grant = pool.acquire(&key, mode, timeout, true).await?;
         Ok(grant.map(|grant| DLockGuard::new(key, mode, grant)))
     }
 
@@ -139,17 +182,14 @@ impl<C: Lockable> Future for DLock<'_, C> {
     type Output = Result<DLockGuard, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.acquire.is_none() {
+            let begun = (self.lock_pool()).acquiring(self.mode, self.timeout, false);
+            self.acquire = Some(begun?);
+        }
         let Self {
-            on,
-            key,
-            mode,
-            timeout,
-            acquire,
+            key, mode, acquire, ..
         } = &mut *self;
-        let acquire = match acquire {
-            Some(acquire) => acquire,
-            None => acquire.insert(on.lock_pool().acquiring(*mode, *timeout, false)?),
-        };
+        let acquire = acquire.as_mut().expect("BUG: it was begun");
         let answer = match ready!(acquire.poll(key, context))? {
             Some(grant) => Ok(DLockGuard::new(key.clone(), *mode, grant)),
             // A timeout of zero.

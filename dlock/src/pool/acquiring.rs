@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Sleep, sleep_until};
 
 use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
-use super::queue::Refusal;
 use super::ticket::{Grant, Ticket};
 use super::{tell, warned};
 use crate::error::Error;
@@ -138,8 +137,7 @@ impl Acquiring {
                 }
                 Stage::Queue(ticket) => match ready!(ticket.poll_answer(context)) {
                     Ok(Ok(grant)) => return Poll::Ready(Ok(Some(grant))),
-                    Ok(Err(Refusal::Busy)) => return Poll::Ready(Ok(None)),
-                    Ok(Err(Refusal::Failed(error))) => return Poll::Ready(Err(error)),
+                    Ok(Err(refusal)) => return Poll::Ready(refusal.tell(name)),
                     // The pool's runtime has ended: the next turn starts it on ours.
                     Err(_channel_gone) => self.stage = Stage::Begin,
                 },

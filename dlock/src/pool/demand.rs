@@ -130,7 +130,7 @@ impl State {
         if queue.is_held_against(mode) {
             return queue.refuse_one_tries(0..usize::MAX);
         }
-        if mode == Mode::Shared && self.join_readers(key, now) {
+        if mode.is_shareable() && self.join_readers(key, now) {
             return self.settle(key, now);
         }
         let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
@@ -144,13 +144,15 @@ impl State {
         }
     }
 
-    /// Readers join a shared hold while it is young and its session known to live. Later the server is asked on another session,
+    /// Readers, or others who can share a lock, join a hold of their mode while it is young and its session known to live. Later the server is asked on another session,
     /// where a writer of another process that waits already goes first.
     fn join_readers(&mut self, key: &PhysicalKey, now: Instant) -> bool {
         let can_ask_elsewhere = self.can_ask_elsewhere(key, now);
         let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        let mode = queue.front_mode();
         let joinable = |hold: &Hold| {
-            (now.duration_since(hold.granted_at) < TENURE || !can_ask_elsewhere)
+            Some(hold.mode) == mode
+                && (now.duration_since(hold.granted_at) < TENURE || !can_ask_elsewhere)
                 && self.sessions[&hold.session].proves(key, now)
         };
         let Some(index) = queue.holds.iter().position(joinable) else {
@@ -179,11 +181,14 @@ impl State {
             [session] if self.sessions[session].can_try() => Some(*session),
             _ => return,
         };
-        let holder = queue.holds.first().map(|hold| hold.session);
-        if let (None, Some(holder)) = (session, holder)
-            && !self.can_ask_elsewhere(key, now)
-        {
-            return self.probe(key, holder);
+        if session.is_none() && !queue.holds.is_empty() && !self.can_ask_elsewhere(key, now) {
+            let mut holds = queue.holds.iter();
+            let joinable = holds.find(|hold| hold.mode == mode && mode.is_shareable());
+            return match joinable.map(|hold| hold.session) {
+                Some(holder) => self.probe(key, holder),
+                // It would be granted beside our own hold, but a session has a lock once only.
+                None => self.wait_for_another_session(key, now),
+            };
         }
         let request = Request {
             key: key.clone(),
@@ -203,6 +208,17 @@ impl State {
                 self.open_for_demand(now);
             }
         }
+    }
+
+    fn wait_for_another_session(&mut self, key: &PhysicalKey, now: Instant) {
+        let queue = self.keys.get_mut(key).expect("BUG: somebody waits");
+        queue.refuse_one_tries(0..usize::MAX);
+        if queue.waiters.is_empty() {
+            return self.forget(key);
+        }
+        let until = now + Self::backoff(queue.attempt);
+        queue.attempt += 1;
+        self.put_off(key.clone(), until);
     }
 
     /// Before a reader may join, the only session must show that it lives.

@@ -17,7 +17,7 @@ use crate::session::{Answer, Batch, LONGEST_SLICE, Local, Request};
 const MAX_LOCAL_TRIES: usize = 32;
 
 /// This much before the last deadline the server stops waiting, so that it gives the lock to nobody who has left.
-const LAST_PART: Duration = Duration::from_millis(10);
+pub(super) const LAST_PART: Duration = Duration::from_millis(10);
 
 /// The first slice of a wait; each next is twice as long, up to the longest.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
@@ -27,6 +27,8 @@ const FIRST_SLICE: Duration = Duration::from_millis(500);
 pub(crate) enum Job {
     Exchange(Arc<Batch>),
     Wait(Request, Duration),
+    /// What it holds is to become this; the server may wait for so long.
+    Upgrade(Request, Duration),
     Ping,
     /// Together with the keys that are known here.
     Inspect(Vec<Inspect>, Vec<PhysicalKey>),
@@ -51,6 +53,9 @@ impl State {
         }
         if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
+        }
+        if let Some((request, slice)) = self.due_upgrade(id, now) {
+            return Job::Upgrade(request, slice);
         }
         let has_pinned_held = self.has_pinned_held();
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -86,6 +91,7 @@ impl State {
         let idle_until = after(session.idle_since, self.config.idle_timeout);
         let silent_until = after(session.last_proof(), self.config.reply_timeout());
         let ping_at = heartbeat.map_or(silent_until, |due| due.min(silent_until));
+        let upgrade_at = session.next_upgrade();
         if session.held.is_empty() && (closes || idle_until <= now) {
             self.counters.sessions_closed += 1;
             self.sessions.remove(&id);
@@ -96,7 +102,7 @@ impl State {
         }
         match session.held.is_empty() {
             true => Job::Idle(ping_at.min(idle_until)),
-            false => Job::Idle(ping_at),
+            false => Job::Idle(upgrade_at.map_or(ping_at, |due| due.min(ping_at))),
         }
     }
 

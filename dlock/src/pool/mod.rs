@@ -21,6 +21,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod upgrades;
 mod worker;
 
 use std::pin::{Pin, pin};
@@ -93,6 +94,63 @@ impl LockPool {
         LockPoolBuilder::new(db)
     }
 
+    /// A pool of lock sessions on SQL Server. Experimental.
+    ///
+    /// SeaORM's open version does not speak to it, so this opens its own sessions, by [tiberius](https://docs.rs/tiberius), and is what locks are taken on: `pool.dlock(key)`. Keep it
+    /// for as long as your service runs: a second one of the same configuration knows nothing of the first. [`LockPoolBuilder::mssql`] shapes it.
+    ///
+    /// A lock is an [application lock](https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql) of the session, for the principal
+    /// `public`, and excludes others in the same database only. Whatever the configuration says, its `command_timeout` and `handshake_timeout` are not used: waits are bounded by
+    /// [`timeout`](crate::DLock::timeout), the rest by [`keepalive`](LockPoolBuilder::keepalive). It is encrypted unless the configuration says otherwise.
+    ///
+    /// There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here; both are [`Error::Unsupported`], or not even compiled.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dlock::prelude::*;
+    /// use dlock::tiberius::{AuthMethod, Config};
+    ///
+    /// let mut config = Config::new();
+    /// config.host("db.example.com");
+    /// config.database("billing");
+    /// config.authentication(AuthMethod::sql_server("billing", "secret"));
+    ///
+    /// let pool = LockPool::mssql(config);
+    /// let guard = pool.dlock("invoice/42").await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "mssql")]
+    pub fn mssql(config: tiberius::Config) -> Self {
+        LockPoolBuilder::mssql(config).build()
+    }
+
+    /// A pool of lock sessions on Oracle. Experimental: no Oracle server was at hand when it was written, so it was never tried on one.
+    ///
+    /// SeaORM's open version does not speak to it, so this opens its own sessions, by [Oracle's driver](https://docs.rs/oracledb), each on a thread of its own, since that driver blocks.
+    /// [`LockPoolBuilder::oracle`] shapes it. It is what locks are taken on: `pool.dlock(key)`. Keep it for as long as your service runs.
+    ///
+    /// A lock is a user lock of [`DBMS_LOCK`](https://docs.oracle.com/en/database/oracle/oracle-database/19/arpls/DBMS_LOCK.html) with a number of 30 bits, see [`Key`]; the account needs
+    /// `EXECUTE` on that package. It has Oracle's own modes, too: [`mode`](crate::DLock::mode). There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dlock::oracledb::Config;
+    /// use dlock::prelude::*;
+    ///
+    /// let config = Config::default().set_credentials("billing", "secret").set_connect_string("db.example.com:1521/billing")?;
+    /// let pool = LockPool::oracle(config);
+    /// let guard = pool.dlock("invoice/42").await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "oracle")]
+    pub fn oracle(config: oracledb::Config) -> Self {
+        LockPoolBuilder::oracle(config).build()
+    }
+
     /// What the pool is doing, and what it has done since it was built. Its `Display` is for people.
     ///
     /// All zero for a connection that cannot lock.
@@ -151,6 +209,12 @@ impl LockPool {
             owner.core.abandon();
             owner.core.drained().await;
         }
+    }
+
+    /// One whose requests all hear this.
+    #[cfg(feature = "oracle")]
+    pub(crate) fn refusing(error: Error) -> Self {
+        Self(Err(error))
     }
 
     fn owner(&self) -> Result<&Owner, Error> {

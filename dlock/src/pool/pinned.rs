@@ -125,8 +125,7 @@ async fn ask(
         })?;
         match answer.await {
             Ok(Ok(grant)) => return Ok(Some(grant)),
-            Ok(Err(Refusal::Busy)) => return Ok(None),
-            Ok(Err(Refusal::Failed(error))) => return Err(error),
+            Ok(Err(refusal)) => return refusal.tell(name),
             // The pool's runtime has ended: the next turn starts it on ours.
             Err(_task_gone) => {}
         }

@@ -35,7 +35,7 @@ pub(crate) struct KeyQueue {
     pub(crate) waiters: VecDeque<Waiter>,
     /// How many of them take no for an answer.
     pub(crate) one_tries: usize,
-    /// What the server granted to this pool: one exclusive, or any number of shared on different sessions.
+    /// What the server granted to this pool: one exclusive, or any number that coexist, on different sessions.
     pub(crate) holds: Vec<Hold>,
     /// Sessions that are giving this key back.
     pub(crate) releasing: Vec<SessionId>,
@@ -65,10 +65,23 @@ pub(crate) struct Granted {
     pub(crate) link: Arc<Link>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Refusal {
     Busy,
+    /// The server ended the wait, because it closed a circle.
+    Deadlock,
     Failed(Error),
+}
+
+impl Refusal {
+    /// What whoever asked for this lock hears; `None`: it is busy.
+    pub(crate) fn tell<T>(self, name: &Key) -> Result<Option<T>, Error> {
+        match self {
+            Self::Busy => Ok(None),
+            Self::Deadlock => Err(Error::Deadlock { key: name.clone() }),
+            Self::Failed(error) => Err(error),
+        }
+    }
 }
 
 /// What the guards know of their session.
@@ -105,6 +118,15 @@ pub(crate) struct Hold {
     pub(crate) guards: usize,
     pub(crate) granted_at: Instant,
     pub(crate) handoffs: u32,
+    /// What its guard wants it to become.
+    pub(crate) upgrade_to: Option<Mode>,
+}
+
+impl Hold {
+    /// From the moment on at which its guard wants more nobody comes in whom that would keep waiting.
+    fn mode_to_come(&self) -> Mode {
+        self.upgrade_to.unwrap_or(self.mode)
+    }
 }
 
 /// The one question about a key that is open.
@@ -143,10 +165,8 @@ impl KeyQueue {
 
     /// Whether a lock of this mode has to wait for a local holder.
     pub(crate) fn is_held_against(&self, mode: Mode) -> bool {
-        match mode {
-            Mode::Exclusive => !self.holds.is_empty(),
-            Mode::Shared => self.holds.iter().any(|hold| hold.mode == Mode::Exclusive),
-        }
+        let mut holds = self.holds.iter();
+        holds.any(|hold| !hold.mode_to_come().coexists_with(mode))
     }
 
     /// The mode that the server is to be asked for, if it is to be asked at all.
@@ -155,34 +175,33 @@ impl KeyQueue {
         (!self.is_held_against(mode)).then_some(mode)
     }
 
-    /// How many waiters a grant of the front's mode serves: one writer, or all readers up to the next writer.
+    /// How many waiters a grant of the front's mode serves: one, or, where it can be shared, all up to the next of another mode.
     pub(crate) fn served_by_next_grant(&self) -> usize {
         match self.front_mode() {
             None => 0,
-            Some(Mode::Exclusive) => 1,
-            Some(Mode::Shared) => {
-                let readers = self.waiters.iter();
-                readers
-                    .take_while(|waiter| waiter.mode == Mode::Shared)
-                    .count()
+            Some(mode) if mode.is_shareable() => {
+                let alike = self.waiters.iter();
+                alike.take_while(|waiter| waiter.mode == mode).count()
             }
+            Some(_) => 1,
         }
     }
 
     /// Whether the next in line may have this hold from the last local holder, without the server.
     pub(crate) fn is_in_turn(&self, index: usize, max_handoffs: u32, now: Instant) -> bool {
         let hold = &self.holds[index];
-        (hold.mode, self.front_mode()) == (Mode::Exclusive, Some(Mode::Exclusive))
+        self.front_mode() == Some(hold.mode)
+            && !hold.mode.is_shareable()
             && hold.handoffs < max_handoffs
             && now.duration_since(hold.granted_at) < TURN
     }
 
-    /// Gives a hold to those at the front whose mode it has: one writer, or all readers up to the next writer. Returns how many took it.
+    /// Gives a hold to those at the front whose mode it has: one, or all of them where it can be shared. Returns how many took it.
     pub(crate) fn serve_front(&mut self, index: usize, link: &Arc<Link>) -> u64 {
         let Hold { id, mode, .. } = self.holds[index];
         let mut served = 0;
         while self.front_mode() == Some(mode)
-            && (self.holds[index].guards == 0 || mode == Mode::Shared)
+            && (self.holds[index].guards == 0 || mode.is_shareable())
             && let Some(waiter) = self.pop_front()
         {
             let granted = Granted {
@@ -232,7 +251,7 @@ impl KeyQueue {
     /// Says no to those who take it and had asked when the server was asked for this mode, which somebody else holds against them.
     pub(crate) fn refuse_answered(&mut self, mode: Mode, last: TicketId) {
         let end = self.waiters.partition_point(|waiter| waiter.id <= last);
-        self.refuse(0..end, |waiter| mode == Mode::Shared || waiter.mode == mode);
+        self.refuse(0..end, |waiter| waiter.mode.is_kept_out_with(mode));
     }
 
     fn refuse(&mut self, part: Range<usize>, is_answered: impl Fn(&Waiter) -> bool) {

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::queue::{Link, SessionId, TENURE, TicketId};
+use super::upgrades::Upgrade;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
@@ -69,6 +70,10 @@ pub(crate) struct SessionEntry {
     /// Keys whose readers wait for a sign of life.
     pub(crate) probes: Vec<PhysicalKey>,
     pub(crate) wait: Option<WaitOrder>,
+    /// Locks of its own that are to become stronger.
+    pub(crate) upgrades: Vec<Upgrade>,
+    /// It waits on the server for one of them.
+    pub(crate) waits_to_upgrade: bool,
     pub(crate) inspections: Vec<Inspect>,
     /// The current statement, if there is one.
     pub(crate) in_flight: Option<InFlight>,
@@ -136,6 +141,8 @@ impl SessionEntry {
             tries: VecDeque::new(),
             probes: Vec::new(),
             wait: None,
+            upgrades: Vec::new(),
+            waits_to_upgrade: false,
             inspections: Vec::new(),
             in_flight: None,
             spare: None,
@@ -151,7 +158,7 @@ impl SessionEntry {
     }
 
     pub(crate) fn can_try(&self) -> bool {
-        self.ready && self.wait.is_none()
+        self.ready && self.wait.is_none() && !self.waits_to_upgrade
     }
 
     /// It has something to release or to try for. Where there is no server in between that is done by the time its task could look, but the task has to close it.

@@ -7,7 +7,7 @@ use super::jobs::slice_for;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{SessionEntry, WaitOrder};
 use super::state::State;
-use crate::error::{Error, Phase};
+use crate::error::Phase;
 use crate::key::PhysicalKey;
 use crate::session::{Answer, Answers, Batch, Request, Session};
 
@@ -83,7 +83,7 @@ impl State {
     }
 
     /// Any proof of life.
-    fn replied(&mut self, id: SessionId, now: Instant) -> Option<&mut SessionEntry> {
+    pub(crate) fn replied(&mut self, id: SessionId, now: Instant) -> Option<&mut SessionEntry> {
         let session = self.sessions.get_mut(&id)?;
         self.stillborn = 0;
         session.has_answered = true;
@@ -145,9 +145,8 @@ impl State {
             match answer {
                 Answer::Yes => self.granted(id, request, now),
                 Answer::No => self.busy(request, in_flight.last_ticket, now),
-                Answer::Failed(error) => {
-                    self.failed(&request.key, &Phase::Acquire.failed(error), now)
-                }
+                Answer::Deadlock => self.refused(&request.key, &Refusal::Deadlock, now),
+                Answer::Failed(error) => self.refused(&request.key, &failed(error), now),
             }
         }
         for request in releases {
@@ -179,6 +178,7 @@ impl State {
             guards: 0,
             granted_at: now,
             handoffs: 0,
+            upgrade_to: None,
         });
         let index = queue.holds.len() - 1;
         let served = queue.serve_front(index, &entry.link);
@@ -230,11 +230,11 @@ impl State {
     }
 
     /// The server refused this key: those whom the answer was for hear why.
-    fn failed(&mut self, key: &PhysicalKey, error: &Error, now: Instant) {
+    fn refused(&mut self, key: &PhysicalKey, refusal: &Refusal, now: Instant) {
         let queue = self.keys.get_mut(key).expect("BUG: it was asked for");
         for _ in 0..queue.served_by_next_grant() {
             if let Some(waiter) = queue.pop_front() {
-                drop(waiter.reply.send(Err(Refusal::Failed(error.clone()))));
+                drop(waiter.reply.send(Err(refusal.clone())));
             }
         }
         self.settle(key, now);
@@ -282,9 +282,8 @@ impl State {
                 self.put_off(request.key, until);
             }
             Some(Answer::No) | None => self.settle(&request.key, now),
-            Some(Answer::Failed(error)) => {
-                self.failed(&request.key, &Phase::Acquire.failed(error), now);
-            }
+            Some(Answer::Deadlock) => self.refused(&request.key, &Refusal::Deadlock, now),
+            Some(Answer::Failed(error)) => self.refused(&request.key, &failed(error), now),
         }
         self.assign(now);
         self.put_to_wait(now);
@@ -300,4 +299,9 @@ impl State {
         self.assign(now);
         self.open_for_demand(now);
     }
+}
+
+/// A request that the server refused.
+fn failed(error: DbErr) -> Refusal {
+    Refusal::Failed(Phase::Acquire.failed(error))
 }

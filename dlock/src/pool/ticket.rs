@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
@@ -11,6 +12,7 @@ use super::core::Core;
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use super::sessions::Confirm;
+use super::upgrades::Upgrading;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -41,6 +43,23 @@ impl Grant {
 
     pub(crate) fn session(&self) -> u64 {
         self.link.session
+    }
+
+    /// The lock becomes a stronger one; says which.
+    pub(crate) async fn upgrade(
+        &self,
+        name: &Key,
+        from: Mode,
+        timeout: Option<Duration>,
+    ) -> Result<Mode, Error> {
+        let Self {
+            core, key, hold, ..
+        } = self;
+        let to = core.connector.dialect().upgraded(from)?;
+        let wait = core.wait(timeout, false);
+        let hold = *hold;
+        Upgrading { core, key, hold }.finish(name, to, wait).await?;
+        Ok(to)
     }
 
     /// Whether the lock was still there. The release is on its way before the first await.

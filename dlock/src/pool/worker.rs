@@ -133,6 +133,12 @@ async fn carry_out_jobs(
                     }
                 }
             }
+            Job::Upgrade(request, slice) => {
+                let limit = slice.saturating_add(reply_timeout);
+                let upgrading = session.upgrade(&request, slice);
+                let answer = in_time(&mut alarm, limit, upgrading).await?;
+                core.with(|state, now| state.upgraded(id, &request, answer, now));
+            }
             Job::Ping => {
                 in_time(&mut alarm, reply_timeout, session.ping()).await?;
                 core.with(|state, now| state.pinged(id, now));

@@ -31,8 +31,14 @@ pub(crate) struct ConnectSettings {
     pub(crate) trust_session_pooling: bool,
 }
 
+/// Where sessions come from.
+pub(crate) trait Source {
+    /// Opens sessions with the options of this source.
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector>;
+}
+
 /// The application's own connection pool. Nothing here keeps it alive.
-pub(crate) trait Application {
+pub(crate) trait Application: Source {
     /// Differs between any two pools that are alive.
     fn identity(&self) -> usize;
 
@@ -41,10 +47,7 @@ pub(crate) trait Application {
     /// Resolves when the pool is closed, or the last handle to it dropped.
     fn closed(&self) -> Closed;
 
-    /// Opens sessions with the options of this pool.
-    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector>;
-
-    /// Makes an earlier [`connector`](Self::connector) use what the application connects with now.
+    /// Makes an earlier [`connector`](Source::connector) use what the application connects with now.
     fn refresh(&self, connector: &dyn Any);
 }
 

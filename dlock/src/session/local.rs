@@ -165,8 +165,6 @@ fn seen_at_once(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
         .collect()
 }
 
-const NO_SERVER: &str = "BUG: no server session holds these locks";
-
 /// One session.
 pub(super) struct LocalSession(Arc<Held>);
 
@@ -245,14 +243,6 @@ impl Session for LocalSession {
             yield_now().await;
         }
         Ok(seen_at_once(looks))
-    }
-
-    async fn sees(&mut self, _: &Request, _: i64) -> Result<bool, DbErr> {
-        unreachable!("{NO_SERVER}")
-    }
-
-    async fn end(&mut self, _: &Request, _: i64) -> Result<(), DbErr> {
-        unreachable!("{NO_SERVER}")
     }
 
     async fn gone(&mut self) -> DbErr {

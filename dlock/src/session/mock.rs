@@ -9,10 +9,20 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnectionType, DbErr, MockDatabaseConnection, RuntimeErr};
 
 use super::local::{LocalSession, Memory};
-use super::{Application, Closed, ConnectSettings, Connector, PinnedBase, Session};
+use super::{Application, Closed, ConnectSettings, Connector, PinnedBase, Session, Source};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
 use crate::key::CurrentDatabase;
+
+impl Source for Arc<MockDatabaseConnection> {
+    fn connector(&self, _: ConnectSettings) -> Arc<dyn Connector> {
+        Arc::new(MockConnector {
+            mock: Self::downgrade(self),
+            dialect: dialect::of(self.get_database_backend()),
+            locks: Memory::private(self),
+        })
+    }
+}
 
 /// A mock and its clones have locks of their own.
 impl Application for Arc<MockDatabaseConnection> {
@@ -33,14 +43,6 @@ impl Application for Arc<MockDatabaseConnection> {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }))
-    }
-
-    fn connector(&self, _: ConnectSettings) -> Arc<dyn Connector> {
-        Arc::new(MockConnector {
-            mock: Self::downgrade(self),
-            dialect: dialect::of(self.get_database_backend()),
-            locks: Memory::private(self),
-        })
     }
 
     fn refresh(&self, _: &dyn Any) {}

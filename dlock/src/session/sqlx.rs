@@ -13,7 +13,7 @@ use sea_orm::sqlx::{Connection, Database, Pool};
 use sea_orm::{DatabaseConnection, sqlx};
 
 use super::Connector;
-use super::application::{Application, Closed, ConnectSettings, sealed};
+use super::application::{Application, Closed, ConnectSettings, Source, sealed};
 use crate::error::Error;
 
 /// A database that sqlx speaks.
@@ -56,6 +56,12 @@ pub(super) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptio
         .after_release(|_, _| Box::pin(async { Ok(true) }))
 }
 
+impl<DB: Driver> Source for Pool<DB> {
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        Arc::new(DB::connector(self, settings))
+    }
+}
+
 impl<DB: Driver> Application for Pool<DB> {
     /// The address of the options inside the pool stays what it is as long as the pool lives.
     fn identity(&self) -> usize {
@@ -68,10 +74,6 @@ impl<DB: Driver> Application for Pool<DB> {
 
     fn closed(&self) -> Closed {
         Box::pin(self.close_event())
-    }
-
-    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
-        Arc::new(DB::connector(self, settings))
     }
 
     fn refresh(&self, connector: &dyn Any) {

@@ -233,7 +233,7 @@ async fn give_back(
     match answers.releases.pop() {
         Some(Answer::Yes) => Ok(()),
         Some(Answer::Failed(error)) => Err(Phase::Release.failed(error)),
-        Some(Answer::No) | None => Err(lost()),
+        Some(Answer::No | Answer::Deadlock) | None => Err(lost()),
     }
 }
 

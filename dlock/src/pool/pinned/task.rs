@@ -191,6 +191,7 @@ async fn ask(
         *stillborn = 0;
         match answer {
             Answer::Yes => return Ok(Asked::Granted),
+            Answer::Deadlock => return Ok(Asked::Refused(Refusal::Deadlock)),
             Answer::Failed(error) => {
                 let error = Phase::Acquire.failed(error);
                 return Ok(Asked::Refused(Refusal::Failed(error)));

@@ -71,22 +71,32 @@ impl State {
 
     fn is_free(&self, session: u64, request: &Request) -> bool {
         let holders = self.locks.get(&request.key).into_iter().flatten();
-        let conflict = |(holder, mode): &(u64, Mode)| {
-            *holder != session && (*mode == Mode::Exclusive || request.mode == Mode::Exclusive)
-        };
+        let conflict =
+            |(holder, mode): &(u64, Mode)| *holder != session && !mode.coexists_with(request.mode);
         !holders.into_iter().any(conflict)
     }
 
     /// A try fails also when it would overtake somebody who waits.
     fn is_awaited(&self, request: &Request) -> bool {
         let mut queue = self.queues.get(&request.key).into_iter().flatten();
-        queue.any(|(_, mode)| *mode == Mode::Exclusive || request.mode == Mode::Exclusive)
+        queue.any(|(_, mode)| !mode.coexists_with(request.mode))
     }
 
     fn take(&mut self, client: &'static str, session: u64, request: &Request) {
         let holders = self.locks.entry(request.key.clone()).or_default();
         holders.push((session, request.mode));
         self.grants.push((client, request.key.clone()));
+    }
+
+    /// The server's own: first come, and before those who have nothing yet.
+    fn upgrade(&mut self, session: u64, request: &Request) -> bool {
+        let free = self.is_free(session, request);
+        let holders = self.locks.get_mut(&request.key);
+        let mine = holders.and_then(|holders| holders.iter_mut().find(|held| held.0 == session));
+        if let Some(mine) = mine.filter(|_| free) {
+            mine.1 = request.mode;
+        }
+        free
     }
 
     fn give_back(&mut self, session: u64, request: &Request) -> bool {

@@ -6,6 +6,7 @@ mod faults;
 mod queueing;
 mod sessions;
 mod turns;
+mod upgrades;
 
 use std::time::Duration;
 

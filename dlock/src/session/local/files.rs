@@ -150,6 +150,7 @@ fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
     let locked = match mode {
         Mode::Exclusive => file.try_lock(),
         Mode::Shared => file.try_lock_shared(),
+        another => unreachable!("BUG: SQLite has no {another} locks"),
     };
     match locked {
         Ok(()) => Ok(true),

@@ -86,8 +86,7 @@ impl Memory {
             count: 0,
             since: Instant::now(),
         });
-        let shared = holders.mode == Mode::Shared && mode == Mode::Shared;
-        (holders.count == 0 || shared).then(|| {
+        (holders.count == 0 || holders.mode.coexists_with(mode)).then(|| {
             holders.count += 1;
             let locks = Arc::clone(&self.locks);
             Box::new(Taken { locks, slot }) as Box<dyn Hold>

@@ -11,9 +11,9 @@ use crate::dialect::Dialect;
 use crate::dialect::postgres::{self as dialect, Postgres};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
+use crate::session::one_database::OneDatabase;
 use crate::session::sqlx::open::{
-    Configure, OneDatabase, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone,
-    refused, set_all,
+    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};

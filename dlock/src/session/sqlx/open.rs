@@ -1,7 +1,7 @@
 //! How a session on a server is opened: like one of the application's, and when that fails, with the reason.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
@@ -11,11 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 use crate::error::{Error, Phase};
-use crate::key::CurrentDatabase;
-use crate::session::{SILENT, Session};
-
-/// How long a server that refuses connections may take to come (back) up.
-const STARTUP: Duration = Duration::from_secs(5);
+use crate::session::{SILENT, STARTUP, Session};
 
 /// An error of the connection ends the session; what else goes wrong with a statement need not.
 pub(in crate::session) fn db(error: sqlx::Error) -> DbErr {
@@ -177,28 +173,3 @@ fn accepted(set: Result<(), sqlx::Error>) -> Result<bool, sqlx::Error> {
         Err(error) => Err(error),
     }
 }
-
-/// The database that the first session of a connector was in.
-#[derive(Default)]
-pub(in crate::session) struct OneDatabase(OnceLock<CurrentDatabase>);
-
-impl OneDatabase {
-    pub(in crate::session) fn get(&self) -> CurrentDatabase {
-        self.0.get().cloned().unwrap_or(CurrentDatabase::Unknown)
-    }
-
-    /// A session is in this one. PostgreSQL's locks exclude nobody in another, and a row there is another row.
-    pub(in crate::session) fn meet(&self, name: Option<String>) -> Result<(), Error> {
-        let found = CurrentDatabase::named(name);
-        match *self.0.get_or_init(|| found.clone()) == found {
-            true => Ok(()),
-            false => Err(ANOTHER_DATABASE),
-        }
-    }
-}
-
-const ANOTHER_DATABASE: Error = Error::Unsupported {
-    backend: "another database than the one that this connection's lock sessions were in before",
-    feature: "the same locks",
-    hint: "connect anew, or restart the service",
-};

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Fault, Server};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
+use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 use crate::session::{Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session};
 
@@ -24,6 +25,18 @@ pub(super) struct FakeConnector {
 struct FakeDialect;
 
 impl Dialect for FakeDialect {
+    fn backend(&self) -> &'static str {
+        "the fake"
+    }
+
+    fn check(&self, _: Mode) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn upgraded(&self, _: Mode) -> Result<Mode, Error> {
+        Ok(Mode::Exclusive)
+    }
+
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         match key {
             KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
@@ -237,6 +250,32 @@ impl Session for FakeSession {
         }
     }
 
+    async fn upgrade(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+        let fault = self.0.server.round_trip().await;
+        self.0.check()?;
+        match fault {
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
+            Some(Fault::Fail) => {
+                return Ok(Answer::Failed(DbErr::Custom(
+                    "refused by the server".into(),
+                )));
+            }
+            _ => {}
+        }
+        let upgraded = async {
+            loop {
+                let changed = self.0.server.changed.notified();
+                if self.0.server.state().upgrade(self.0.id, request) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let upgraded = timeout(slice, upgraded).await.is_ok();
+        self.0.check()?;
+        Ok(Answer::from(upgraded))
+    }
+
     async fn ping(&mut self) -> Result<(), DbErr> {
         self.0.server.pings.fetch_add(1, Ordering::Relaxed);
         self.0.server.round_trip().await;
@@ -245,14 +284,6 @@ impl Session for FakeSession {
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
         Ok(Vec::new())
-    }
-
-    async fn sees(&mut self, _: &Request, _: i64) -> Result<bool, DbErr> {
-        unreachable!("the fake has no pinned sessions")
-    }
-
-    async fn end(&mut self, _: &Request, _: i64) -> Result<(), DbErr> {
-        unreachable!("the fake has no pinned sessions")
     }
 
     async fn gone(&mut self) -> DbErr {

@@ -1,0 +1,215 @@
+//! Locks that are held and are to become stronger, where the server can convert them: who wants that, and what is done for it. See `state`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::core::Core;
+use super::jobs::next_slice;
+use super::queue::{Hold, HoldId, Refusal, SessionId};
+use super::sessions::SessionEntry;
+use super::state::State;
+use super::warned;
+use crate::error::{Error, Phase};
+use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
+use crate::session::{Answer, Request};
+use crate::wait::Wait;
+
+/// A lock that is to become stronger.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    request: Request,
+    wait: Wait,
+    /// How often the server has said no.
+    attempt: u32,
+    /// When it is asked next.
+    due: Instant,
+    reply: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// Where the answer comes; the sender is gone when the lock is.
+type Reply = oneshot::Receiver<Result<(), Refusal>>;
+
+impl SessionEntry {
+    /// When the server is to be asked for the next upgrade.
+    pub(crate) fn next_upgrade(&self) -> Option<Instant> {
+        self.upgrades.iter().map(|upgrade| upgrade.due).min()
+    }
+}
+
+impl State {
+    /// A guard wants more.
+    fn upgrade(
+        &mut self,
+        key: &PhysicalKey,
+        hold: HoldId,
+        to: Mode,
+        wait: Wait,
+        now: Instant,
+    ) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let Some(hold) = self.hold_mut(key, |held| held.id == hold) else {
+            return answer;
+        };
+        if hold.mode == to {
+            // One that was given up has been granted nevertheless.
+            drop(reply.send(Ok(())));
+            return answer;
+        }
+        hold.upgrade_to = Some(to);
+        let session = hold.session;
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.upgrades.push(Upgrade {
+                request: Request {
+                    key: key.clone(),
+                    mode: to,
+                },
+                wait,
+                attempt: 0,
+                due: now,
+                reply,
+            });
+            session.inbox.notify_one();
+        }
+        answer
+    }
+
+    /// A guard wants no more than it has. What is on its way may be granted nevertheless.
+    fn give_up_upgrade(&mut self, key: &PhysicalKey, hold: HoldId, now: Instant) {
+        let Some(hold) = self.hold_mut(key, |held| held.id == hold) else {
+            return;
+        };
+        hold.upgrade_to = None;
+        let session = hold.session;
+        if let Some(session) = self.sessions.get_mut(&session) {
+            let others = |upgrade: &Upgrade| upgrade.request.key != *key;
+            session.upgrades.retain(others);
+        }
+        self.settle(key, now);
+    }
+
+    /// What this session asks for now, and how long the server is to wait for it: not at all where the session is needed for anything else.
+    pub(crate) fn due_upgrade(
+        &mut self,
+        id: SessionId,
+        now: Instant,
+    ) -> Option<(Request, Duration)> {
+        let is_in_demand = !self.unassigned.is_empty();
+        let session = self.sessions.get_mut(&id)?;
+        let next = session.upgrades.iter().min_by_key(|upgrade| upgrade.due)?;
+        if now < next.due {
+            return None;
+        }
+        let left = next.wait.deadline;
+        let left = left.map(|deadline| deadline.saturating_duration_since(now));
+        let may_wait = session.can_wait && session.held.len() == 1 && !is_in_demand;
+        let slice = match may_wait && !next.wait.one_try {
+            true => next_slice(next.attempt, left).unwrap_or_default(),
+            false => Duration::ZERO,
+        };
+        session.waits_to_upgrade = !slice.is_zero();
+        Some((next.request.clone(), slice))
+    }
+
+    /// The server has answered to an upgrade.
+    pub(crate) fn upgraded(
+        &mut self,
+        id: SessionId,
+        request: &Request,
+        answer: Answer,
+        now: Instant,
+    ) {
+        let Some(session) = self.replied(id, now) else {
+            return;
+        };
+        session.waits_to_upgrade = false;
+        let mut upgrades = session.upgrades.iter();
+        let wanted = upgrades.position(|upgrade| upgrade.request.key == request.key);
+        let wanted = wanted.map(|index| session.upgrades.swap_remove(index));
+        let verdict = match answer {
+            Answer::Yes => Ok(()),
+            Answer::No => Err(Refusal::Busy),
+            Answer::Deadlock => Err(Refusal::Deadlock),
+            Answer::Failed(error) => Err(Refusal::Failed(Phase::Acquire.failed(error))),
+        };
+        match (wanted, verdict) {
+            (Some(again), Err(Refusal::Busy)) if !again.wait.one_try => {
+                session.upgrades.push(Upgrade {
+                    due: now + Self::backoff(again.attempt),
+                    attempt: again.attempt + 1,
+                    ..again
+                });
+            }
+            (wanted, verdict) => {
+                if verdict.is_ok() {
+                    self.strengthen(id, request);
+                }
+                if let Some(hold) = self.hold_mut(&request.key, |held| held.session == id) {
+                    hold.upgrade_to = None;
+                }
+                // Whoever asked may be gone.
+                wanted.map(|upgrade| upgrade.reply.send(verdict));
+                self.settle(&request.key, now);
+            }
+        }
+        self.assign(now);
+        self.put_to_wait(now);
+    }
+
+    /// This is how the server has it now, also where it is about to be given back.
+    fn strengthen(&mut self, id: SessionId, to: &Request) {
+        if let Some(hold) = self.hold_mut(&to.key, |held| held.session == id) {
+            hold.mode = to.mode;
+        }
+        let session = self.sessions.get_mut(&id).expect("BUG: it answered");
+        let releases = session.releases.iter_mut().map(|(request, _)| request);
+        for release in releases.filter(|release| release.key == to.key) {
+            release.mode = to.mode;
+        }
+    }
+
+    fn hold_mut(&mut self, key: &PhysicalKey, is_it: impl Fn(&Hold) -> bool) -> Option<&mut Hold> {
+        let holds = &mut self.keys.get_mut(key)?.holds;
+        holds.iter_mut().find(|hold| is_it(hold))
+    }
+}
+
+/// A guard that waits for more. Dropping it is giving up.
+pub(super) struct Upgrading<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) key: &'a PhysicalKey,
+    pub(super) hold: HoldId,
+}
+
+impl Upgrading<'_> {
+    /// Until the lock is held like this.
+    pub(super) async fn finish(self, name: &Key, to: Mode, wait: Wait) -> Result<(), Error> {
+        let Self { core, key, hold } = &self;
+        let answer = core.with(|state, now| state.upgrade(key, *hold, to, wait, now));
+        let answer = pin!(wait.bound(answer));
+        let granted = match warned(answer, name, wait).await {
+            Ok(Ok(Ok(()))) => Some(()),
+            Ok(Ok(Err(refusal))) => refusal.tell(name)?,
+            Ok(Err(_session_gone)) => return Err(Error::Lost { key: name.clone() }),
+            Err(_elapsed) => None,
+        };
+        granted.ok_or_else(|| {
+            core.with(|state, _| state.counters.timeouts += 1);
+            Error::Timeout {
+                key: name.clone(),
+                waited: wait.since.elapsed(),
+            }
+        })
+    }
+}
+
+impl Drop for Upgrading<'_> {
+    fn drop(&mut self) {
+        let Self { core, key, hold } = self;
+        core.with(|state, now| state.give_up_upgrade(key, *hold, now));
+    }
+}
