@@ -112,14 +112,20 @@ pub use self::entity::{EntityDLockExt, ModelDLockExt};
 pub use self::error::{Error, Phase};
 pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
-pub use self::lock::{DLock, DLockGuard, PinnedGuard, PinnedLock, TransactionLock};
-pub use self::mode::Mode;
+pub use self::lock::{DLock, DLockGuard, PinnedGuard, PinnedLock, TransactionLock, Upgrade};
+pub use self::mode::{Mode, OracleMode};
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};
 pub use self::session::Connection;
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use dlock_macros::with_dlock;
+/// The driver of Oracle, for its `Config`.
+#[cfg(feature = "oracle")]
+pub use oracledb;
+/// The driver of SQL Server, for its `Config`.
+#[cfg(feature = "mssql")]
+pub use tiberius;
 
 /// The README's examples are compiled.
 #[cfg(all(

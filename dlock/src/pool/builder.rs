@@ -11,18 +11,64 @@ use super::config::Config;
 use super::core::Core;
 use super::registry::{self, Bond, Owner};
 use crate::error::Error;
-use crate::session::{Application, ConnectSettings, Connection};
+#[cfg(feature = "mssql")]
+use crate::session::MsSqlServer;
+#[cfg(feature = "oracle")]
+use crate::session::OracleServer;
+use crate::session::{Application, ConnectSettings, Connection, Source};
 
 /// Shapes a [`LockPool`]; made by [`LockPool::builder`].
 ///
 /// A setting that cannot work, like `max_sessions(0)`, is [`Error::InvalidSetting`] on the first use of the pool.
 #[must_use = "a builder does nothing until `install` or `build`"]
 pub struct LockPoolBuilder<'a> {
-    application: Result<&'a dyn Application, Error>,
+    base: Result<Base<'a>, Error>,
     sessions_from: Option<Result<&'a dyn Application, Error>>,
     config: Config,
     runtime: Option<runtime::Handle>,
     trust_session_pooling: bool,
+}
+
+/// Whose the pool is.
+enum Base<'a> {
+    Application(&'a dyn Application),
+    /// Nobody's: SeaORM has no connection to such a server.
+    #[cfg_attr(
+        not(any(feature = "mssql", feature = "oracle")),
+        allow(dead_code, reason = "SeaORM knows all the others")
+    )]
+    Server(Box<dyn Source + Send>),
+}
+
+impl<'a> Base<'a> {
+    fn application(&self) -> Option<&'a dyn Application> {
+        match self {
+            Self::Application(application) => Some(*application),
+            Self::Server(_) => None,
+        }
+    }
+
+    fn source(&self) -> &dyn Source {
+        match self {
+            Self::Application(application) => *application,
+            Self::Server(server) => &**server,
+        }
+    }
+}
+
+#[cfg(any(feature = "mssql", feature = "oracle"))]
+impl LockPoolBuilder<'static> {
+    /// Shapes a pool for this SQL Server; see [`LockPool::mssql`].
+    #[cfg(feature = "mssql")]
+    pub fn mssql(config: tiberius::Config) -> Self {
+        Self::on(Ok(Base::Server(Box::new(MsSqlServer(config)))))
+    }
+
+    /// Shapes a pool for this Oracle database; see [`LockPool::oracle`].
+    #[cfg(feature = "oracle")]
+    pub fn oracle(config: oracledb::Config) -> Self {
+        Self::on(Ok(Base::Server(Box::new(OracleServer(config)))))
+    }
 }
 
 impl fmt::Debug for LockPoolBuilder<'_> {
@@ -35,8 +81,12 @@ impl fmt::Debug for LockPoolBuilder<'_> {
 
 impl<'a> LockPoolBuilder<'a> {
     pub(super) fn new(db: &'a impl Connection) -> Self {
+        Self::on(db.application().map(Base::Application))
+    }
+
+    fn on(base: Result<Base<'a>, Error>) -> Self {
         Self {
-            application: db.application(),
+            base,
             sessions_from: None,
             config: Config::default(),
             runtime: None,
@@ -144,15 +194,15 @@ impl<'a> LockPoolBuilder<'a> {
     }
 
     /// Makes this the lock pool of the connection: of `db.dlock(key)` and [`LockPool::of`]. One that was in its place serves
-    /// those who kept a handle of it, and closes when they and its guards are gone.
+    /// those who kept a handle of it, and closes when they and its guards are gone. Without a connection it is [`build`](Self::build).
     pub fn install(self) -> LockPool {
-        let application = self.application.clone();
+        let application = self.base.as_ref().ok().and_then(Base::application);
         let bond = match self.sessions_from {
             None => Bond::Follows,
             Some(_) => Bond::Stays,
         };
         let pool = self.build();
-        if let Ok(application) = application {
+        if let Some(application) = application {
             registry::install(application, pool.clone(), bond);
         }
         pool
@@ -165,16 +215,19 @@ impl<'a> LockPoolBuilder<'a> {
 
     fn try_build(self) -> Result<Owner, Error> {
         self.config.check()?;
-        let application = self.application?;
+        let base = self.base?;
+        let application = base.application();
         let settings = ConnectSettings {
             keepalive: self.config.keepalive,
             trust_session_pooling: self.trust_session_pooling,
         };
-        let connect_like = self.sessions_from.unwrap_or(Ok(application))?;
-        let connector = connect_like.connector(settings);
-        let closed = application.closed();
-        let core = Core::new(connector, self.config, self.runtime, Some(closed));
-        if application.is_closed() {
+        let connector = match self.sessions_from {
+            Some(direct) => direct?.connector(settings),
+            None => base.source().connector(settings),
+        };
+        let closed = application.map(Application::closed);
+        let core = Core::new(connector, self.config, self.runtime, closed);
+        if application.is_some_and(Application::is_closed) {
             core.begin_close();
         }
         Ok(Owner { core })

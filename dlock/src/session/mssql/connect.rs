@@ -1,0 +1,148 @@
+//! How a SQL Server session is opened, and refused where its locks would mean nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::{DbErr, RuntimeErr};
+use tiberius::error::{Error as TdsError, IoErrorKind};
+use tiberius::{Client, Config, SqlBrowser};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::compat::TokioAsyncWriteCompatExt;
+
+use super::socket::watched;
+use super::{MsSqlSession, db};
+use crate::dialect::Dialect;
+use crate::dialect::mssql::MsSql;
+use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
+use crate::session::one_database::OneDatabase;
+use crate::session::{ConnectSettings, Connector, PinnedBase, SILENT, STARTUP, Session, Source};
+
+/// A server may send its clients elsewhere, and that one, too.
+const MAX_REDIRECTIONS: usize = 5;
+
+const REPLICA: Error = Error::Unsupported {
+    backend: "a read-only SQL Server database, like a secondary replica,",
+    feature: "locks",
+    hint: "its locks exclude nobody on the primary: connect to the primary",
+};
+
+/// Without a wait Babelfish (4.3) answers -999, like to bad parameters, where SQL Server says that the time is over.
+const BABELFISHS_SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// SeaORM does not speak to this server, so there is no connection that its work could be done on.
+const NO_CONNECTION: Error = Error::Unsupported {
+    backend: "SQL Server",
+    feature: "pinned locks (`.pinned()`)",
+    hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
+};
+
+/// A server, and how its sessions log in.
+pub(crate) struct MsSqlServer(pub(crate) Config);
+
+impl Source for MsSqlServer {
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        let mut config = self.0.clone();
+        // Ours: the session's statements last as long as they are to, and one that takes too long ends the session.
+        config.command_timeout(None);
+        config.handshake_timeout(None);
+        Arc::new(MsSqlConnector {
+            config,
+            limit: settings.keepalive,
+            database: OneDatabase::default(),
+        })
+    }
+}
+
+struct MsSqlConnector {
+    config: Config,
+    /// A session must be open by then.
+    limit: Duration,
+    database: OneDatabase,
+}
+
+impl MsSqlConnector {
+    async fn open(&self) -> Result<MsSqlSession, TdsError> {
+        let patience = Instant::now() + STARTUP;
+        loop {
+            match self.log_in().await {
+                Err(error) if is_starting(&error) && Instant::now() < patience => {
+                    sleep(Duration::from_millis(250)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Where the server sends us, too.
+    async fn log_in(&self) -> Result<MsSqlSession, TdsError> {
+        let mut config = self.config.clone();
+        let mut redirections = 0..MAX_REDIRECTIONS;
+        loop {
+            let stream = TcpStream::connect_named(&config).await?;
+            stream.set_nodelay(true)?;
+            let (socket, watch) = watched(stream);
+            match Client::connect(config.clone(), socket.compat_write()).await {
+                Err(TdsError::Routing { host, port }) if redirections.next().is_some() => {
+                    config.host(host);
+                    config.port(port);
+                }
+                client => return client.map(|client| MsSqlSession::new(client, watch)),
+            }
+        }
+    }
+
+    async fn open_checked(&self) -> Result<MsSqlSession, Error> {
+        let failed = |error| Phase::Connect.failed(db(error));
+        let mut session = self.open().await.map_err(failed)?;
+        let life = session.sign_of_life().await.map_err(failed)?;
+        if life.is_read_only {
+            return Err(REPLICA);
+        }
+        self.database.meet(life.database)?;
+        session.id = life.id;
+        if life.is_babelfish {
+            session.patience_of_a_try = BABELFISHS_SHORTEST_WAIT;
+        }
+        Ok(session)
+    }
+}
+
+fn is_starting(error: &TdsError) -> bool {
+    matches!(
+        error,
+        TdsError::Io {
+            kind: IoErrorKind::ConnectionRefused,
+            ..
+        }
+    )
+}
+
+#[async_trait]
+impl Connector for MsSqlConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &MsSql
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        let limit = self.limit.max(Duration::from_secs(1));
+        let silent = |_elapsed| {
+            let silent = format!("{SILENT} within {limit:?}");
+            Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(silent)))
+        };
+        let session = timeout(limit, self.open_checked())
+            .await
+            .map_err(silent)??;
+        Ok(Box::new(session))
+    }
+
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        Err(NO_CONNECTION)
+    }
+}

@@ -1,0 +1,116 @@
+//! How an Oracle session is opened, and refused where its locks would mean nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use oracledb::Config;
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::timeout;
+
+use super::OracleSession;
+use super::driver::OracleDriver;
+use super::thread::DriverThread;
+use crate::dialect::Dialect;
+use crate::dialect::oracle::{self as dialect, Oracle};
+use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
+use crate::session::one_database::OneDatabase;
+use crate::session::{ConnectSettings, Connector, PinnedBase, SILENT, Session, Source};
+
+const STANDBY: Error = Error::Unsupported {
+    backend: "an Oracle standby database",
+    feature: "locks",
+    hint: "its locks exclude nobody on the primary: connect to the primary",
+};
+
+const NO_PACKAGE: Error = Error::Unsupported {
+    backend: "an Oracle account that may not use `DBMS_LOCK`",
+    feature: "locks",
+    hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
+};
+
+/// SeaORM does not speak to this server, so there is no connection that its work could be done on.
+const NO_CONNECTION: Error = Error::Unsupported {
+    backend: "Oracle",
+    feature: "pinned locks (`.pinned()`)",
+    hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
+};
+
+/// What the server says of a package that is not there, or not for this account. <https://docs.oracle.com/en/error-help/db/pls-00201/>
+const NOT_DECLARED: &str = "PLS-00201";
+
+/// A server, and how its sessions log in.
+pub(crate) struct OracleServer(pub(crate) Config);
+
+impl Source for OracleServer {
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        Arc::new(OracleConnector {
+            config: self.0.clone(),
+            limit: settings.keepalive,
+            database: OneDatabase::default(),
+        })
+    }
+}
+
+struct OracleConnector {
+    config: Config,
+    /// A session must be open by then.
+    limit: Duration,
+    database: OneDatabase,
+}
+
+impl OracleConnector {
+    async fn open(&self, limit: Duration) -> Result<OracleSession, Error> {
+        let failed = |error| Phase::Connect.failed(error);
+        let config = self.config.clone();
+        let open = move || OracleDriver::connect(config, limit);
+        let thread = DriverThread::start(open).await.map_err(failed)?;
+        let mut session = OracleSession::new(thread, self.limit / 2);
+        let life = session.sign_of_life().await.map_err(failed)?;
+        if !life.is_primary {
+            return Err(STANDBY);
+        }
+        self.database.meet(life.schema)?;
+        session.identity = life.identity;
+        session.tries_the_package().await?;
+        Ok(session)
+    }
+}
+
+impl OracleSession {
+    /// Gives back what it does not have, which changes nothing.
+    async fn tries_the_package(&mut self) -> Result<(), Error> {
+        let block = dialect::exchange(std::iter::once(0), std::iter::empty());
+        match self.codes(block, Duration::ZERO).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.to_string().contains(NOT_DECLARED) => Err(NO_PACKAGE),
+            Err(error) => Err(Phase::Connect.failed(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for OracleConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Oracle
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        let limit = self.limit.max(Duration::from_secs(1));
+        let silent = |_elapsed| {
+            let silent = format!("{SILENT} within {limit:?}");
+            Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(silent)))
+        };
+        let session = timeout(limit, self.open(limit)).await.map_err(silent)??;
+        Ok(Box::new(session))
+    }
+
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        Err(NO_CONNECTION)
+    }
+}
