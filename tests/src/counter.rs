@@ -1,4 +1,6 @@
-//! A number in the database that is raised in the worst possible way: read, think, write.
+//! A number that is raised in the worst possible way: read, think, write.
+
+mod file;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,9 +10,11 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, Transaction
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::Db;
+
 static NEXT_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// A row of its own.
+/// A table with one row; where an application has no connection, a file.
 #[derive(Debug, Clone)]
 pub struct Counter {
     table: String,
@@ -19,7 +23,7 @@ pub struct Counter {
 /// How the counter is raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guarded {
-    /// Under the lock with this key, in two autocommitted statements.
+    /// Under the lock with this key, in two autocommitted statements, or in the file.
     By(i64),
     /// Under the lock with this key, in a transaction.
     InTransaction(i64),
@@ -30,7 +34,7 @@ pub enum Guarded {
 }
 
 impl Counter {
-    /// The counter of this name: a table with one row.
+    /// The counter of this name.
     pub fn named(name: &str) -> Self {
         Self {
             table: format!("counter_{name}"),
@@ -47,8 +51,11 @@ impl Counter {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn create(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
+    pub async fn create(&self, db: &impl Db) -> Result<(), DbErr> {
         let table = &self.table;
+        let Some(db) = db.connection() else {
+            return file::create(table);
+        };
         db.execute_unprepared(&format!("CREATE TABLE {table} (n BIGINT NOT NULL)"))
             .await?;
         db.execute_unprepared(&format!("INSERT INTO {table} (n) VALUES (0)"))
@@ -61,12 +68,27 @@ impl Counter {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn remove(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
+    pub async fn remove(&self, db: &impl Db) -> Result<(), DbErr> {
+        let Some(db) = db.connection() else {
+            return file::remove(&self.table);
+        };
         let drop = format!("DROP TABLE {}", self.table);
         db.execute_unprepared(&drop).await.map(|_done| ())
     }
 
-    /// What it stands at.
+    /// What it stands at, table or file.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn stands_at(&self, db: &impl Db) -> Result<i64, DbErr> {
+        match db.connection() {
+            Some(db) => self.read(db).await,
+            None => file::read(&self.table),
+        }
+    }
+
+    /// What its row says.
     ///
     /// # Errors
     ///
@@ -79,7 +101,7 @@ impl Counter {
         row.try_get_by_index(0)
     }
 
-    /// Sets it.
+    /// Sets its row.
     ///
     /// # Errors
     ///
@@ -89,14 +111,14 @@ impl Counter {
         db.execute_unprepared(&update).await.map(|_done| ())
     }
 
-    /// Reads, thinks for a millisecond, and writes one more.
+    /// Reads its row, thinks for a millisecond, and writes one more.
     ///
     /// # Errors
     ///
     /// What the database says.
     pub async fn raise(&self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         let n = self.read(db).await?;
-        sleep(Duration::from_millis(1)).await;
+        think().await;
         self.write(db, n + 1).await
     }
 
@@ -107,7 +129,7 @@ impl Counter {
     /// What the database or dlock says.
     pub async fn raise_in_tasks(
         &self,
-        db: &DatabaseConnection,
+        db: &impl Db,
         guarded: Guarded,
         tasks: usize,
         rounds: usize,
@@ -117,7 +139,10 @@ impl Counter {
             let (db, counter) = (db.clone(), self.clone());
             raising.spawn(async move {
                 for _ in 0..rounds {
-                    counter.raise_once(&db, guarded).await?;
+                    match db.connection() {
+                        Some(db) => counter.raise_once(db, guarded).await?,
+                        None => counter.raise_file_once(&db, guarded).await?,
+                    }
                 }
                 Ok(())
             });
@@ -156,4 +181,28 @@ impl Counter {
             Guarded::Not => self.raise(db).await,
         }
     }
+
+    async fn raise_file(&self) -> Result<(), DbErr> {
+        let n = file::read(&self.table)?;
+        think().await;
+        file::write(&self.table, n + 1)
+    }
+
+    async fn raise_file_once(&self, db: &impl Db, guarded: Guarded) -> Result<(), DbErr> {
+        match guarded {
+            Guarded::By(key) => {
+                let lock = db.dlock(key);
+                lock.run(async |_lock| self.raise_file().await).await
+            }
+            Guarded::Not => self.raise_file().await,
+            Guarded::InTransaction(_) | Guarded::InAllWays(_) => {
+                let missing = format!("{guarded:?} needs a connection");
+                Err(DbErr::Custom(missing))
+            }
+        }
+    }
+}
+
+async fn think() {
+    sleep(Duration::from_millis(1)).await;
 }

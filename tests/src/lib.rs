@@ -1,12 +1,14 @@
 //! What the tests and their helper process share: where the servers are, how to reach them, and the few things that both do there.
 
 mod counter;
+mod db;
 mod victim;
 mod way;
 
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 pub use self::counter::{Counter, Guarded};
+pub use self::db::{Db, pool_of};
 pub use self::victim::Victim;
 pub use self::way::{Held, Scope, Way};
 

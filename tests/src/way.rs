@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, Mode, Phase, PinnedGuard};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{DatabaseTransaction, TransactionTrait};
+
+use crate::Db;
 
 /// What a lock ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,37 +65,25 @@ impl Way {
     ///
     /// # Errors
     ///
-    /// What dlock says.
-    pub async fn acquire(
-        self,
-        db: &DatabaseConnection,
-        key: i64,
-        timeout: Duration,
-    ) -> Result<Held, Error> {
+    /// What dlock says; [`Error::Unsupported`] for a transaction where there are none.
+    pub async fn acquire(self, db: &impl Db, key: i64, timeout: Duration) -> Result<Held, Error> {
+        let shared = self.is_shared();
         match self.scope {
             Scope::Session => {
                 let lock = db.dlock(key).timeout(timeout);
-                let lock = match self.mode {
-                    Mode::Exclusive => lock,
-                    Mode::Shared => lock.shared(),
-                };
+                let lock = if shared { lock.shared() } else { lock };
                 Ok(Held::Session(lock.await?))
             }
             Scope::Pinned => {
                 let lock = db.dlock(key).pinned().timeout(timeout);
-                let lock = match self.mode {
-                    Mode::Exclusive => lock,
-                    Mode::Shared => lock.shared(),
-                };
+                let lock = if shared { lock.shared() } else { lock };
                 Ok(Held::Pinned(lock.await?))
             }
             Scope::Transaction => {
                 let txn = begin(db).await?;
                 let lock = txn.dlock(key).timeout(timeout).xact();
-                match self.mode {
-                    Mode::Exclusive => lock.await?,
-                    Mode::Shared => lock.shared().await?,
-                }
+                let lock = if shared { lock.shared() } else { lock };
+                lock.await?;
                 Ok(Held::Transaction(txn))
             }
         }
@@ -103,42 +93,42 @@ impl Way {
     ///
     /// # Errors
     ///
-    /// What dlock says.
-    pub async fn try_acquire(
-        self,
-        db: &DatabaseConnection,
-        key: i64,
-    ) -> Result<Option<Held>, Error> {
+    /// What dlock says; [`Error::Unsupported`] for a transaction where there are none.
+    pub async fn try_acquire(self, db: &impl Db, key: i64) -> Result<Option<Held>, Error> {
+        let shared = self.is_shared();
         match self.scope {
             Scope::Session => {
-                let lock = match self.mode {
-                    Mode::Exclusive => db.dlock(key),
-                    Mode::Shared => db.dlock(key).shared(),
-                };
+                let lock = db.dlock(key);
+                let lock = if shared { lock.shared() } else { lock };
                 Ok(lock.try_acquire().await?.map(Held::Session))
             }
             Scope::Pinned => {
-                let lock = match self.mode {
-                    Mode::Exclusive => db.dlock(key).pinned(),
-                    Mode::Shared => db.dlock(key).shared().pinned(),
-                };
-                Ok(lock.try_acquire().await?.map(Held::Pinned))
+                let lock = db.dlock(key);
+                let lock = if shared { lock.shared() } else { lock };
+                Ok(lock.pinned().try_acquire().await?.map(Held::Pinned))
             }
             Scope::Transaction => {
                 let txn = begin(db).await?;
-                let lock = match self.mode {
-                    Mode::Exclusive => txn.dlock(key).xact(),
-                    Mode::Shared => txn.dlock(key).xact().shared(),
-                };
+                let lock = txn.dlock(key).xact();
+                let lock = if shared { lock.shared() } else { lock };
                 let got = lock.try_acquire().await?;
                 Ok(got.then_some(Held::Transaction(txn)))
             }
         }
     }
+
+    fn is_shared(self) -> bool {
+        self.mode == Mode::Shared
+    }
 }
 
-async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
-    db.begin().await.map_err(|source| Error::Database {
+async fn begin(db: &impl Db) -> Result<DatabaseTransaction, Error> {
+    let connection = db.connection().ok_or(Error::Unsupported {
+        backend: "a lock pool without a connection of SeaORM",
+        feature: "transactions",
+        hint: "hold the lock by its guard",
+    })?;
+    connection.begin().await.map_err(|source| Error::Database {
         phase: Phase::Begin,
         source,
     })

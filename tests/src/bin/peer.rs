@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use dlock::LockPool;
-use dlock_tests::{Counter, Guarded, Held, connect};
+use dlock_tests::{Counter, Db, Guarded, Held, pool_of};
 use sea_orm::DatabaseConnection;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::time::sleep;
@@ -23,8 +23,15 @@ use tokio::time::sleep;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).ok_or("dlock-peer URL")?;
+    match pool_of(&url) {
+        Some(_) => serve(LockPool::open(&url, 8).await).await,
+        None => serve(DatabaseConnection::open(&url, 8).await).await,
+    }
+}
+
+async fn serve(db: impl Db) -> Result<(), Box<dyn Error>> {
     let mut peer = Peer {
-        db: connect(&url, 8).await,
+        db,
         held: HashMap::new(),
     };
     println!("ready");
@@ -45,12 +52,12 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     causes.join(": ")
 }
 
-struct Peer {
-    db: DatabaseConnection,
+struct Peer<D> {
+    db: D,
     held: HashMap<i64, Held>,
 }
 
-impl Peer {
+impl<D: Db> Peer<D> {
     async fn obey(&mut self, order: &[&str]) -> Result<String, Box<dyn Error>> {
         match *order {
             ["acquire", key, way, limit] => {
@@ -114,8 +121,8 @@ impl Peer {
 }
 
 /// Until the server has said that somebody else holds the lock.
-fn contended(db: &DatabaseConnection) -> impl Future<Output = ()> {
-    let pool = LockPool::of(db);
+fn contended(db: &impl Db) -> impl Future<Output = ()> {
+    let pool = db.lock_pool();
     // From now, and not from its first poll: the answer may come before that.
     let before = pool.status().counters.contended;
     async move {
