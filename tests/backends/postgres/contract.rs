@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use dlock_tests::{connect, env};
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, Statement, TryGetable};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::suite::{Backend, Failure, Locks, Outcome, contract};
+use crate::suite::{Backend, Locks, OrmBackend, Outcome, ask, contract};
 
 contract!(Postgres);
 
@@ -14,27 +14,20 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    async fn answer<T: TryGetable>(&self, question: String) -> Outcome<T> {
-        let question = Statement::from_string(DatabaseBackend::Postgres, question);
-        let row = self.db.query_one_raw(question).await?;
-        let row = row.ok_or_else(|| Failure::new("no row"))?;
-        Ok(row.try_get_by_index(0)?)
-    }
-
     async fn count(&self, from: String) -> Outcome<usize> {
-        let count: i64 = self.answer(format!("SELECT count(*) FROM {from}")).await?;
+        let count: i64 = ask(&self.db, format!("SELECT count(*) FROM {from}")).await?;
         Ok(usize::try_from(count)?)
     }
 }
 
 impl Backend for Postgres {
+    type Db = DatabaseConnection;
+
     const SHARED: bool = true;
+    const PINNED: bool = true;
     const XACT: bool = true;
     const LOSABLE: bool = true;
     const PAIRS: bool = true;
-    const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
-    const SESSION: Option<&str> = Some("SELECT pg_backend_pid()::bigint");
-    const DATABASE: &str = "SELECT current_database()::text";
 
     async fn open() -> Outcome<Self> {
         let url = Self::named(&env("DLOCK_TEST_POSTGRES_URL"), "dlock-suite");
@@ -59,13 +52,12 @@ impl Backend for Postgres {
         Some(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
     }
 
-    fn slow_statement(milliseconds: u32) -> Option<String> {
-        let seconds = f64::from(milliseconds) / 1000.0;
-        Some(format!("SELECT pg_sleep({seconds})"))
-    }
-
     fn victim() -> Option<PathBuf> {
         Some(env("DLOCK_TEST_POSTGRES_VICTIM").into())
+    }
+
+    async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {
+        ask(of, "SELECT current_database()::text").await
     }
 
     async fn locks(&self, keys: &[i64]) -> Outcome<Locks> {
@@ -93,6 +85,16 @@ impl Backend for Postgres {
         let killed =
             format!("SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE {name}");
         self.count(format!("({killed}) killed WHERE done")).await
+    }
+}
+
+impl OrmBackend for Postgres {
+    const IMPATIENCE: &str = "SET lock_timeout = '1ms'";
+    const SESSION: Option<&str> = Some("SELECT pg_backend_pid()::bigint");
+
+    fn slow_statement(milliseconds: u32) -> Option<String> {
+        let seconds = f64::from(milliseconds) / 1000.0;
+        Some(format!("SELECT pg_sleep({seconds})"))
     }
 
     async fn slow_commits(&self, table: &str, milliseconds: u32) -> Outcome<bool> {

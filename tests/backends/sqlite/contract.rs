@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use sea_orm::DatabaseConnection;
+
 use super::database::{Scratch, held};
-use crate::suite::{Backend, Locks, Outcome, contract};
+use crate::suite::{Backend, Locks, OrmBackend, Outcome, ask, contract};
 
 contract!(Sqlite);
 
@@ -12,13 +14,13 @@ pub(crate) struct Sqlite {
 }
 
 impl Backend for Sqlite {
+    type Db = DatabaseConnection;
+
     const SHARED: bool = true;
+    const PINNED: bool = true;
     const XACT: bool = false;
     const LOSABLE: bool = false;
     const PAIRS: bool = false;
-    const IMPATIENCE: &str = "PRAGMA busy_timeout = 1";
-    const SESSION: Option<&str> = None;
-    const DATABASE: &str = "SELECT name FROM pragma_database_list WHERE seq = 0";
 
     async fn open() -> Outcome<Self> {
         let database = Scratch::create().await;
@@ -43,16 +45,12 @@ impl Backend for Sqlite {
         None
     }
 
-    /// It counts as far as it gets in about that time.
-    fn slow_statement(milliseconds: u32) -> Option<String> {
-        let steps = 2000 * milliseconds;
-        Some(format!(
-            "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < {steps}) SELECT count(*) FROM step"
-        ))
-    }
-
     fn victim() -> Option<PathBuf> {
         None
+    }
+
+    async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {
+        ask(of, "SELECT name FROM pragma_database_list WHERE seq = 0").await
     }
 
     async fn locks(&self, keys: &[i64]) -> Outcome<Locks> {
@@ -71,6 +69,19 @@ impl Backend for Sqlite {
 
     async fn kill_sessions(&self, _application: &str) -> Outcome<usize> {
         unreachable!("a lock on a file cannot be ended from outside")
+    }
+}
+
+impl OrmBackend for Sqlite {
+    const IMPATIENCE: &str = "PRAGMA busy_timeout = 1";
+    const SESSION: Option<&str> = None;
+
+    /// It counts as far as it gets in about that time.
+    fn slow_statement(milliseconds: u32) -> Option<String> {
+        let steps = 2000 * milliseconds;
+        Some(format!(
+            "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < {steps}) SELECT count(*) FROM step"
+        ))
     }
 
     async fn slow_commits(&self, _table: &str, _milliseconds: u32) -> Outcome<bool> {

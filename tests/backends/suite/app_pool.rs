@@ -6,11 +6,13 @@ use dlock::DLockExt;
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio::task::JoinSet;
 
-use super::{Backend, Outcome, Scene, soon};
+use super::{OrmBackend, Outcome, Scene, soon};
 
 const HANDLERS: usize = 50;
 
-pub(crate) async fn fifty_handlers_share_two_connections<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn fifty_handlers_share_two_connections<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     let db = scene.db_of("ours", 2).await;
     let (own, common) = (scene.keys(HANDLERS), scene.key());
     let mut handlers: JoinSet<Result<(), DbErr>> = JoinSet::new();
@@ -36,7 +38,7 @@ pub(crate) async fn fifty_handlers_share_two_connections<B: Backend>(scene: &Sce
     Ok(())
 }
 
-pub(crate) async fn fifty_transactions_share_two_connections<B: Backend>(
+pub(crate) async fn fifty_transactions_share_two_connections<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db_of("ours", 2).await;

@@ -13,7 +13,7 @@ use sea_orm::{
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, yield_now};
 
-use super::{Backend, Failure, Outcome, Scene, eventually, in_one_of, soon, waiting};
+use super::{Failure, OrmBackend, Outcome, Scene, eventually, in_one_of, soon, waiting};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
@@ -28,7 +28,7 @@ impl Work {
     pub(super) const ALL: [Self; 3] = [Self::Transaction, Self::Statement, Self::Stream];
 
     /// In a task of its own.
-    pub(super) async fn begin<B: Backend>(
+    pub(super) async fn begin<B: OrmBackend>(
         self,
         guard: &PinnedGuard,
         counter: &Counter,
@@ -70,7 +70,7 @@ impl Doing {
     }
 
     /// Where nobody can end it, it ends by itself.
-    async fn statement<B: Backend>(self) -> Result<(), DbErr> {
+    async fn statement<B: OrmBackend>(self) -> Result<(), DbErr> {
         let long = if B::LOSABLE { 30_000 } else { 1500 };
         let Some(statement) = B::slow_statement(long) else {
             return Err(DbErr::Custom("no statement lasts".to_owned()));
@@ -115,7 +115,7 @@ impl AtWork {
 
 /// A guard that is left while its connection is at work: the lock is free soon, by ending the session from outside if need be, and nobody ever sees
 /// or meets half of the work. Where a session cannot be ended, the lock stays until the work ends.
-pub(super) async fn leave_at_work<B: Backend>(
+pub(super) async fn leave_at_work<B: OrmBackend>(
     scene: &Scene<B>,
     leave: impl AsyncFn(PinnedGuard) -> Outcome,
 ) -> Outcome {

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool, with_dlock};
+use dlock::{DLockExt, Error, with_dlock};
+use dlock_tests::Db;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tokio::sync::Notify;
 
 use super::loss::Flag;
-use super::{Backend, Failure, Outcome, PATIENCE, Scene, soon};
+use super::{Backend, Failure, OrmBackend, Outcome, PATIENCE, Scene, soon};
 
 #[with_dlock(key = key, timeout = PATIENCE)]
-async fn fails_or_finds_it_taken(
-    db: &DatabaseConnection,
-    theirs: &DatabaseConnection,
+async fn fails_or_finds_it_taken<D: Db>(
+    db: &D,
+    theirs: &D,
     key: i64,
     fails: bool,
 ) -> Result<bool, DbErr> {
@@ -42,14 +43,14 @@ pub(crate) async fn a_function_has_its_lock_released_before_it_returns<B: Backen
     Ok(())
 }
 
-#[with_dlock(key = key, timeout = "100ms")]
-async fn never_runs(db: &DatabaseConnection, key: i64) -> Result<(), Error> {
-    panic!("without its lock on {db:?}")
+#[with_dlock(db = on, key = key, timeout = "100ms")]
+async fn never_runs<D: Db>(on: &D, key: i64) -> Result<(), Error> {
+    panic!("without its lock on {on:?}")
 }
 
 #[with_dlock(key = key, nowait, busy = Ok(false))]
-async fn runs_if_it_can(db: &DatabaseConnection, key: i64) -> Result<bool, Error> {
-    Ok(LockPool::of(db).status().held == 1)
+async fn runs_if_it_can(db: &impl Db, key: i64) -> Result<bool, Error> {
+    Ok(db.lock_pool().status().held == 1)
 }
 
 pub(crate) async fn a_function_whose_lock_is_not_had_in_time_does_not_run<B: Backend>(
@@ -71,8 +72,8 @@ pub(crate) async fn a_function_whose_lock_is_not_had_in_time_does_not_run<B: Bac
 }
 
 #[with_dlock(key = key)]
-async fn runs_until_dropped(
-    db: &DatabaseConnection,
+async fn runs_until_dropped<D: Db>(
+    db: &D,
     key: i64,
     begun: &Notify,
     dropped: Flag,
@@ -132,7 +133,7 @@ async fn session_number(db: &DatabaseConnection, number: &str) -> Result<i64, Db
     row.try_get_by_index(0)
 }
 
-pub(crate) async fn a_pinned_function_works_on_the_session_of_its_lock<B: Backend>(
+pub(crate) async fn a_pinned_function_works_on_the_session_of_its_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let Some(number) = B::SESSION else {
@@ -156,7 +157,7 @@ async fn in_a_transaction(
     Ok(theirs.dlock(key).try_acquire().await?.is_none())
 }
 
-pub(crate) async fn a_function_in_a_transaction_holds_its_lock_beyond_its_return<B: Backend>(
+pub(crate) async fn a_function_in_a_transaction_holds_its_lock_beyond_its_return<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);

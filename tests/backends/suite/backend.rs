@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use dlock_tests::{Db, Way};
+use sea_orm::DatabaseConnection;
+
 use super::Outcome;
 
 /// Locks as the server sees them.
@@ -12,22 +15,28 @@ pub(crate) struct Locks {
     pub(crate) waited_for: usize,
 }
 
+/// What has locks.
 pub(crate) trait Backend: Sized + Sync + 'static {
+    /// What an application locks on.
+    type Db: Db;
+
     /// Whether there are shared locks.
     const SHARED: bool;
+    /// Whether there are locks with a session of their own, on which SeaORM works.
+    const PINNED: bool;
     /// Whether there are locks that end with a transaction.
     const XACT: bool;
     /// Whether a lock can be lost: it lives on a server, in a session that can be ended there.
     const LOSABLE: bool;
     /// Whether a pair of numbers is a key.
     const PAIRS: bool;
-    /// After this statement those of its connection fail where others would wait for a row.
-    const IMPATIENCE: &str;
-    /// What tells a session its number, as a 64-bit integer; `None` where none has one.
-    const SESSION: Option<&str>;
 
-    /// What tells the name of the current database.
-    const DATABASE: &str;
+    /// The ways to hold a lock exclusively until its guard is gone.
+    const GUARDS: &[Way] = if Self::PINNED {
+        &[Way::PLAIN, Way::PINNED]
+    } else {
+        &[Way::PLAIN]
+    };
 
     /// A connection of the suite's own to the main server.
     fn open() -> impl Future<Output = Outcome<Self>>;
@@ -44,11 +53,11 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     /// A server at this port of this host that never says a word; `None` where nothing is connected to.
     fn silent_url(port: u16) -> Option<String>;
 
-    /// A statement that lasts for this many milliseconds; `None` where there is no such thing.
-    fn slow_statement(milliseconds: u32) -> Option<String>;
-
     /// The script of a server that may be stopped and started; `None` where there is no server.
     fn victim() -> Option<PathBuf>;
+
+    /// The name of an application's current database, as the server says it.
+    fn database(&self, of: &Self::Db) -> impl Future<Output = Outcome<String>> + Send;
 
     /// Who has or wants these keys, in whatever process.
     fn locks(&self, keys: &[i64]) -> impl Future<Output = Outcome<Locks>> + Send;
@@ -58,6 +67,17 @@ pub(crate) trait Backend: Sized + Sync + 'static {
 
     /// Ends the lock sessions of this application, and says how many there were. Never called where a lock cannot be lost.
     fn kill_sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
+}
+
+/// What has transactions, tables and pinned locks besides: a database with connections of SeaORM.
+pub(crate) trait OrmBackend: Backend<Db = DatabaseConnection> {
+    /// After this statement those of its connection fail where others would wait for a row.
+    const IMPATIENCE: &str;
+    /// What tells a session its number, as a 64-bit integer; `None` where none has one.
+    const SESSION: Option<&str>;
+
+    /// A statement that lasts for this many milliseconds; `None` where there is no such thing.
+    fn slow_statement(milliseconds: u32) -> Option<String>;
 
     /// Makes every COMMIT of a change to this table last for about this many milliseconds; `false` where that cannot be done.
     fn slow_commits(

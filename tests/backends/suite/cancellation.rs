@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use dlock::{DLockExt, LockPool};
+use dlock::{DLockExt, Lockable};
+use dlock_tests::Db;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Backend, Failure, Outcome, Scene, elapsed, in_one_of, soon};
+use super::statement::work;
+use super::{Backend, Failure, OrmBackend, Outcome, Scene, elapsed, in_one_of, soon};
 
 const TASKS: usize = 8;
 pub(super) const CONNECTIONS: u32 = 4;
@@ -58,7 +60,7 @@ pub(crate) async fn cancelled_releases_leak_nothing<B: Backend>(scene: &Scene<B>
 pub(crate) async fn cancelled_runs_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
     leaks_nothing(scene, 1000, |db, key| async move {
         let run = db.dlock(key).run(async |_lock| {
-            db.execute_unprepared("SELECT 1").await?;
+            work(&db).await?;
             Ok::<_, DbErr>(())
         });
         cut_short(run).await;
@@ -66,7 +68,9 @@ pub(crate) async fn cancelled_runs_leak_nothing<B: Backend>(scene: &Scene<B>) ->
     .await
 }
 
-pub(crate) async fn cancelled_transactions_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn cancelled_transactions_leak_nothing<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     leaks_nothing(scene, 700, |db, key| async move {
         let transaction = db.dlock(key).transaction(async |txn| {
             txn.execute_unprepared("SELECT 1").await?;
@@ -78,7 +82,7 @@ pub(crate) async fn cancelled_transactions_leak_nothing<B: Backend>(scene: &Scen
 }
 
 /// In each of its statements: the transaction is usable afterwards, or rolled back as a whole.
-pub(crate) async fn cancelled_transaction_locks_leak_nothing<B: Backend>(
+pub(crate) async fn cancelled_transaction_locks_leak_nothing<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::XACT {
@@ -106,9 +110,13 @@ pub(crate) async fn cancelled_transaction_locks_leak_nothing<B: Backend>(
 
 /// Each on a lock pool of its own, which has no session yet.
 pub(crate) async fn cancelled_connects_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
-    leaks_nothing(scene, 300, |db, key| async move {
-        let pool = LockPool::builder(&db).build();
-        cut_short(pool.dlock(key).into_future()).await;
+    let url = scene.url("ours");
+    leaks_nothing(scene, 300, move |db, key| {
+        let url = url.clone();
+        async move {
+            let pool = db.builder(&url).build();
+            cut_short(pool.dlock(key).into_future()).await;
+        }
     })
     .await
 }
@@ -116,7 +124,7 @@ pub(crate) async fn cancelled_connects_leak_nothing<B: Backend>(scene: &Scene<B>
 async fn leaks_nothing<B, F>(
     scene: &Scene<B>,
     times: usize,
-    once: impl Fn(DatabaseConnection, i64) -> F + Send + Sync + 'static,
+    once: impl Fn(B::Db, i64) -> F + Send + Sync + 'static,
 ) -> Outcome
 where
     B: Backend,
@@ -129,12 +137,13 @@ where
 }
 
 /// So many times, in a few tasks.
-pub(super) async fn repeat<F>(
-    db: &DatabaseConnection,
+pub(super) async fn repeat<D, F>(
+    db: &D,
     keys: &[i64],
     times: usize,
-    once: impl Fn(DatabaseConnection, i64) -> F + Send + Sync + 'static,
+    once: impl Fn(D, i64) -> F + Send + Sync + 'static,
 ) where
+    D: Db,
     F: Future<Output = ()> + Send,
 {
     let once = Arc::new(once);
@@ -152,7 +161,7 @@ pub(super) async fn repeat<F>(
 
 pub(super) async fn nothing_is_left<B: Backend>(
     scene: &Scene<B>,
-    db: &DatabaseConnection,
+    db: &B::Db,
     keys: &[i64],
 ) -> Outcome {
     for key in keys {
@@ -167,9 +176,12 @@ pub(super) async fn nothing_is_left<B: Backend>(
     })
     .await?;
     scene.has_at_most(4, "ours").await?;
-    let status = LockPool::of(db).status();
+    let status = db.lock_pool().status();
     assert_eq!((status.held, status.waiters, status.keys), (0, 0, 0));
-    has_all_connections(db).await
+    match db.connection() {
+        Some(db) => has_all_connections(db).await,
+        None => Ok(()),
+    }
 }
 
 async fn has_all_connections(db: &DatabaseConnection) -> Outcome {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, Key, LockPool};
-use dlock_tests::Way;
-use sea_orm::{Database, DatabaseConnection, TransactionTrait};
+use dlock::{DLockExt, Error, Key, Lockable};
+use dlock_tests::{Db, Way};
+use sea_orm::TransactionTrait;
 
-use super::{Backend, Outcome, Scene, elapsed, in_one_of, soon, waiting};
+use super::{Backend, OrmBackend, Outcome, Scene, elapsed, in_one_of, soon, waiting};
 
 const TIMEOUTS: [Duration; 3] = [
     Duration::from_millis(50),
@@ -31,7 +31,7 @@ pub(crate) async fn a_wait_for_another_process_lasts_as_long_as_its_timeout<B: B
     let key = scene.key();
     let mut peer = scene.peer("peer").await?;
     peer.hold(key, Way::PLAIN).await?;
-    every_wait_times_out(&ours, key).await?;
+    every_wait_times_out::<B>(&ours, key).await?;
     peer.release(key).await
 }
 
@@ -42,21 +42,17 @@ pub(crate) async fn a_wait_in_the_same_pool_lasts_as_long_as_its_timeout<B: Back
     times_out(scene, &ours, &ours).await
 }
 
-async fn times_out<B: Backend>(
-    scene: &Scene<B>,
-    holder: &DatabaseConnection,
-    waiter: &DatabaseConnection,
-) -> Outcome {
+async fn times_out<B: Backend>(scene: &Scene<B>, holder: &B::Db, waiter: &B::Db) -> Outcome {
     let key = scene.key();
     let held = holder.dlock(key).await?;
-    every_wait_times_out(waiter, key).await?;
+    every_wait_times_out::<B>(waiter, key).await?;
     assert!(held.is_held());
     Ok(held.release().await?)
 }
 
-async fn every_wait_times_out(waiter: &DatabaseConnection, key: i64) -> Outcome {
+async fn every_wait_times_out<B: Backend>(waiter: &B::Db, key: i64) -> Outcome {
     for limit in TIMEOUTS {
-        for way in [Way::PLAIN, Way::PINNED] {
+        for &way in B::GUARDS {
             in_one_of(ATTEMPTS, limit + LATE, async || {
                 let (got, took) = elapsed(way.acquire(waiter, key, limit)).await;
                 is_timeout(got.err(), key, limit, took);
@@ -80,7 +76,7 @@ fn is_timeout(error: Option<Error>, asked: i64, limit: Duration, took: Duration)
     );
 }
 
-pub(crate) async fn a_wait_in_a_transaction_lasts_as_long_as_its_timeout<B: Backend>(
+pub(crate) async fn a_wait_in_a_transaction_lasts_as_long_as_its_timeout<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -123,13 +119,15 @@ pub(crate) async fn a_timeout_of_zero_is_one_try<B: Backend>(scene: &Scene<B>) -
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = scene.key();
     let free = ours.dlock(key).timeout(Duration::ZERO).await?;
-    for (db, way) in [&ours, &theirs].into_iter().zip([Way::PLAIN, Way::PINNED]) {
-        in_one_of(ATTEMPTS, LATE, async || {
-            let (got, took) = elapsed(way.acquire(db, key, Duration::ZERO)).await;
-            is_timeout(got.err(), key, Duration::ZERO, took);
-            Ok(took)
-        })
-        .await?;
+    for db in [&ours, &theirs] {
+        for &way in B::GUARDS {
+            in_one_of(ATTEMPTS, LATE, async || {
+                let (got, took) = elapsed(way.acquire(db, key, Duration::ZERO)).await;
+                is_timeout(got.err(), key, Duration::ZERO, took);
+                Ok(took)
+            })
+            .await?;
+        }
     }
     Ok(free.release().await?)
 }
@@ -141,7 +139,7 @@ pub(crate) async fn a_try_says_none_while_the_lock_is_held<B: Backend>(
     let key = scene.key();
     let held = ours.dlock(key).try_acquire().await?;
     assert!(held.is_some());
-    for way in [Way::PLAIN, Way::PINNED] {
+    for &way in B::GUARDS {
         for db in [&ours, &theirs] {
             in_one_of(ATTEMPTS, LATE, async || {
                 let (got, took) = elapsed(way.try_acquire(db, key)).await;
@@ -160,10 +158,10 @@ pub(crate) async fn a_try_says_none_while_the_lock_is_held<B: Backend>(
 pub(crate) async fn a_default_timeout_bounds_a_wait_without_its_own<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let key = scene.key();
     let limit = Duration::from_millis(300);
-    LockPool::builder(&ours).default_timeout(limit).install();
+    let shaped = scene.shaped("ours", |pool| pool.default_timeout(limit));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
+    let key = scene.key();
     let held = theirs.dlock(key).await?;
     in_one_of(ATTEMPTS, limit + LATE, async || {
         let (got, took) = elapsed(ours.dlock(key).into_future()).await;
@@ -174,12 +172,14 @@ pub(crate) async fn a_default_timeout_bounds_a_wait_without_its_own<B: Backend>(
     let own = Duration::from_millis(700);
     let (got, took) = elapsed(ours.dlock(key).timeout(own).into_future()).await;
     is_timeout(got.err(), key, own, took);
-    in_one_of(ATTEMPTS, limit + LATE, async || {
-        let (got, took) = elapsed(ours.dlock(key).pinned().into_future()).await;
-        is_timeout(got.err(), key, limit, took);
-        Ok(took)
-    })
-    .await?;
+    if B::PINNED {
+        in_one_of(ATTEMPTS, limit + LATE, async || {
+            let (got, took) = elapsed(ours.dlock(key).pinned().into_future()).await;
+            is_timeout(got.err(), key, limit, took);
+            Ok(took)
+        })
+        .await?;
+    }
     Ok(held.release().await?)
 }
 
@@ -203,9 +203,13 @@ pub(crate) async fn the_longest_timeout_is_forever<B: Backend>(scene: &Scene<B>)
     free.release().await?;
     let guard = soon("the lock", waiter).await???;
     guard.release().await?;
-    let pinned = ours.dlock(key).pinned().timeout(Duration::MAX).await?;
-    pinned.release().await?;
-    if B::XACT {
+    if B::PINNED {
+        let pinned = ours.dlock(key).pinned().timeout(Duration::MAX).await?;
+        pinned.release().await?;
+    }
+    if B::XACT
+        && let Some(ours) = ours.connection()
+    {
         let txn = ours.begin().await?;
         txn.dlock(key).xact().timeout(Duration::MAX).await?;
         txn.rollback().await?;
@@ -215,12 +219,12 @@ pub(crate) async fn the_longest_timeout_is_forever<B: Backend>(scene: &Scene<B>)
 
 /// The other end takes the connection and never says a word.
 pub(crate) async fn a_timeout_covers_connecting<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let Some((_listener, options)) = scene.silent_server()? else {
+    let Some((_listener, url)) = scene.silent_server()? else {
         return Ok(());
     };
-    let silent = Database::connect(options).await?;
+    let silent = B::Db::open_lazily(&url).await;
     let (key, limit) = (scene.key(), Duration::from_millis(400));
-    for way in [Way::PLAIN, Way::PINNED] {
+    for &way in B::GUARDS {
         in_one_of(ATTEMPTS, limit + LATE, async || {
             let (got, took) = elapsed(way.acquire(&silent, key, limit)).await;
             is_timeout(got.err(), key, limit, took);
@@ -228,17 +232,17 @@ pub(crate) async fn a_timeout_covers_connecting<B: Backend>(scene: &Scene<B>) ->
         })
         .await?;
     }
-    let status = LockPool::of(&silent).status();
+    let status = silent.lock_pool().status();
     assert_eq!((status.pinned_sessions, status.waiters), (0, 0), "{status}");
     Ok(())
 }
 
 /// Of which the turn to have a session is a part.
-pub(crate) async fn a_timeout_covers_the_turn_to_have_a_pinned_session<B: Backend>(
+pub(crate) async fn a_timeout_covers_the_turn_to_have_a_pinned_session<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let db = scene.db("ours").await;
-    LockPool::builder(&db).max_pinned_sessions(1).install();
+    let shaped = scene.shaped("ours", |pool| pool.max_pinned_sessions(1));
+    let db = shaped.await;
     let held = db.dlock(scene.key()).pinned().await?;
     let key = scene.key();
     for limit in TIMEOUTS.into_iter().chain([Duration::ZERO]) {

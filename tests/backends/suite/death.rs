@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use dlock::DLockExt;
-use dlock_tests::Way;
 
 use super::{Backend, Outcome, Scene, elapsed, in_one_of};
 
 pub(crate) async fn a_killed_holder_frees_its_lock<B: Backend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
-    for way in [Way::PLAIN, Way::PINNED] {
+    for &way in B::GUARDS {
         in_one_of(3, Duration::from_secs(2), async || {
             let key = scene.key();
             let mut peer = scene.peer("peer").await?;
@@ -51,7 +50,7 @@ pub(crate) async fn a_killed_waiter_gets_nothing<B: Backend>(scene: &Scene<B>) -
 /// Python's MpReleaseOmitted.
 pub(crate) async fn a_holder_that_exits_frees_its_lock<B: Backend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
-    for way in [Way::PLAIN, Way::PINNED] {
+    for &way in B::GUARDS {
         let key = scene.key();
         let mut peer = scene.peer("peer").await?;
         peer.hold(key, way).await?;

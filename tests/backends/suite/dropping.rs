@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use dlock_tests::{Held, Way};
+use dlock_tests::Held;
 
 use super::{Backend, Failure, Outcome, Scene};
 
@@ -59,7 +59,7 @@ fn join(body: impl FnOnce() + Send + 'static) -> Outcome {
 
 async fn frees<B: Backend>(scene: &Scene<B>, dropped: impl AsyncFn(Held) -> Outcome) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    for way in [Way::PLAIN, Way::PINNED] {
+    for &way in B::GUARDS {
         let key = scene.key();
         let guard = way.acquire(&ours, key, super::PATIENCE).await?;
         assert_eq!(scene.held(&[key]).await?, 1);

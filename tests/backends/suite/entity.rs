@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use dlock::prelude::*;
-use dlock::{Error, Key};
-use sea_orm::{
-    ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait, TryGetable,
-};
+use dlock::{Error, Key, Lockable};
+use dlock_tests::Db;
+use sea_orm::TransactionTrait;
 
-use super::{Backend, Failure, Outcome, PATIENCE, Scene, soon, waiting};
+use super::{Backend, OrmBackend, Outcome, PATIENCE, Scene, soon, waiting};
 
 mod invoice {
     use sea_orm::entity::prelude::*;
@@ -45,19 +44,13 @@ mod price {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-async fn database<B: Backend>(db: &DatabaseConnection) -> Outcome<String> {
-    let question = Statement::from_string(db.get_database_backend(), B::DATABASE);
-    let row = db.query_one_raw(question).await?;
-    let row = row.ok_or_else(|| Failure::new("no row"))?;
-    String::try_get_by_index(&row, 0).map_err(|_| Failure::new("no text"))
-}
-
 /// What a new invoice is called.
-async fn name<B: Backend>(db: &DatabaseConnection, id: i64) -> Outcome<String> {
-    Ok(format!("{}.dlock_invoice/{id}", database::<B>(db).await?))
+async fn name<B: Backend>(scene: &Scene<B>, db: &B::Db, id: i64) -> Outcome<String> {
+    let database = scene.backend.database(db).await?;
+    Ok(format!("{database}.dlock_invoice/{id}"))
 }
 
-async fn is_free(db: &DatabaseConnection, key: impl Into<Key>) -> Outcome<bool> {
+async fn is_free(db: &impl Db, key: impl Into<Key>) -> Outcome<bool> {
     Ok(db.dlock(key).try_acquire().await?.is_some())
 }
 
@@ -67,7 +60,7 @@ pub(crate) async fn a_model_its_entity_and_its_name_are_one_lock<B: Backend>(
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let id = scene.key();
     let model = invoice::Model { id };
-    let name = name::<B>(&theirs, id).await?;
+    let name = name(scene, &theirs, id).await?;
     for lock in [
         model.dlock(&ours),
         invoice::Entity::dlock(&ours, id),
@@ -95,7 +88,7 @@ pub(crate) async fn a_row_is_shown_without_its_database<B: Backend>(scene: &Scen
     let refused = invoice::Entity::dlock(&db, id).timeout(Duration::ZERO);
     let refused = refused.await.expect_err("it is held");
     assert!(matches!(&refused, Error::Timeout { key, .. } if key == guard.key()));
-    let again = LockPool::of(&db).locks().await?;
+    let again = db.lock_pool().locks().await?;
     let ours = again
         .iter()
         .find(|lock| lock.name.as_ref() == Some(guard.key()));
@@ -140,31 +133,23 @@ pub(crate) async fn every_part_of_a_primary_key_counts<B: Backend>(scene: &Scene
 /// It has to ask for the database before it knows the key.
 pub(crate) async fn the_first_lock_of_a_pool_may_be_a_row<B: Backend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db_of("ours", 1).await;
-    let fresh = || LockPool::builder(&db).build();
+    let fresh = || scene.builder("ours", &db).build();
     let model = invoice::Model { id: scene.key() };
     let pool = fresh();
     let guard = model.dlock(&pool).try_acquire().await?.expect("it is free");
     assert_eq!(pool.status().counters.sessions_opened, 1);
     let limit = Duration::from_millis(200);
-    for refused in [
-        model.dlock(&fresh()).timeout(limit).await.map(drop),
-        model
-            .dlock(&fresh())
-            .timeout(Duration::ZERO)
-            .await
-            .map(drop),
-        model
-            .dlock(&fresh())
-            .pinned()
-            .timeout(limit)
-            .await
-            .map(drop),
-    ] {
+    for limit in [limit, Duration::ZERO] {
+        let refused = model.dlock(&fresh()).timeout(limit).await;
         assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
     }
     assert!(model.dlock(&fresh()).try_acquire().await?.is_none());
-    let pinned = model.dlock(&fresh()).pinned();
-    assert!(pinned.try_acquire().await?.is_none());
+    if B::PINNED {
+        let refused = model.dlock(&fresh()).pinned().timeout(limit).await;
+        assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
+        let pinned = model.dlock(&fresh()).pinned();
+        assert!(pinned.try_acquire().await?.is_none());
+    }
     let waiter = {
         let (model, db) = (model.clone(), scene.db("theirs").await);
         tokio::spawn(async move { model.dlock(&db).timeout(PATIENCE).await.map(drop) })
@@ -176,18 +161,20 @@ pub(crate) async fn the_first_lock_of_a_pool_may_be_a_row<B: Backend>(scene: &Sc
 pub(crate) async fn a_timeout_covers_learning_the_database<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let Some((_listener, options)) = scene.silent_server()? else {
+    let Some((_listener, url)) = scene.silent_server()? else {
         return Ok(());
     };
-    let silent = Database::connect(options).await?;
+    let silent = B::Db::open_lazily(&url).await;
     let model = invoice::Model { id: scene.key() };
     let limit = Duration::from_millis(300);
     let late = soon("its end", model.dlock(&silent).timeout(limit)).await?;
     assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
-    let late = model.dlock(&silent).pinned().timeout(limit);
-    let late = soon("its end", late.into_future()).await?;
-    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
-    assert_eq!(LockPool::of(&silent).status().waiters, 0);
+    if B::PINNED {
+        let late = model.dlock(&silent).pinned().timeout(limit);
+        let late = soon("its end", late.into_future()).await?;
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    }
+    assert_eq!(silent.lock_pool().status().waiters, 0);
     Ok(())
 }
 
@@ -195,10 +182,10 @@ pub(crate) async fn a_namespace_is_in_front_of_the_database<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
-    let inside = LockPool::builder(&db).namespace("billing").build();
+    let inside = scene.builder("ours", &db).namespace("billing").build();
     let id = scene.key();
     let guard = invoice::Entity::dlock(&inside, id).await?;
-    let name = name::<B>(&db, id).await?;
+    let name = name(scene, &db, id).await?;
     assert!(!is_free(&db, format!("billing:{name}")).await?);
     assert!(is_free(&db, name).await?);
     assert!(
@@ -213,12 +200,14 @@ pub(crate) async fn a_namespace_is_in_front_of_the_database<B: Backend>(
 pub(crate) async fn a_row_is_held_in_every_way<B: Backend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let model = invoice::Model { id: scene.key() };
-    let name = name::<B>(&theirs, model.id).await?;
+    let name = name(scene, &theirs, model.id).await?;
 
-    let pinned = model.dlock(&ours).pinned().await?;
-    assert!(!is_free(&theirs, &name).await?);
-    assert!(!is_free(&theirs, pinned.key()).await?);
-    pinned.release().await?;
+    if B::PINNED {
+        let pinned = model.dlock(&ours).pinned().await?;
+        assert!(!is_free(&theirs, &name).await?);
+        assert!(!is_free(&theirs, pinned.key()).await?);
+        pinned.release().await?;
+    }
 
     let run = model.dlock(&ours).run(async |lock| {
         assert!(theirs.dlock(lock.key()).try_acquire().await?.is_none());
@@ -226,10 +215,12 @@ pub(crate) async fn a_row_is_held_in_every_way<B: Backend>(scene: &Scene<B>) -> 
     });
     assert!(run.await?.is_none());
 
-    let transaction = model
-        .dlock(&ours)
-        .transaction(async |_| theirs.dlock(&name).try_acquire().await);
-    assert!(transaction.await?.is_none());
+    if let Some(ours) = ours.connection() {
+        let transaction = model
+            .dlock(ours)
+            .transaction(async |_| theirs.dlock(&name).try_acquire().await);
+        assert!(transaction.await?.is_none());
+    }
 
     if B::SHARED {
         let reader = model.dlock(&ours).shared().await?;
@@ -240,12 +231,12 @@ pub(crate) async fn a_row_is_held_in_every_way<B: Backend>(scene: &Scene<B>) -> 
     Ok(())
 }
 
-pub(crate) async fn a_transaction_holds_a_row_against_everybody<B: Backend>(
+pub(crate) async fn a_transaction_holds_a_row_against_everybody<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let model = invoice::Model { id: scene.key() };
-    let name = name::<B>(&theirs, model.id).await?;
+    let name = name(scene, &theirs, model.id).await?;
     let txn = ours.begin().await?;
     if !B::XACT {
         let refused = model.dlock(&txn).xact().await;

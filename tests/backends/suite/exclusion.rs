@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, Key, Mode};
-use dlock_tests::{Scope, Way};
-use sea_orm::DatabaseConnection;
+use dlock_tests::{Db, Scope, Way};
 
-use super::{Backend, Outcome, Peer, Scene};
+use super::{Backend, OrmBackend, Outcome, Peer, Scene};
 
 const PROCESSES: usize = 4;
 const TASKS: usize = 32;
@@ -20,7 +19,7 @@ pub(crate) async fn a_counter_loses_no_update_to_four_processes<B: Backend>(
     Ok(())
 }
 
-pub(crate) async fn a_counter_loses_no_update_to_pinned_and_other_locks<B: Backend>(
+pub(crate) async fn a_counter_loses_no_update_to_pinned_and_other_locks<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let raised = raise(scene, &format!("mixed:{}", scene.key()), 2).await?;
@@ -49,7 +48,7 @@ async fn raise<B: Backend>(scene: &Scene<B>, key: &str, processes: usize) -> Out
     for peer in &mut peers {
         peer.expect("raised").await?;
     }
-    let raised = counter.read(&db).await?;
+    let raised = counter.stands_at(&db).await?;
     counter.remove(&db).await?;
     Ok(usize::try_from(raised)?)
 }
@@ -80,13 +79,7 @@ pub(crate) async fn every_pair_of_ways_excludes_or_coexists_between_processes<B:
 }
 
 /// The other way round: what was free again is held again, and what was refused is got.
-async fn takes_turns(
-    db: &DatabaseConnection,
-    peer: &mut Peer,
-    key: i64,
-    holder: Way,
-    asker: Way,
-) -> Outcome {
+async fn takes_turns(db: &impl Db, peer: &mut Peer, key: i64, holder: Way, asker: Way) -> Outcome {
     let held = holder.acquire(db, key, Duration::from_secs(20)).await?;
     let got = peer.try_hold(key, asker).await?;
     assert_eq!(got, coexist(holder, asker), "{asker} beside {holder}");
@@ -128,12 +121,16 @@ fn coexist(a: Way, b: Way) -> bool {
 }
 
 /// The ways that the backend has. The others must say so, and lock nothing weaker.
-async fn offered<B: Backend>(db: &DatabaseConnection, scene: &Scene<B>) -> Outcome<Vec<Way>> {
+async fn offered<B: Backend>(db: &B::Db, scene: &Scene<B>) -> Outcome<Vec<Way>> {
     let mut offered = Vec::new();
     for way in Way::all() {
-        let shared = way.mode == Mode::Shared;
-        let xact = way.scope == Scope::Transaction;
-        if (B::SHARED || !shared) && (B::XACT || !xact) {
+        let has_mode = B::SHARED || way.mode != Mode::Shared;
+        let has_scope = match way.scope {
+            Scope::Session => true,
+            Scope::Pinned => B::PINNED,
+            Scope::Transaction => B::XACT,
+        };
+        if has_mode && has_scope {
             offered.push(way);
             continue;
         }
@@ -165,14 +162,18 @@ pub(crate) async fn every_kind_of_key_excludes_itself<B: Backend>(scene: &Scene<
         let guard = guard?;
         assert_eq!(guard.key(), &key);
         assert!(theirs.dlock(&key).try_acquire().await?.is_none(), "{key}");
-        let pinned = theirs.dlock(&key).pinned().try_acquire().await?;
-        assert!(pinned.is_none(), "{key}");
+        if B::PINNED {
+            let pinned = theirs.dlock(&key).pinned().try_acquire().await?;
+            assert!(pinned.is_none(), "{key}");
+        }
         let physical = guard.physical_key().clone();
         guard.release().await?;
-        let pinned = ours.dlock(&key).pinned().await?;
-        assert_eq!((pinned.key(), pinned.physical_key()), (&key, &physical));
-        assert!(theirs.dlock(&key).try_acquire().await?.is_none(), "{key}");
-        pinned.release().await?;
+        if B::PINNED {
+            let pinned = ours.dlock(&key).pinned().await?;
+            assert_eq!((pinned.key(), pinned.physical_key()), (&key, &physical));
+            assert!(theirs.dlock(&key).try_acquire().await?.is_none(), "{key}");
+            pinned.release().await?;
+        }
         assert!(theirs.dlock(&key).try_acquire().await?.is_some(), "{key}");
     }
     Ok(())

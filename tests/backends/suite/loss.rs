@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dlock::{DLockExt, DLockGuard, Error, LockPool};
-use sea_orm::DatabaseConnection;
+use dlock::{DLockExt, DLockGuard, Error, Lockable};
+use dlock_tests::Db;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Backend, Outcome, Scene, eventually, in_one_of, soon, waiting};
+use super::{Backend, OrmBackend, Outcome, Scene, eventually, in_one_of, soon, waiting};
 
 pub(crate) async fn a_killed_session_is_reported_to_its_guards<B: Backend>(
     scene: &Scene<B>,
@@ -83,7 +83,7 @@ pub(crate) async fn a_body_is_dropped_when_its_lock_is_lost<B: Backend>(
     Ok(())
 }
 
-fn take_turn(db: &DatabaseConnection, key: i64) -> JoinHandle<Result<(), Error>> {
+fn take_turn(db: &impl Db, key: i64) -> JoinHandle<Result<(), Error>> {
     let db = db.clone();
     tokio::spawn(async move { db.dlock(key).await?.release().await })
 }
@@ -125,7 +125,7 @@ pub(crate) async fn waiters_on_a_killed_session_queue_anew<B: Backend>(
     let key = scene.key();
     let held = theirs.dlock(key).await?;
     let waiters = [take_turn(&ours, key), take_turn(&ours, key)];
-    let pool = LockPool::of(&ours);
+    let pool = ours.lock_pool();
     let stopped = || waiters.iter().any(JoinHandle::is_finished);
     let application = scene.application("ours");
     for round in 1..=3 {
@@ -171,10 +171,10 @@ pub(crate) async fn a_stale_guard_cannot_release_a_newer_hold<B: Backend>(
 }
 
 pub(crate) async fn a_healthy_lock_is_never_reported_lost<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     // A small keepalive, so that its pings come many times.
     let keepalive = Duration::from_millis(600);
-    LockPool::builder(&ours).keepalive(keepalive).install();
+    let shaped = scene.shaped("ours", |pool| pool.keepalive(keepalive));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
     let mut guards = Vec::new();
     for key in scene.keys(10) {
         guards.push(ours.dlock(key).await?);
@@ -199,11 +199,11 @@ pub(crate) async fn a_healthy_lock_is_never_reported_lost<B: Backend>(scene: &Sc
     for guard in guards {
         guard.release().await?;
     }
-    assert_eq!(LockPool::of(&ours).status().counters.lost, 0);
+    assert_eq!(ours.lock_pool().status().counters.lost, 0);
     Ok(held.release().await?)
 }
 
-pub(crate) async fn a_transaction_rolls_back_when_its_lock_is_lost<B: Backend>(
+pub(crate) async fn a_transaction_rolls_back_when_its_lock_is_lost<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::LOSABLE {
@@ -223,7 +223,7 @@ pub(crate) async fn a_transaction_rolls_back_when_its_lock_is_lost<B: Backend>(
     assert_eq!(counter.read(&db).await?, 0);
 
     // Seen while the body is busy on the processor: the rollback comes in place of the COMMIT.
-    let pool = LockPool::of(&db);
+    let pool = db.lock_pool();
     let lost = db.dlock(key).transaction(async |txn| {
         counter.write(txn, 8).await?;
         let before = pool.status().counters.sessions_lost;

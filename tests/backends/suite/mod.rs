@@ -1,12 +1,14 @@
 //! The contract: what every backend promises, written once.
 //!
-//! A new backend implements [`Backend`] and says `contract!(ItsName);` in a module of its own.
+//! A new backend implements [`Backend`] and, where SeaORM has a connection to it, [`OrmBackend`]; in a module of its own it says `contract!(ItsName);`, or
+//! `contract_of_locks!(ItsName);`, where an application has a lock pool only.
 
 mod at_work;
 mod backend;
 mod outcome;
 mod peer;
 mod scene;
+mod statement;
 
 pub(crate) mod app_pool;
 pub(crate) mod attribute;
@@ -39,103 +41,40 @@ pub(crate) mod stress;
 pub(crate) mod transaction;
 pub(crate) mod with_lock;
 
-pub(crate) use self::backend::{Backend, Locks};
+pub(crate) use self::backend::{Backend, Locks, OrmBackend};
 pub(crate) use self::outcome::{Failure, Outcome};
 pub(crate) use self::peer::Peer;
 pub(crate) use self::scene::{PATIENCE, Scene, elapsed, eventually, in_one_of, soon, waiting};
+pub(crate) use self::statement::ask;
 
-/// Mounts every behaviour of the suite for a [`Backend`]. One that is missing here is dead code, which the linter refuses.
+/// Mounts every behaviour of the suite for an [`OrmBackend`]. One that is missing here and below is dead code, which the linter refuses.
 macro_rules! contract {
     ($backend:ty) => {
-        $crate::suite::contract! { $backend:
+        $crate::suite::contract_of_locks!($backend);
+        $crate::suite::mount! { $backend:
             exclusion {
-                a_counter_loses_no_update_to_four_processes
                 a_counter_loses_no_update_to_pinned_and_other_locks
-                a_counter_without_lock_loses_updates
-                every_pair_of_ways_excludes_or_coexists_between_processes
-                every_pair_of_ways_excludes_or_coexists_between_pools
-                every_kind_of_key_excludes_itself
-                a_hundred_keys_of_every_kind_are_held_at_once
-                different_keys_do_not_meet
-            }
-            dropping {
-                a_guard_dropped_by_a_task_frees_its_lock
-                a_guard_dropped_on_a_plain_thread_frees_its_lock
-                a_guard_dropped_by_a_panic_frees_its_lock
-                a_guard_dropped_by_a_panicking_thread_frees_its_lock
-            }
-            run {
-                a_body_that_returns_or_fails_has_its_result_passed_on_and_its_lock_freed
-                a_body_that_panics_frees_its_lock
-                a_body_whose_lock_is_not_had_in_time_does_not_run
-            }
-            runtimes {
-                a_guard_outlives_its_runtime_but_its_lock_does_not
-                a_waiter_survives_the_end_of_the_pools_runtime
-                a_pool_with_a_runtime_of_its_own_survives_that_of_its_user
             }
             deadlines {
-                a_wait_for_another_pool_lasts_as_long_as_its_timeout
-                a_wait_for_another_process_lasts_as_long_as_its_timeout
-                a_wait_in_the_same_pool_lasts_as_long_as_its_timeout
                 a_wait_in_a_transaction_lasts_as_long_as_its_timeout
-                a_timeout_of_zero_is_one_try
-                a_try_says_none_while_the_lock_is_held
-                a_default_timeout_bounds_a_wait_without_its_own
-                the_longest_timeout_is_forever
-                a_timeout_covers_connecting
                 a_timeout_covers_the_turn_to_have_a_pinned_session
-                a_waiter_gets_the_lock_when_it_is_released_in_time
             }
             loss {
-                a_killed_session_is_reported_to_its_guards
-                a_body_is_dropped_when_its_lock_is_lost
-                waiters_behind_a_lost_lock_get_it_in_turn
-                waiters_on_a_killed_session_queue_anew
-                a_stale_guard_cannot_release_a_newer_hold
-                a_healthy_lock_is_never_reported_lost
                 a_transaction_rolls_back_when_its_lock_is_lost
             }
             cancellation {
-                cancelled_acquires_leak_nothing
-                cancelled_waits_leak_nothing
-                cancelled_tries_leak_nothing
-                cancelled_releases_leak_nothing
-                cancelled_runs_leak_nothing
                 cancelled_transactions_leak_nothing
                 cancelled_transaction_locks_leak_nothing
-                cancelled_connects_leak_nothing
             }
             closing {
-                a_closed_pool_refuses_at_once_and_waits_for_its_guards
-                a_close_with_a_limit_takes_the_locks_away
                 closing_the_connection_closes_its_lock_pool
-                dropping_the_last_handle_closes_the_sessions
             }
             pool {
-                no_session_is_opened_before_the_first_use
-                idle_sessions_are_closed
-                contended_keys_do_not_exceed_the_sessions
-                a_contended_key_has_its_turn
-                one_session_is_enough
                 locks_do_not_end_with_unrelated_transactions
-                the_status_counts_what_happens
-                the_listing_names_holders_and_waiters
-            }
-            crossed {
-                crossed_locks_end_with_a_timeout
             }
             app_pool {
                 fifty_handlers_share_two_connections
                 fifty_transactions_share_two_connections
-            }
-            death {
-                a_killed_holder_frees_its_lock
-                a_killed_waiter_gets_nothing
-                a_holder_that_exits_frees_its_lock
-            }
-            restart {
-                a_server_that_restarts_loses_every_lock_and_serves_again
             }
             transaction {
                 nobody_gets_the_lock_before_the_commit
@@ -148,13 +87,6 @@ macro_rules! contract {
                 a_commit_without_listener_still_comes_before_the_unlock
             }
             entity {
-                a_model_its_entity_and_its_name_are_one_lock
-                a_row_is_shown_without_its_database
-                every_part_of_a_primary_key_counts
-                the_first_lock_of_a_pool_may_be_a_row
-                a_timeout_covers_learning_the_database
-                a_namespace_is_in_front_of_the_database
-                a_row_is_held_in_every_way
                 a_transaction_holds_a_row_against_everybody
             }
             with_lock {
@@ -165,25 +97,7 @@ macro_rules! contract {
                 a_panicking_body_leaves_the_row_and_frees_its_lock
                 what_a_body_wrote_is_there_before_the_lock_is_free
             }
-            readers {
-                readers_hold_together_within_and_across_pools
-                a_writer_waits_for_every_reader
-                a_local_writer_is_not_starved_by_readers
-                a_writer_elsewhere_is_not_starved_by_readers
-                readers_stand_behind_a_waiting_writer
-            }
-            reentrance {
-                the_same_task_waits_for_itself
-                another_pool_of_the_process_waits
-            }
-            futures {
-                locks_work_in_spawned_tasks
-            }
             attribute {
-                a_function_has_its_lock_released_before_it_returns
-                a_function_whose_lock_is_not_had_in_time_does_not_run
-                a_function_whose_lock_is_lost_is_dropped
-                a_function_that_is_dropped_frees_its_lock
                 a_pinned_function_works_on_the_session_of_its_lock
                 a_function_in_a_transaction_holds_its_lock_beyond_its_return
             }
@@ -249,11 +163,130 @@ macro_rules! contract {
                 a_copy_of_a_pinned_connection_ends_with_its_lock
                 a_thousand_pinned_locks_leave_no_session
             }
+        }
+    };
+}
+pub(crate) use contract;
+
+/// Mounts the behaviours that need nothing but locks, for any [`Backend`].
+macro_rules! contract_of_locks {
+    ($backend:ty) => {
+        $crate::suite::mount! { $backend:
+            exclusion {
+                a_counter_loses_no_update_to_four_processes
+                a_counter_without_lock_loses_updates
+                every_pair_of_ways_excludes_or_coexists_between_processes
+                every_pair_of_ways_excludes_or_coexists_between_pools
+                every_kind_of_key_excludes_itself
+                a_hundred_keys_of_every_kind_are_held_at_once
+                different_keys_do_not_meet
+            }
+            dropping {
+                a_guard_dropped_by_a_task_frees_its_lock
+                a_guard_dropped_on_a_plain_thread_frees_its_lock
+                a_guard_dropped_by_a_panic_frees_its_lock
+                a_guard_dropped_by_a_panicking_thread_frees_its_lock
+            }
+            run {
+                a_body_that_returns_or_fails_has_its_result_passed_on_and_its_lock_freed
+                a_body_that_panics_frees_its_lock
+                a_body_whose_lock_is_not_had_in_time_does_not_run
+            }
+            runtimes {
+                a_guard_outlives_its_runtime_but_its_lock_does_not
+                a_waiter_survives_the_end_of_the_pools_runtime
+                a_pool_with_a_runtime_of_its_own_survives_that_of_its_user
+            }
+            deadlines {
+                a_wait_for_another_pool_lasts_as_long_as_its_timeout
+                a_wait_for_another_process_lasts_as_long_as_its_timeout
+                a_wait_in_the_same_pool_lasts_as_long_as_its_timeout
+                a_timeout_of_zero_is_one_try
+                a_try_says_none_while_the_lock_is_held
+                a_default_timeout_bounds_a_wait_without_its_own
+                the_longest_timeout_is_forever
+                a_timeout_covers_connecting
+                a_waiter_gets_the_lock_when_it_is_released_in_time
+            }
+            loss {
+                a_killed_session_is_reported_to_its_guards
+                a_body_is_dropped_when_its_lock_is_lost
+                waiters_behind_a_lost_lock_get_it_in_turn
+                waiters_on_a_killed_session_queue_anew
+                a_stale_guard_cannot_release_a_newer_hold
+                a_healthy_lock_is_never_reported_lost
+            }
+            cancellation {
+                cancelled_acquires_leak_nothing
+                cancelled_waits_leak_nothing
+                cancelled_tries_leak_nothing
+                cancelled_releases_leak_nothing
+                cancelled_runs_leak_nothing
+                cancelled_connects_leak_nothing
+            }
+            closing {
+                a_closed_pool_refuses_at_once_and_waits_for_its_guards
+                a_close_with_a_limit_takes_the_locks_away
+                dropping_the_last_handle_closes_the_sessions
+            }
+            pool {
+                no_session_is_opened_before_the_first_use
+                idle_sessions_are_closed
+                contended_keys_do_not_exceed_the_sessions
+                a_contended_key_has_its_turn
+                one_session_is_enough
+                the_status_counts_what_happens
+                the_listing_names_holders_and_waiters
+            }
+            crossed {
+                crossed_locks_end_with_a_timeout
+            }
+            death {
+                a_killed_holder_frees_its_lock
+                a_killed_waiter_gets_nothing
+                a_holder_that_exits_frees_its_lock
+            }
+            restart {
+                a_server_that_restarts_loses_every_lock_and_serves_again
+            }
+            entity {
+                a_model_its_entity_and_its_name_are_one_lock
+                a_row_is_shown_without_its_database
+                every_part_of_a_primary_key_counts
+                the_first_lock_of_a_pool_may_be_a_row
+                a_timeout_covers_learning_the_database
+                a_namespace_is_in_front_of_the_database
+                a_row_is_held_in_every_way
+            }
+            readers {
+                readers_hold_together_within_and_across_pools
+                a_writer_waits_for_every_reader
+                a_local_writer_is_not_starved_by_readers
+                a_writer_elsewhere_is_not_starved_by_readers
+                readers_stand_behind_a_waiting_writer
+            }
+            reentrance {
+                the_same_task_waits_for_itself
+                another_pool_of_the_process_waits
+            }
+            futures {
+                locks_work_in_spawned_tasks
+            }
+            attribute {
+                a_function_has_its_lock_released_before_it_returns
+                a_function_whose_lock_is_not_had_in_time_does_not_run
+                a_function_whose_lock_is_lost_is_dropped
+                a_function_that_is_dropped_frees_its_lock
+            }
             stress {
                 ten_thousand_waits_around_their_timeout_leak_nothing
             }
         }
     };
+}
+pub(crate) use contract_of_locks;
+
+macro_rules! mount {
     ($backend:ty: $($topic:ident { $($behaviour:ident)* })*) => {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -265,4 +298,4 @@ macro_rules! contract {
         )*)*
     };
 }
-pub(crate) use contract;
+pub(crate) use mount;

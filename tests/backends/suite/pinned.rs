@@ -7,9 +7,9 @@ use dlock_tests::Way;
 use sea_orm::{ConnectionTrait, DbErr, Statement, TransactionTrait};
 use tokio::task::JoinSet;
 
-use super::{Backend, Failure, Outcome, Scene, eventually, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, eventually, soon};
 
-pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: Backend>(
+pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db_of("ours", 1).await;
@@ -28,7 +28,7 @@ pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: Backend>(
     Ok(counter.remove(&db).await?)
 }
 
-pub(crate) async fn pinned_locks_wait_for_their_turn<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn pinned_locks_wait_for_their_turn<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
     let pool = LockPool::builder(&db).max_pinned_sessions(1).install();
     let keys = scene.keys(2);
@@ -51,7 +51,7 @@ pub(crate) async fn pinned_locks_wait_for_their_turn<B: Backend>(scene: &Scene<B
 }
 
 /// Twenty handlers, an application with two connections, and four pinned sessions.
-pub(crate) async fn handlers_with_pinned_locks_starve_nobody<B: Backend>(
+pub(crate) async fn handlers_with_pinned_locks_starve_nobody<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db_of("ours", 2).await;
@@ -96,7 +96,7 @@ pub(crate) async fn handlers_with_pinned_locks_starve_nobody<B: Backend>(
     Ok(())
 }
 
-pub(crate) async fn the_status_counts_pinned_locks<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn the_status_counts_pinned_locks<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let pool = LockPool::of(&ours);
     let (key, foreign) = (scene.key(), scene.key());
@@ -164,7 +164,7 @@ pub(crate) async fn the_status_counts_pinned_locks<B: Backend>(scene: &Scene<B>)
     Ok(())
 }
 
-pub(crate) async fn the_listing_names_pinned_locks<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn the_listing_names_pinned_locks<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = format!("{} listed", scene.name);
     let modes = match B::SHARED {
@@ -204,7 +204,7 @@ pub(crate) async fn the_listing_names_pinned_locks<B: Backend>(scene: &Scene<B>)
     Ok(())
 }
 
-pub(crate) async fn a_namespace_is_a_prefix_of_pinned_locks<B: Backend>(
+pub(crate) async fn a_namespace_is_a_prefix_of_pinned_locks<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -220,7 +220,7 @@ pub(crate) async fn a_namespace_is_a_prefix_of_pinned_locks<B: Backend>(
 }
 
 /// In one pool and across two; a pinned writer waits for pinned readers.
-pub(crate) async fn pinned_readers_share<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn pinned_readers_share<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = scene.key();
     if !B::SHARED {

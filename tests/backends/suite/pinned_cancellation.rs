@@ -6,9 +6,9 @@ use dlock::{DLockExt, LockPool};
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 
 use super::cancellation::{CONNECTIONS, cut_short, nothing_is_left, repeat};
-use super::{Backend, Outcome, Scene, elapsed, eventually, in_one_of};
+use super::{OrmBackend, Outcome, Scene, elapsed, eventually, in_one_of};
 
-pub(crate) async fn cancelled_pinned_acquires_leak_nothing<B: Backend>(
+pub(crate) async fn cancelled_pinned_acquires_leak_nothing<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     leaks_nothing(scene, 600, |db, key| async move {
@@ -18,7 +18,9 @@ pub(crate) async fn cancelled_pinned_acquires_leak_nothing<B: Backend>(
 }
 
 /// Another pool has the lock half of the time.
-pub(crate) async fn cancelled_pinned_waits_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn cancelled_pinned_waits_leak_nothing<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     let theirs = scene.db("theirs").await;
     leaks_nothing(scene, 400, move |db, key| {
         let theirs = theirs.clone();
@@ -35,14 +37,16 @@ pub(crate) async fn cancelled_pinned_waits_leak_nothing<B: Backend>(scene: &Scen
     .await
 }
 
-pub(crate) async fn cancelled_pinned_tries_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn cancelled_pinned_tries_leak_nothing<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     leaks_nothing(scene, 400, |db, key| async move {
         cut_short(db.dlock(key).pinned().try_acquire()).await;
     })
     .await
 }
 
-pub(crate) async fn cancelled_pinned_releases_leak_nothing<B: Backend>(
+pub(crate) async fn cancelled_pinned_releases_leak_nothing<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     leaks_nothing(scene, 200, |db, key| async move {
@@ -53,7 +57,7 @@ pub(crate) async fn cancelled_pinned_releases_leak_nothing<B: Backend>(
 }
 
 /// In statements and in transactions, too.
-pub(crate) async fn cancelled_pinned_runs_leak_nothing<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn cancelled_pinned_runs_leak_nothing<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     leaks_nothing(scene, 400, |db, key| async move {
         let run = db.dlock(key).pinned().run(async |guard| {
             guard.execute_unprepared("SELECT 1").await?;
@@ -68,7 +72,7 @@ pub(crate) async fn cancelled_pinned_runs_leak_nothing<B: Backend>(scene: &Scene
 }
 
 /// Each on a lock pool of its own, with nothing open yet.
-pub(crate) async fn cancelled_pinned_connects_leak_nothing<B: Backend>(
+pub(crate) async fn cancelled_pinned_connects_leak_nothing<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     leaks_nothing(scene, 150, |db, key| async move {
@@ -84,7 +88,7 @@ async fn leaks_nothing<B, F>(
     once: impl Fn(sea_orm::DatabaseConnection, i64) -> F + Send + Sync + 'static,
 ) -> Outcome
 where
-    B: Backend,
+    B: OrmBackend,
     F: Future<Output = ()> + Send,
 {
     let db = scene.db_of("ours", CONNECTIONS).await;

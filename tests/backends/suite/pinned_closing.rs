@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, PinnedGuard};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
+use dlock_tests::Db;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::task::JoinHandle;
 
-use super::{Backend, Outcome, Scene, elapsed, eventually, in_one_of, soon, waiting};
+use super::{OrmBackend, Outcome, Scene, elapsed, eventually, in_one_of, soon, waiting};
 
 type Asked = JoinHandle<Result<PinnedGuard, Error>>;
 
@@ -23,7 +24,7 @@ async fn is_refused(asked: Asked) -> Outcome {
 
 /// They wait for the server, or for their turn.
 pub(crate) async fn a_closing_pool_refuses_pinned_locks_at_once_and_waits_for_those_held<
-    B: Backend,
+    B: OrmBackend,
 >(
     scene: &Scene<B>,
 ) -> Outcome {
@@ -71,14 +72,14 @@ pub(crate) async fn a_closing_pool_refuses_pinned_locks_at_once_and_waits_for_th
     Ok(held.release().await?)
 }
 
-pub(crate) async fn a_closing_pool_refuses_those_that_connect_for_a_pinned_lock<B: Backend>(
+pub(crate) async fn a_closing_pool_refuses_those_that_connect_for_a_pinned_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let Some((_listener, options)) = scene.silent_server()? else {
+    let Some((_listener, url)) = scene.silent_server()? else {
         return Ok(());
     };
     in_one_of(3, Duration::from_millis(300), async || {
-        let silent = Database::connect(options.clone()).await?;
+        let silent = B::Db::open_lazily(&url).await;
         let pool = LockPool::of(&silent);
         let connecting = ask(&pool, scene.key());
         waiting(&silent, 1).await?;
@@ -94,7 +95,7 @@ pub(crate) async fn a_closing_pool_refuses_those_that_connect_for_a_pinned_lock<
 }
 
 /// `lost` first, then the sessions end. One guard is idle, one is in a body.
-pub(crate) async fn a_close_with_a_limit_takes_pinned_locks_away<B: Backend>(
+pub(crate) async fn a_close_with_a_limit_takes_pinned_locks_away<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (db, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -135,7 +136,7 @@ pub(crate) async fn a_close_with_a_limit_takes_pinned_locks_away<B: Backend>(
     Ok(())
 }
 
-pub(crate) async fn closing_the_connection_leaves_pinned_guards_theirs<B: Backend>(
+pub(crate) async fn closing_the_connection_leaves_pinned_guards_theirs<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     for is_dropped in [false, true] {

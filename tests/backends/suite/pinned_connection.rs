@@ -8,7 +8,7 @@ use sea_orm::{
     StreamTrait, TransactionError, TransactionOptions, TransactionTrait,
 };
 
-use super::{Backend, Failure, Outcome, Scene, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, soon};
 
 const fn is_free<T: Send + Sync + 'static>() {}
 const _: () = is_free::<PinnedGuard>();
@@ -50,7 +50,7 @@ fn invoice(id: i64, total: i64) -> ActiveModel {
     }
 }
 
-pub(crate) async fn a_pinned_guard_finds_inserts_updates_and_deletes<B: Backend>(
+pub(crate) async fn a_pinned_guard_finds_inserts_updates_and_deletes<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db_of("ours", 1).await;
@@ -81,7 +81,7 @@ pub(crate) async fn a_pinned_guard_finds_inserts_updates_and_deletes<B: Backend>
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn a_pinned_guard_begins_transactions_of_all_kinds<B: Backend>(
+pub(crate) async fn a_pinned_guard_begins_transactions_of_all_kinds<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db_of("ours", 1).await;
@@ -149,7 +149,7 @@ fn failure(error: TransactionError<DbErr>) -> Failure {
     Failure::new(error.to_string())
 }
 
-pub(crate) async fn a_pinned_guard_streams<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_pinned_guard_streams<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db_of("ours", 1).await;
     create_table(&db).await?;
     let ids = scene.keys(30);
@@ -176,7 +176,9 @@ pub(crate) async fn a_pinned_guard_streams<B: Backend>(scene: &Scene<B>) -> Outc
     Ok(guard.release().await?)
 }
 
-pub(crate) async fn a_pinned_guard_works_in_spawned_tasks<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_pinned_guard_works_in_spawned_tasks<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     let db = scene.db_of("ours", 1).await;
     create_table(&db).await?;
     let id = scene.key();

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use super::at_work::leave_at_work;
 use super::runtimes::Elsewhere;
-use super::{Backend, Failure, Outcome, Scene, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, soon};
 
-pub(crate) async fn a_pinned_guard_outlives_its_runtime_but_its_lock_does_not<B: Backend>(
+pub(crate) async fn a_pinned_guard_outlives_its_runtime_but_its_lock_does_not<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (url, key) = (scene.url("ours"), scene.key());
@@ -46,7 +46,7 @@ pub(crate) async fn a_pinned_guard_outlives_its_runtime_but_its_lock_does_not<B:
 }
 
 /// And a guard without a runtime can be dropped and released.
-pub(crate) async fn a_pinned_guard_loses_its_runtime_in_a_transaction<B: Backend>(
+pub(crate) async fn a_pinned_guard_loses_its_runtime_in_a_transaction<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (url, key, other) = (scene.url("ours"), scene.key(), scene.key());
@@ -82,7 +82,7 @@ fn on_a_plain_thread(guard: PinnedGuard) -> Outcome {
 
 /// On a plain thread.
 pub(crate) async fn a_pinned_guard_dropped_while_its_connection_is_at_work_frees_its_lock<
-    B: Backend,
+    B: OrmBackend,
 >(
     scene: &Scene<B>,
 ) -> Outcome {
@@ -90,7 +90,7 @@ pub(crate) async fn a_pinned_guard_dropped_while_its_connection_is_at_work_frees
 }
 
 /// By a panic.
-pub(crate) async fn a_pinned_guard_dropped_by_a_panic_at_work_frees_its_lock<B: Backend>(
+pub(crate) async fn a_pinned_guard_dropped_by_a_panic_at_work_frees_its_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     leave_at_work(scene, async |guard| {

@@ -9,12 +9,12 @@ use tokio::time::sleep;
 
 use super::at_work::Work;
 use super::runtimes::Elsewhere;
-use super::{Backend, Failure, Outcome, Scene, elapsed, eventually, in_one_of, soon, waiting};
+use super::{Failure, OrmBackend, Outcome, Scene, elapsed, eventually, in_one_of, soon, waiting};
 
 const PROMPT: Duration = Duration::from_millis(1200);
 
 /// The session has ended when `release` returns.
-pub(crate) async fn a_released_pinned_lock_makes_room_for_the_next<B: Backend>(
+pub(crate) async fn a_released_pinned_lock_makes_room_for_the_next<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
@@ -30,7 +30,7 @@ pub(crate) async fn a_released_pinned_lock_makes_room_for_the_next<B: Backend>(
 }
 
 /// Whatever does not listen.
-pub(crate) async fn a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_session<B: Backend>(
+pub(crate) async fn a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_session<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let theirs = scene.db("theirs").await;
@@ -57,7 +57,7 @@ pub(crate) async fn a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_sessio
 }
 
 /// The pool waits for its guards, and they for their sessions.
-pub(crate) async fn a_loss_is_reported_while_the_pool_closes<B: Backend>(
+pub(crate) async fn a_loss_is_reported_while_the_pool_closes<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::LOSABLE {
@@ -87,7 +87,7 @@ pub(crate) async fn a_loss_is_reported_while_the_pool_closes<B: Backend>(
 }
 
 /// By the pool's status.
-pub(crate) async fn a_waiter_for_a_pinned_lock_is_counted_once<B: Backend>(
+pub(crate) async fn a_waiter_for_a_pinned_lock_is_counted_once<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -111,7 +111,7 @@ pub(crate) async fn a_waiter_for_a_pinned_lock_is_counted_once<B: Backend>(
 }
 
 /// They have waited for so long that the server would be asked to wait for seconds.
-pub(crate) async fn pinned_waits_that_are_given_up_make_room_at_once<B: Backend>(
+pub(crate) async fn pinned_waits_that_are_given_up_make_room_at_once<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -146,7 +146,7 @@ pub(crate) async fn pinned_waits_that_are_given_up_make_room_at_once<B: Backend>
 
 /// While the connection is on its way back to where the pool could end it. The guard is kept.
 pub(crate) async fn a_runtime_that_ends_right_after_a_statement_frees_its_pinned_locks<
-    B: Backend,
+    B: OrmBackend,
 >(
     scene: &Scene<B>,
 ) -> Outcome {
@@ -172,7 +172,7 @@ pub(crate) async fn a_runtime_that_ends_right_after_a_statement_frees_its_pinned
 
 /// Of which SeaORM and sqlx know nothing.
 pub(crate) async fn a_transaction_begun_in_words_is_rolled_back_before_the_lock_is_free<
-    B: Backend,
+    B: OrmBackend,
 >(
     scene: &Scene<B>,
 ) -> Outcome {

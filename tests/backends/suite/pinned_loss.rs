@@ -11,12 +11,14 @@ use tokio::time::sleep;
 
 use super::at_work::Work;
 use super::loss::Flag;
-use super::{Backend, Failure, Outcome, Scene, in_one_of, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, in_one_of, soon};
 
 const PROMPT: Duration = Duration::from_millis(1200);
 
 /// While idle, and at all kinds of work.
-pub(crate) async fn a_killed_pinned_session_is_reported<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_killed_pinned_session_is_reported<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     if !B::LOSABLE {
         return Ok(());
     }
@@ -59,7 +61,7 @@ pub(crate) async fn a_killed_pinned_session_is_reported<B: Backend>(scene: &Scen
     Ok(counter.remove(&db).await?)
 }
 
-pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: Backend>(
+pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::LOSABLE {
@@ -92,7 +94,7 @@ pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: Backend>(
 }
 
 /// Neither before it is known that the session is gone, nor later.
-pub(crate) async fn a_lost_pinned_connection_never_comes_back<B: Backend>(
+pub(crate) async fn a_lost_pinned_connection_never_comes_back<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::LOSABLE {
@@ -133,7 +135,7 @@ async fn fails(guard: &PinnedGuard) -> Outcome {
 }
 
 /// In a long statement, in a transaction in which nothing happens, in many short statements of several tasks; for many times its keepalive.
-pub(crate) async fn a_healthy_pinned_lock_is_never_reported_lost<B: Backend>(
+pub(crate) async fn a_healthy_pinned_lock_is_never_reported_lost<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;

@@ -3,9 +3,9 @@
 use dlock::{DLockExt, Error, LockPool};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
-use super::{Backend, Failure, Outcome, Scene, eventually, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, eventually, soon};
 
-pub(crate) async fn locks_on_a_pinned_guard_are_those_of_its_pool<B: Backend>(
+pub(crate) async fn locks_on_a_pinned_guard_are_those_of_its_pool<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (db, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -38,7 +38,7 @@ pub(crate) async fn locks_on_a_pinned_guard_are_those_of_its_pool<B: Backend>(
     Ok(())
 }
 
-pub(crate) async fn a_transaction_under_another_lock_is_on_the_pinned_session<B: Backend>(
+pub(crate) async fn a_transaction_under_another_lock_is_on_the_pinned_session<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
@@ -69,7 +69,7 @@ pub(crate) async fn a_transaction_under_another_lock_is_on_the_pinned_session<B:
     Ok(counter.remove(&db).await?)
 }
 
-async fn number<B: Backend>(on: &impl ConnectionTrait) -> Result<i64, DbErr> {
+async fn number<B: OrmBackend>(on: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let Some(question) = B::SESSION else {
         return Ok(0);
     };
@@ -80,7 +80,7 @@ async fn number<B: Backend>(on: &impl ConnectionTrait) -> Result<i64, DbErr> {
 }
 
 /// By its user.
-pub(crate) async fn a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else<B: Backend>(
+pub(crate) async fn a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
@@ -109,7 +109,7 @@ pub(crate) async fn a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else<
 }
 
 /// However many guards there were, and whatever was asked for on them.
-pub(crate) async fn nested_locks_keep_no_pool_alive<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn nested_locks_keep_no_pool_alive<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let db = scene.db("ours").await;
     let mut copies = Vec::new();
     for round in 0..20 {

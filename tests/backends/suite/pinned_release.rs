@@ -6,9 +6,11 @@ use dlock::{DLockExt, Error, LockPool, Phase};
 use sea_orm::ConnectionTrait;
 
 use super::at_work::{Work, leave_at_work};
-use super::{Backend, Failure, Outcome, Scene, elapsed, in_one_of, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, elapsed, in_one_of, soon};
 
-pub(crate) async fn a_pinned_lock_released_while_its_connection_is_at_work_is_free<B: Backend>(
+pub(crate) async fn a_pinned_lock_released_while_its_connection_is_at_work_is_free<
+    B: OrmBackend,
+>(
     scene: &Scene<B>,
 ) -> Outcome {
     leave_at_work(scene, async |guard| {
@@ -28,7 +30,9 @@ pub(crate) async fn a_pinned_lock_released_while_its_connection_is_at_work_is_fr
     .await
 }
 
-pub(crate) async fn work_that_a_release_has_ended_fails<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn work_that_a_release_has_ended_fails<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
     if !B::LOSABLE {
         return Ok(());
     }
@@ -44,7 +48,7 @@ pub(crate) async fn work_that_a_release_has_ended_fails<B: Backend>(scene: &Scen
     Ok(counter.remove(&db).await?)
 }
 
-pub(crate) async fn a_copy_of_a_pinned_connection_ends_with_its_lock<B: Backend>(
+pub(crate) async fn a_copy_of_a_pinned_connection_ends_with_its_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
@@ -83,7 +87,7 @@ pub(crate) async fn a_copy_of_a_pinned_connection_ends_with_its_lock<B: Backend>
     Ok(())
 }
 
-pub(crate) async fn a_thousand_pinned_locks_leave_no_session<B: Backend>(
+pub(crate) async fn a_thousand_pinned_locks_leave_no_session<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;

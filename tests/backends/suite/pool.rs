@@ -2,24 +2,25 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, Key, LockPool, Mode};
+use dlock::{DLockExt, Error, Key, Lockable, Mode};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::task::JoinSet;
 
-use super::{Backend, Outcome, Scene, eventually, soon, waiting};
+use super::statement::work;
+use super::{Backend, OrmBackend, Outcome, Scene, eventually, soon, waiting};
 
 pub(crate) async fn no_session_is_opened_before_the_first_use<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let db = scene.db("ours").await;
-    let pool = LockPool::of(&db);
-    let built = LockPool::builder(&db).build();
+    let pool = db.lock_pool();
+    let built = scene.builder("ours", &db).build();
     let invalid = db.dlock("").await;
     assert!(
         matches!(invalid, Err(Error::InvalidKey { .. })),
         "{invalid:?}"
     );
-    db.execute_unprepared("SELECT 1").await?;
+    work(&db).await?;
     scene.has_at_most(0, "ours").await?;
     assert_eq!(pool.status().counters.sessions_opened, 0);
     assert_eq!(built.status().counters.sessions_opened, 0);
@@ -30,9 +31,9 @@ pub(crate) async fn no_session_is_opened_before_the_first_use<B: Backend>(
 }
 
 pub(crate) async fn idle_sessions_are_closed<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let db = scene.db("ours").await;
     let idle = Duration::from_millis(300);
-    let pool = LockPool::builder(&db).idle_timeout(idle).install();
+    let db = scene.shaped("ours", |pool| pool.idle_timeout(idle)).await;
+    let pool = db.lock_pool();
     let guard = db.dlock(scene.key()).await?;
     tokio::time::sleep(3 * idle).await;
     assert!(guard.is_held());
@@ -51,8 +52,9 @@ pub(crate) async fn idle_sessions_are_closed<B: Backend>(scene: &Scene<B>) -> Ou
 pub(crate) async fn contended_keys_do_not_exceed_the_sessions<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let pool = LockPool::builder(&ours).max_sessions(3).install();
+    let shaped = scene.shaped("ours", |pool| pool.max_sessions(3));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
+    let pool = ours.lock_pool();
     let keys = scene.keys(20);
     let mut held = Vec::new();
     for key in &keys {
@@ -85,8 +87,9 @@ pub(crate) async fn contended_keys_do_not_exceed_the_sessions<B: Backend>(
 
 /// The only session that may wait stands in vain for another key, and tasks elsewhere hand on this one.
 pub(crate) async fn a_contended_key_has_its_turn<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let pool = LockPool::builder(&ours).max_sessions(2).install();
+    let shaped = scene.shaped("ours", |pool| pool.max_sessions(2));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
+    let pool = ours.lock_pool();
     let (in_vain, busy) = (scene.key(), scene.key());
     let held = theirs.dlock(in_vain).await?;
     let mut waiter = JoinSet::new();
@@ -117,8 +120,9 @@ pub(crate) async fn a_contended_key_has_its_turn<B: Backend>(scene: &Scene<B>) -
 }
 
 pub(crate) async fn one_session_is_enough<B: Backend>(scene: &Scene<B>) -> Outcome {
-    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let pool = LockPool::builder(&ours).max_sessions(1).install();
+    let shaped = scene.shaped("ours", |pool| pool.max_sessions(1));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
+    let pool = ours.lock_pool();
     let keys = scene.keys(3);
     let mut held = Vec::new();
     for key in &keys {
@@ -140,7 +144,7 @@ pub(crate) async fn one_session_is_enough<B: Backend>(scene: &Scene<B>) -> Outco
 }
 
 /// Python's test_cross_transaction.
-pub(crate) async fn locks_do_not_end_with_unrelated_transactions<B: Backend>(
+pub(crate) async fn locks_do_not_end_with_unrelated_transactions<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db_of("ours", 1).await, scene.db("theirs").await);
@@ -164,7 +168,7 @@ pub(crate) async fn locks_do_not_end_with_unrelated_transactions<B: Backend>(
 
 pub(crate) async fn the_status_counts_what_happens<B: Backend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
-    let pool = LockPool::of(&ours);
+    let pool = ours.lock_pool();
     let (key, other) = (scene.key(), scene.key());
     let held = theirs.dlock(other).await?;
     let guard = ours.dlock(key).await?;
@@ -184,7 +188,7 @@ pub(crate) async fn the_status_counts_what_happens<B: Backend>(scene: &Scene<B>)
     assert_eq!(pool.status().held, 0);
     // Another clone of the connection shows the same pool.
     assert_eq!(
-        LockPool::of(&ours.clone()).status().counters,
+        ours.clone().lock_pool().status().counters,
         pool.status().counters
     );
     Ok(())
@@ -194,7 +198,7 @@ pub(crate) async fn the_listing_names_holders_and_waiters<B: Backend>(scene: &Sc
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = format!("{} listed", scene.name);
     let guard = ours.dlock(&key).await?;
-    let pool = LockPool::of(&ours);
+    let pool = ours.lock_pool();
     let listed = pool.locks().await?;
     let mine = listed.iter().find(|lock| lock.key == *guard.physical_key());
     let mine = mine.ok_or(super::Failure::new(format!("it is not listed: {listed:?}")))?;
@@ -203,7 +207,7 @@ pub(crate) async fn the_listing_names_holders_and_waiters<B: Backend>(scene: &Sc
     assert_eq!(mine.name, Some(Key::from(key.as_str())));
     let holder = B::holder(&scene.application("ours"));
     assert_eq!(mine.holder.application, holder);
-    let seen = LockPool::of(&theirs).locks().await?;
+    let seen = theirs.lock_pool().locks().await?;
     let seen = seen.iter().find(|lock| lock.key == *guard.physical_key());
     assert!(seen.is_some_and(|lock| lock.granted && lock.name.is_none()));
     guard.release().await?;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, Mode};
-use sea_orm::DatabaseConnection;
+use dlock_tests::Db;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Backend, Outcome, Scene, soon, waiting};
 
 /// `false`, where a backend has no shared locks and says so.
-async fn has_readers<B: Backend>(scene: &Scene<B>, db: &DatabaseConnection) -> Outcome<bool> {
+async fn has_readers<B: Backend>(scene: &Scene<B>, db: &B::Db) -> Outcome<bool> {
     if !B::SHARED {
         let refused = db.dlock(scene.key()).shared().await;
         assert!(
@@ -22,7 +22,7 @@ async fn has_readers<B: Backend>(scene: &Scene<B>, db: &DatabaseConnection) -> O
     Ok(B::SHARED)
 }
 
-fn write(db: &DatabaseConnection, key: i64) -> JoinHandle<Result<DLockGuard, Error>> {
+fn write(db: &impl Db, key: i64) -> JoinHandle<Result<DLockGuard, Error>> {
     let db = db.clone();
     tokio::spawn(async move { db.dlock(key).await })
 }
@@ -96,11 +96,7 @@ pub(crate) async fn a_writer_elsewhere_is_not_starved_by_readers<B: Backend>(
 }
 
 /// Eight tasks read all the time and overlap, so that there is no moment without a reader.
-async fn is_not_starved<B: Backend>(
-    scene: &Scene<B>,
-    reading: &DatabaseConnection,
-    writing: &DatabaseConnection,
-) -> Outcome {
+async fn is_not_starved<B: Backend>(scene: &Scene<B>, reading: &B::Db, writing: &B::Db) -> Outcome {
     if !has_readers(scene, reading).await? {
         return Ok(());
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool};
-use sea_orm::DatabaseConnection;
+use dlock::{DLockExt, Error};
+use dlock_tests::Db;
 
 use super::{Backend, Outcome, Scene};
 
@@ -32,14 +32,14 @@ pub(crate) async fn another_pool_of_the_process_waits<B: Backend>(scene: &Scene<
     let key = scene.key();
     let guard = ours.dlock(key).await?;
     waits(&theirs, key).await?;
-    let own = LockPool::builder(&ours).build();
+    let own = scene.builder("ours", &ours).build();
     assert!(own.dlock(key).try_acquire().await?.is_none());
     guard.release().await?;
     assert!(own.dlock(key).try_acquire().await?.is_some());
     Ok(())
 }
 
-async fn waits(db: &DatabaseConnection, key: i64) -> Outcome {
+async fn waits(db: &impl Db, key: i64) -> Outcome {
     assert!(db.dlock(key).try_acquire().await?.is_none());
     let waited = db.dlock(key).timeout(Duration::from_millis(100)).await;
     assert!(matches!(waited, Err(Error::Timeout { .. })), "{waited:?}");

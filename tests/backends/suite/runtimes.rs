@@ -3,9 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use dlock::{DLockExt, DLockGuard, Error, LockPool};
-use dlock_tests::connect;
-use sea_orm::DatabaseConnection;
+use dlock::{DLockExt, DLockGuard, Error};
+use dlock_tests::Db;
 use tokio::runtime::{Handle, Runtime};
 
 use super::{Backend, Failure, Outcome, Scene, soon, waiting};
@@ -15,7 +14,7 @@ pub(crate) async fn a_guard_outlives_its_runtime_but_its_lock_does_not<B: Backen
 ) -> Outcome {
     let (url, key) = (scene.url("ours"), scene.key());
     let (db, guard) = Elsewhere::start()?.end_after(async move {
-        let db = connect(&url, 2).await;
+        let db = B::Db::open(&url, 2).await;
         let guard = db.dlock(key).await?;
         Ok((db, guard))
     })?;
@@ -37,7 +36,7 @@ pub(crate) async fn a_guard_outlives_its_runtime_but_its_lock_does_not<B: Backen
     // A guard that lost its runtime says so on release, too, on a thread without any.
     let (url, key) = (scene.url("ours"), scene.key());
     let lost: DLockGuard = Elsewhere::start()?.end_after(async move {
-        let db = connect(&url, 2).await;
+        let db = B::Db::open(&url, 2).await;
         db.dlock(key).await
     })?;
     let released = lost.release().await;
@@ -53,7 +52,7 @@ pub(crate) async fn a_waiter_survives_the_end_of_the_pools_runtime<B: Backend>(
     let elsewhere = Elsewhere::start()?;
     let url = scene.url("ours");
     let db = elsewhere.run(async move {
-        let db = connect(&url, 2).await;
+        let db = B::Db::open(&url, 2).await;
         db.dlock(other).await?.release().await?;
         Ok(db)
     })?;
@@ -69,7 +68,7 @@ pub(crate) async fn a_waiter_survives_the_end_of_the_pools_runtime<B: Backend>(
     Ok(guard.release().await?)
 }
 
-async fn wait(db: DatabaseConnection, key: i64) -> Result<DLockGuard, Error> {
+async fn wait(db: impl Db, key: i64) -> Result<DLockGuard, Error> {
     db.dlock(key).timeout(Duration::from_secs(30)).await
 }
 
@@ -78,7 +77,8 @@ pub(crate) async fn a_pool_with_a_runtime_of_its_own_survives_that_of_its_user<B
 ) -> Outcome {
     let key = scene.key();
     let db = scene.db("ours").await;
-    let pool = LockPool::builder(&db).runtime(Handle::current()).build();
+    let pool = scene.builder("ours", &db);
+    let pool = pool.runtime(Handle::current()).build();
     let user = pool.clone();
     let guard = Elsewhere::start()?.end_after(async move { user.dlock(key).await })?;
     assert!(guard.is_held());

@@ -4,9 +4,8 @@ use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dlock::LockPool;
-use dlock_tests::{Counter, connect};
-use sea_orm::{ConnectOptions, DatabaseConnection};
+use dlock::{LockPoolBuilder, Lockable};
+use dlock_tests::{Counter, Db};
 use tokio::time::{sleep, timeout};
 
 use super::{Backend, Failure, Outcome, Peer};
@@ -56,30 +55,40 @@ impl<B: Backend> Scene<B> {
     }
 
     /// One of this test's applications; each has a lock pool of its own.
-    pub(crate) async fn db(&self, of: &str) -> DatabaseConnection {
+    pub(crate) async fn db(&self, of: &str) -> B::Db {
         self.db_of(of, 4).await
     }
 
-    pub(crate) async fn db_of(&self, of: &str, connections: u32) -> DatabaseConnection {
-        connect(&self.url(of), connections).await
+    pub(crate) async fn db_of(&self, of: &str, connections: u32) -> B::Db {
+        B::Db::open(&self.url(of), connections).await
     }
 
-    /// A server that takes connections as long as the listener lives, and never says a word; `None` where nothing is connected to.
-    pub(crate) fn silent_server(&self) -> Outcome<Option<(TcpListener, ConnectOptions)>> {
+    /// [`db`](Self::db) with a lock pool of this shape.
+    pub(crate) async fn shaped(
+        &self,
+        of: &str,
+        shape: impl FnOnce(LockPoolBuilder<'_>) -> LockPoolBuilder<'_>,
+    ) -> B::Db {
+        self.db(of).await.shaped(&self.url(of), shape)
+    }
+
+    /// One more lock pool for this application.
+    pub(crate) fn builder<'a>(&self, of: &str, db: &'a B::Db) -> LockPoolBuilder<'a> {
+        db.builder(&self.url(of))
+    }
+
+    /// A server that takes connections as long as the listener lives, and never says a word, and its URL; `None` where nothing is connected to.
+    pub(crate) fn silent_server(&self) -> Outcome<Option<(TcpListener, String)>> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = B::silent_url(listener.local_addr()?.port());
-        Ok(url.map(|url| {
-            let mut options = ConnectOptions::new(url);
-            options.connect_lazy(true).sqlx_logging(false);
-            (listener, options)
-        }))
+        Ok(url.map(|url| (listener, url)))
     }
 
     pub(crate) async fn peer(&self, of: &str) -> Outcome<Peer> {
         Peer::start(&self.url(of)).await
     }
 
-    pub(crate) async fn counter(&self, db: &DatabaseConnection) -> Outcome<Counter> {
+    pub(crate) async fn counter(&self, db: &B::Db) -> Outcome<Counter> {
         let counter = Counter::named(&self.name);
         counter.create(db).await?;
         Ok(counter)
@@ -136,9 +145,9 @@ impl<B: Backend> Scene<B> {
     }
 }
 
-/// Until so many callers wait in the lock pool of this connection, and the server, if it was asked, has said no.
-pub(crate) async fn waiting(db: &DatabaseConnection, count: usize) -> Outcome {
-    let pool = LockPool::of(db);
+/// Until so many callers wait in this lock pool or that of this connection, and the server, if it was asked, has said no.
+pub(crate) async fn waiting(db: &impl Lockable, count: usize) -> Outcome {
+    let pool = db.lock_pool();
     eventually(&format!("{count} callers wait"), async || {
         Ok(pool.status().waiters == count)
     })

@@ -27,7 +27,7 @@ pub(crate) async fn ten_thousand_waits_around_their_timeout_leak_nothing<B: Back
 ) -> Outcome {
     let db = scene.db_of("ours", 1).await;
     let mut pools = Vec::new();
-    pools.resize_with(POOLS, || LockPool::builder(&db).build());
+    pools.resize_with(POOLS, || scene.builder("ours", &db).build());
     let keys: [i64; KEYS] = std::array::from_fn(|_| scene.key());
     let tally = Arc::new(Tally::default());
     let mut tasks = JoinSet::new();

@@ -9,10 +9,10 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Backend, Failure, Outcome, Scene, soon, waiting};
+use super::{Failure, OrmBackend, Outcome, Scene, soon, waiting};
 
 /// Whoever got the lock before the commit of the last one would read an old number.
-pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: Backend>(
+pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -33,7 +33,7 @@ pub(crate) async fn nobody_gets_the_lock_before_the_commit<B: Backend>(
 }
 
 /// On SQLite a transaction that has read cannot write any more when another one has written in between.
-pub(crate) async fn bodies_under_different_keys_read_and_write_side_by_side<B: Backend>(
+pub(crate) async fn bodies_under_different_keys_read_and_write_side_by_side<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -55,7 +55,7 @@ pub(crate) async fn bodies_under_different_keys_read_and_write_side_by_side<B: B
     Ok(())
 }
 
-pub(crate) async fn a_failing_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_failing_body_rolls_back<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     rolls_back(scene, async |db, counter, key| {
         let failed = db.dlock(key).transaction(async |txn| {
             counter.write(txn, 7).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn a_failing_body_rolls_back<B: Backend>(scene: &Scene<B>) -> O
     .await
 }
 
-pub(crate) async fn a_panicking_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_panicking_body_rolls_back<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     rolls_back(scene, async |db, counter, key| {
         let task = tokio::spawn(async move {
             let panicked = db.dlock(key).transaction(async |txn| {
@@ -85,7 +85,7 @@ pub(crate) async fn a_panicking_body_rolls_back<B: Backend>(scene: &Scene<B>) ->
     .await
 }
 
-pub(crate) async fn a_dropped_body_rolls_back<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_dropped_body_rolls_back<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     rolls_back(scene, async |db, counter, key| {
         let written = Notify::new();
         let body = db.dlock(key).transaction(async |txn| {
@@ -101,7 +101,7 @@ pub(crate) async fn a_dropped_body_rolls_back<B: Backend>(scene: &Scene<B>) -> O
     .await
 }
 
-async fn rolls_back<B: Backend>(
+async fn rolls_back<B: OrmBackend>(
     scene: &Scene<B>,
     body: impl AsyncFnOnce(DatabaseConnection, Counter, i64) -> Outcome,
 ) -> Outcome {
@@ -117,20 +117,20 @@ async fn rolls_back<B: Backend>(
     Ok(soon("the table", counter.remove(&theirs)).await??)
 }
 
-pub(crate) async fn a_dropped_body_rolls_back_before_the_lock_is_free<B: Backend>(
+pub(crate) async fn a_dropped_body_rolls_back_before_the_lock_is_free<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     rolls_back_before_the_unlock(scene, |task, _panic| task.abort()).await
 }
 
-pub(crate) async fn a_panicking_body_rolls_back_before_the_lock_is_free<B: Backend>(
+pub(crate) async fn a_panicking_body_rolls_back_before_the_lock_is_free<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     rolls_back_before_the_unlock(scene, |_task, panic| panic.notify_one()).await
 }
 
 /// Whoever waits for the lock of a body that is made to leave finds the row that it has changed free at once.
-async fn rolls_back_before_the_unlock<B: Backend>(
+async fn rolls_back_before_the_unlock<B: OrmBackend>(
     scene: &Scene<B>,
     leave: impl Fn(&JoinHandle<Result<(), DbErr>>, &Notify),
 ) -> Outcome {
@@ -182,7 +182,7 @@ async fn rolls_back_before_the_unlock<B: Backend>(
 }
 
 /// The caller goes away while COMMIT is on its way.
-pub(crate) async fn a_commit_without_listener_still_comes_before_the_unlock<B: Backend>(
+pub(crate) async fn a_commit_without_listener_still_comes_before_the_unlock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);

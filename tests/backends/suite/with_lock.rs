@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Backend, Outcome, Scene, soon, waiting};
+use super::{OrmBackend, Outcome, Scene, soon, waiting};
 
 /// A table for each behaviour, since they run side by side.
 macro_rules! accounts {
@@ -72,7 +72,7 @@ async fn remove<E: EntityTrait>(db: &DatabaseConnection, _: E) -> Outcome {
 }
 
 /// Whoever read the row before he had the lock, or had the lock before the last one's commit, would write an old amount. Those who work on another row are in nobody's way.
-pub(crate) async fn rows_lose_no_update<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn rows_lose_no_update<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     create(&ours, raised::Entity).await?;
     scene
@@ -110,7 +110,7 @@ pub(crate) async fn rows_lose_no_update<B: Backend>(scene: &Scene<B>) -> Outcome
     remove(&ours, raised::Entity).await
 }
 
-pub(crate) async fn a_stale_model_is_read_anew<B: Backend>(scene: &Scene<B>) -> Outcome {
+pub(crate) async fn a_stale_model_is_read_anew<B: OrmBackend>(scene: &Scene<B>) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     create(&ours, stale::Entity).await?;
     let account = stale::euros();
@@ -131,7 +131,7 @@ pub(crate) async fn a_stale_model_is_read_anew<B: Backend>(scene: &Scene<B>) -> 
     remove(&ours, stale::Entity).await
 }
 
-pub(crate) async fn a_row_that_is_gone_is_not_found_and_its_lock_free<B: Backend>(
+pub(crate) async fn a_row_that_is_gone_is_not_found_and_its_lock_free<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -152,7 +152,7 @@ pub(crate) async fn a_row_that_is_gone_is_not_found_and_its_lock_free<B: Backend
     remove(&ours, gone::Entity).await
 }
 
-pub(crate) async fn a_failing_body_leaves_the_row_and_frees_its_lock<B: Backend>(
+pub(crate) async fn a_failing_body_leaves_the_row_and_frees_its_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -174,7 +174,7 @@ pub(crate) async fn a_failing_body_leaves_the_row_and_frees_its_lock<B: Backend>
     remove(&ours, failing::Entity).await
 }
 
-pub(crate) async fn a_panicking_body_leaves_the_row_and_frees_its_lock<B: Backend>(
+pub(crate) async fn a_panicking_body_leaves_the_row_and_frees_its_lock<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
@@ -206,7 +206,7 @@ pub(crate) async fn a_panicking_body_leaves_the_row_and_frees_its_lock<B: Backen
 }
 
 /// The caller goes away while COMMIT is on its way, which lasts for a while where that can be had.
-pub(crate) async fn what_a_body_wrote_is_there_before_the_lock_is_free<B: Backend>(
+pub(crate) async fn what_a_body_wrote_is_there_before_the_lock_is_free<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);

@@ -7,7 +7,7 @@ use dlock_tests::{connect, env};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, Statement};
 
 use super::Server;
-use crate::suite::{Backend, Failure, Locks, Outcome};
+use crate::suite::{Backend, Locks, OrmBackend, Outcome, ask};
 
 pub(crate) struct UserLocks<S> {
     db: DatabaseConnection,
@@ -17,10 +17,7 @@ pub(crate) struct UserLocks<S> {
 impl<S: Server> UserLocks<S> {
     async fn count(&self, from: String) -> Outcome<usize> {
         let question = format!("SELECT COUNT(*) FROM performance_schema.{from}");
-        let question = Statement::from_string(DatabaseBackend::MySql, question);
-        let row = self.db.query_one_raw(question).await?;
-        let row = row.ok_or_else(|| Failure::new("no row"))?;
-        let count: i64 = row.try_get_by_index(0)?;
+        let count: i64 = ask(&self.db, question).await?;
         Ok(usize::try_from(count)?)
     }
 }
@@ -35,13 +32,13 @@ fn lock_sessions(application: &str) -> String {
 
 /// An application is called by its account. There is one without a name and a password, which stands for all of them.
 impl<S: Server> Backend for UserLocks<S> {
+    type Db = DatabaseConnection;
+
     const SHARED: bool = false;
+    const PINNED: bool = true;
     const XACT: bool = false;
     const LOSABLE: bool = true;
     const PAIRS: bool = false;
-    const IMPATIENCE: &str = S::IMPATIENCE;
-    const SESSION: Option<&str> = Some("SELECT CAST(CONNECTION_ID() AS SIGNED)");
-    const DATABASE: &str = "SELECT DATABASE()";
 
     async fn open() -> Outcome<Self> {
         let db = connect(&env(S::URL), 1).await;
@@ -71,13 +68,12 @@ impl<S: Server> Backend for UserLocks<S> {
         Some(format!("mysql://nobody@127.0.0.1:{port}/nothing"))
     }
 
-    fn slow_statement(milliseconds: u32) -> Option<String> {
-        let seconds = f64::from(milliseconds) / 1000.0;
-        Some(format!("DO SLEEP({seconds})"))
-    }
-
     fn victim() -> Option<PathBuf> {
         Some(env(S::VICTIM).into())
+    }
+
+    async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {
+        ask(of, "SELECT DATABASE()").await
     }
 
     async fn locks(&self, keys: &[i64]) -> Outcome<Locks> {
@@ -112,6 +108,16 @@ impl<S: Server> Backend for UserLocks<S> {
             killed += usize::from(self.db.execute_unprepared(&kill).await.is_ok());
         }
         Ok(killed)
+    }
+}
+
+impl<S: Server> OrmBackend for UserLocks<S> {
+    const IMPATIENCE: &str = S::IMPATIENCE;
+    const SESSION: Option<&str> = Some("SELECT CAST(CONNECTION_ID() AS SIGNED)");
+
+    fn slow_statement(milliseconds: u32) -> Option<String> {
+        let seconds = f64::from(milliseconds) / 1000.0;
+        Some(format!("DO SLEEP({seconds})"))
     }
 
     async fn slow_commits(&self, _table: &str, _milliseconds: u32) -> Outcome<bool> {
