@@ -5,6 +5,7 @@ mod client;
 mod cut;
 mod encryption;
 mod locks;
+mod process;
 mod protocol;
 mod queue;
 mod sessions;
