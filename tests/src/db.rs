@@ -5,7 +5,7 @@ use std::fmt;
 use dlock::{DLockExt, LockPool, LockPoolBuilder, Lockable};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-use crate::connect;
+use crate::{connect, urls};
 
 /// What an application locks on: its connection of SeaORM, or a lock pool, where SeaORM has no connection to such a database.
 pub trait Db: DLockExt + Lockable + Clone + fmt::Debug + Send + Sync + 'static {
@@ -93,7 +93,8 @@ fn pool_at(url: &str) -> LockPoolBuilder<'static> {
 /// A lock pool for the database at this URL; `None` where SeaORM has a connection, which is locked on then.
 pub fn pool_of(url: &str) -> Option<LockPoolBuilder<'static>> {
     match url.split_once(':')?.0 {
-        "mssql" | "oracle" => panic!("{url}: dlock cannot lock there yet"),
+        "mssql" => Some(LockPoolBuilder::mssql(urls::mssql(url))),
+        "oracle" => Some(LockPoolBuilder::oracle(urls::oracle(url))),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod counter;
 mod db;
+pub mod urls;
 mod victim;
 mod way;
 

@@ -172,11 +172,7 @@ pub(crate) async fn the_listing_names_pinned_locks<B: OrmBackend>(scene: &Scene<
         false => &[Mode::Exclusive],
     };
     for mode in modes {
-        let lock = ours.dlock(&key).pinned();
-        let guard = match mode {
-            Mode::Exclusive => lock.await?,
-            Mode::Shared => lock.shared().await?,
-        };
+        let guard = ours.dlock(&key).mode(*mode).pinned().await?;
         assert_eq!(
             (guard.key(), guard.mode()),
             (&Key::from(key.as_str()), *mode)

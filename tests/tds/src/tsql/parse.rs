@@ -189,9 +189,19 @@ impl Parser {
         Ok(Expression::Call(function, arguments))
     }
 
-    /// To `nvarchar(n)` only, and of what is text anyway.
+    /// To `nvarchar(n)` of what is text anyway, and to `int` of what is a number anyway.
     fn convert(&mut self) -> Parsed<Expression> {
         self.expect("(")?;
+        if self.eat("int") {
+            self.expect(",")?;
+            let value = self.expression()?;
+            self.expect(")")?;
+            return match value {
+                Expression::Call(Function::AppLockTest | Function::ServerProperty, _)
+                | Expression::Spid => Ok(value),
+                _ => Err(syntax_error("CONVERT")),
+            };
+        }
         self.expect("nvarchar")?;
         self.expect("(")?;
         let length = self.next();
@@ -203,7 +213,7 @@ impl Parser {
         let value = self.expression()?;
         self.expect(")")?;
         match value {
-            Expression::Call(Function::AppLockTest, _)
+            Expression::Call(Function::AppLockTest | Function::ServerProperty, _)
             | Expression::Spid
             | Expression::Variable(_) => Err(syntax_error("CONVERT")),
             text => Ok(text),

@@ -64,15 +64,17 @@ pub(crate) enum Function {
     DatabasePropertyEx,
     AppLockMode,
     AppLockTest,
+    ServerProperty,
 }
 
 impl Function {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::DbName,
         Self::AppName,
         Self::DatabasePropertyEx,
         Self::AppLockMode,
         Self::AppLockTest,
+        Self::ServerProperty,
     ];
 
     /// That has this name and takes so many arguments.
@@ -90,6 +92,7 @@ impl Function {
             Self::DatabasePropertyEx => ("DATABASEPROPERTYEX", 2),
             Self::AppLockMode => ("APPLOCK_MODE", 3),
             Self::AppLockTest => ("APPLOCK_TEST", 4),
+            Self::ServerProperty => ("SERVERPROPERTY", 1),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! The session on SQL Server, by the real tiberius over a real socket, with a server in this process (package `dlock-tds`): it says what no server says on demand.
+
+mod contract;
