@@ -186,9 +186,9 @@ fn lock_mode(mode: Mode) -> &'static str {
     }
 }
 
-/// The server's number for this session; the database that it is in; whether that can be written to, since application locks on a secondary replica exclude nobody on the primary; 1
-/// from PostgreSQL with [Babelfish](https://babelfishpg.org), which speaks the same protocol.
-pub(crate) const SESSION: &str = "SELECT @@SPID, DB_NAME(), CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')), CONVERT(int, SERVERPROPERTY(N'Babelfish'))";
+/// The server's number for this session; the database that it is in; whether that can be written to, since application locks on a secondary replica exclude nobody on the primary; what
+/// the application calls itself; 1 from PostgreSQL with [Babelfish](https://babelfishpg.org), which speaks the same protocol.
+pub(crate) const SESSION: &str = "SELECT @@SPID, DB_NAME(), CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')), APP_NAME(), CONVERT(int, SERVERPROPERTY(N'Babelfish'))";
 
 pub(crate) const READ_ONLY: &str = "READ_ONLY";
 

@@ -20,6 +20,7 @@ use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::MAX_BATCH;
 use crate::dialect::mssql::{self as dialect, Acquire, Release, Statement, Status, Value};
 use crate::key::PhysicalKey;
+use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
 
 /// Above it an error ends the connection.
@@ -32,6 +33,8 @@ pub(crate) struct MsSqlSession {
     watch: Watch,
     /// The server's number for it.
     id: i64,
+    /// What its application calls itself.
+    application: String,
     /// How long the server waits for a try.
     patience_of_a_try: Duration,
     /// Locks that the server has counted more than once.
@@ -46,6 +49,7 @@ struct SignOfLife {
     id: i64,
     database: Option<String>,
     is_read_only: bool,
+    application: String,
     is_babelfish: bool,
 }
 
@@ -72,6 +76,7 @@ impl MsSqlSession {
             client,
             watch,
             id: 0,
+            application: String::new(),
             patience_of_a_try: Duration::ZERO,
             upgraded: HashSet::new(),
             doubt: None,
@@ -134,7 +139,7 @@ impl MsSqlSession {
         let acquire = Acquire {
             name: name(&request.key),
             mode: request.mode,
-            patience,
+            patience: patience.max(self.patience_of_a_try),
         };
         let statement = dialect::exchange(std::iter::empty(), std::iter::once(acquire));
         match self.statuses(statement, 1).await {
@@ -167,7 +172,8 @@ impl MsSqlSession {
             id: id.into(),
             database: row.try_get::<&str, _>(1)?.map(str::to_owned),
             is_read_only: row.try_get::<&str, _>(2)? == Some(dialect::READ_ONLY),
-            is_babelfish: number(3) == Some(1),
+            application: row.try_get::<&str, _>(3)?.unwrap_or_default().to_owned(),
+            is_babelfish: number(4) == Some(1),
         })
     }
 
@@ -192,23 +198,17 @@ impl MsSqlSession {
                     .and_then(|(_, data)| integer(data));
                 let ours = row.try_get::<&str, _>(2 * index + 1)?;
                 let ours = ours.and_then(dialect::mode_of_this_session);
-                let holder = match (ours, is_free_for_us) {
-                    (Some(mode), _) => Some((mode, self.id)),
+                let (mode, session, application) = match (ours, is_free_for_us) {
+                    (Some(mode), _) => (mode, self.id, self.application.clone()),
                     // By whom and how, the server does not say.
-                    (None, Some(0)) => Some((Default::default(), 0)),
-                    (None, _) => None,
+                    (None, Some(0)) => (Mode::default(), 0, String::new()),
+                    (None, _) => continue,
                 };
-                locks.extend(holder.map(|(mode, session)| {
-                    let application = String::new();
-                    ServerLock::held(
-                        key.clone(),
-                        mode,
-                        Holder {
-                            session,
-                            application,
-                        },
-                    )
-                }));
+                let holder = Holder {
+                    session,
+                    application,
+                };
+                locks.push(ServerLock::held(key.clone(), mode, holder));
             }
         }
         Ok(locks)
@@ -298,8 +298,7 @@ impl Session for MsSqlSession {
     }
 
     async fn upgrade(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let patience = slice.max(self.patience_of_a_try);
-        let answer = self.acquire(request, patience).await?;
+        let answer = self.acquire(request, slice).await?;
         if let Answer::Yes = answer {
             self.upgraded.insert(Arc::clone(name(&request.key)));
         }

@@ -59,6 +59,11 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     /// The name of an application's current database, as the server says it.
     fn database(&self, of: &Self::Db) -> impl Future<Output = Outcome<String>> + Send;
 
+    /// Whether the server lists locks to those who do not know their names.
+    fn lists(&self) -> bool {
+        true
+    }
+
     /// Who has or wants these keys, in whatever process.
     fn locks(&self, keys: &[i64]) -> impl Future<Output = Outcome<Locks>> + Send;
 

@@ -103,6 +103,7 @@ impl MsSqlConnector {
         }
         self.database.meet(life.database)?;
         session.id = life.id;
+        session.application = life.application;
         if life.is_babelfish {
             session.patience_of_a_try = BABELFISHS_SHORTEST_WAIT;
         }
