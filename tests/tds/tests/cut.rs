@@ -27,6 +27,11 @@ async fn a_connection_cut_before_the_answer_has_none() {
         let (server, mut client) = replying(Reply::Cut(close)).await;
         let error = length(&mut client).await.unwrap_err();
         assert!(is_lost(&error), "{close:?}: {error:?}");
+        assert_eq!(
+            error.to_string().contains("reset"),
+            close == Close::Rst,
+            "{error:?}"
+        );
         soon(server.sessions().until(|sessions| sessions.is_empty())).await;
     }
 }

@@ -5,6 +5,7 @@ mod client;
 mod cut;
 mod encryption;
 mod locks;
+mod packets;
 mod process;
 mod protocol;
 mod queue;
