@@ -268,22 +268,19 @@ impl<A: Answer> Connection<A> {
     }
 
     async fn close(mut self, end: io::Result<End>) -> io::Result<()> {
-        let close = match end {
-            Ok(End::Client) => Close::Fin,
+        let (close, result) = match end {
+            Ok(End::Client) => (Close::Fin, Ok(())),
             Ok(End::Cut(cut)) => {
                 if let Some(error) = cut.error {
                     // A client that is gone does not hear it.
                     let _ = self.send(&Tokens::fatal(&error)).await;
                 }
-                cut.close
+                (cut.close, Ok(()))
             }
-            Err(error) => {
-                self.stream.close(Close::Fin).await;
-                return Err(error);
-            }
+            Err(error) => (Close::Fin, Err(error)),
         };
         self.stream.close(close).await;
-        Ok(())
+        result
     }
 }
 

@@ -4,11 +4,13 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
 
 use crate::{
@@ -169,8 +171,11 @@ async fn accept<A: Answer>(
                 while connections.try_join_next().is_some() {}
                 connections.spawn(serve(tcp, shared.clone()));
             }
-            // Of a connection that was closed before it was accepted.
-            Err(error) => eprintln!("dlock-tds: {error}"),
+            // Of a connection that was closed before it was accepted, or there are too many: the next may be better.
+            Err(error) => {
+                eprintln!("dlock-tds: {error}");
+                sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }
