@@ -71,6 +71,18 @@ async fn an_idle_session_that_is_cut_is_lost() {
 }
 
 #[tokio::test]
+async fn an_idle_session_that_is_killed_hears_of_it_when_it_next_asks() {
+    let server = app_locks().await;
+    let mut client = connect(&server).await;
+    let id = spid(&mut client).await;
+    assert!(server.sessions().kill(id));
+    soon(server.sessions().ended(id)).await;
+    assert_eq!(code(&failure(&mut client).await), 596);
+    let error = failure(&mut client).await;
+    assert!(is_lost(&error), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_waiting_session_that_is_killed_hears_of_it() {
     let server = app_locks().await;
     let (mut holder, mut waiter) = (connect(&server).await, connect(&server).await);

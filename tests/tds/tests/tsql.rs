@@ -84,7 +84,12 @@ async fn a_batch_of_512_parameters_takes_512_locks() {
         .map(|name| name as &dyn tiberius::ToSql)
         .collect();
     let declared: Vec<String> = (1..=512).map(|number| format!("@r{number} int")).collect();
-    let calls = (1..=512).map(|number| format!("EXEC @r{number} = sp_getapplock @Resource = @P{number}, @LockMode = N'Exclusive', @LockOwner = N'Session', @LockTimeout = 0; "));
+    let calls = (1..=512).map(|number| {
+        format!(
+            "EXEC @r{number} = sp_getapplock @Resource = @P{number}, @LockMode = N'Exclusive', \
+             @LockOwner = N'Session', @LockTimeout = 0; "
+        )
+    });
     let results: Vec<String> = (1..=512).map(|number| format!("@r{number}")).collect();
     let sql = format!(
         "DECLARE {}; {}SELECT {}",
