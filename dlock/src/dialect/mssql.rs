@@ -77,6 +77,9 @@ impl Status {
     }
 }
 
+/// Of bad parameters and other failures. Babelfish (4.3) says it where a lock is busy, too, and never of one that is held.
+pub(crate) const NOT_GRANTED: i32 = -999;
+
 /// A value of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {

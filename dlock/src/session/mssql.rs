@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::compat::Compat;
 
 pub(crate) use self::connect::MsSqlServer;
+use self::connect::Opener;
 use self::socket::{Socket, Watch};
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::MAX_BATCH;
@@ -31,12 +32,13 @@ pub(crate) struct MsSqlSession {
     client: Client<Compat<Socket>>,
     /// The socket under it.
     watch: Watch,
+    /// Where it was opened.
+    server: Arc<Opener>,
     /// The server's number for it.
     id: i64,
     /// What its application calls itself.
     application: String,
-    /// How long the server waits for a try.
-    patience_of_a_try: Duration,
+    is_babelfish: bool,
     /// Locks that the server has counted more than once.
     upgraded: HashSet<Arc<str>>,
     /// Why nobody knows any more what it holds.
@@ -71,13 +73,14 @@ fn unexpected(what: String) -> DbErr {
 }
 
 impl MsSqlSession {
-    fn new(client: Client<Compat<Socket>>, watch: Watch) -> Self {
+    fn new(client: Client<Compat<Socket>>, watch: Watch, server: Arc<Opener>) -> Self {
         Self {
             client,
             watch,
+            server,
             id: 0,
             application: String::new(),
-            patience_of_a_try: Duration::ZERO,
+            is_babelfish: false,
             upgraded: HashSet::new(),
             doubt: None,
         }
@@ -122,6 +125,7 @@ impl MsSqlSession {
         let failed = match status {
             Status::Granted => return Answer::Yes,
             Status::TimedOut => return Answer::No,
+            Status::Other(dialect::NOT_GRANTED) if self.is_babelfish => return Answer::No,
             Status::Deadlock => return Answer::Deadlock,
             Status::Cancelled => "the request was cancelled (-2)".to_owned(),
             Status::Other(code) => format!("the server answered {code}"),
@@ -139,7 +143,7 @@ impl MsSqlSession {
         let acquire = Acquire {
             name: name(&request.key),
             mode: request.mode,
-            patience: patience.max(self.patience_of_a_try),
+            patience,
         };
         let statement = dialect::exchange(std::iter::empty(), std::iter::once(acquire));
         match self.statuses(statement, 1).await {
@@ -150,6 +154,14 @@ impl MsSqlSession {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A wait of Babelfish (4.3) that ends just when the lock is granted answers that it is not, and leaves it with the session, which nobody but its end takes it from.
+    /// It holds nothing else.
+    async fn begin_anew(&mut self) -> Result<(), DbErr> {
+        let opened = Arc::clone(&self.server).open_checked().await;
+        *self = opened.map_err(|error| unexpected(error.to_string()))?;
+        Ok(())
     }
 
     /// Who asked hears what the server said, so that nobody asks it again and again; what is held is not known any more.
@@ -271,7 +283,7 @@ impl Session for MsSqlSession {
             tries.iter().map(|request| Acquire {
                 name: name(&request.key),
                 mode: request.mode,
-                patience: self.patience_of_a_try,
+                patience: Duration::ZERO,
             }),
         );
         let statuses = match self.statuses(statement, releases.len() + tries.len()).await {
@@ -294,11 +306,19 @@ impl Session for MsSqlSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        self.acquire(request, slice).await
+        let answer = self.acquire(request, slice).await?;
+        if let (true, Answer::No) = (self.is_babelfish, &answer) {
+            self.begin_anew().await?;
+        }
+        Ok(answer)
     }
 
     async fn upgrade(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let answer = self.acquire(request, slice).await?;
+        let patience = match self.is_babelfish {
+            true => Duration::ZERO,
+            false => slice,
+        };
+        let answer = self.acquire(request, patience).await?;
         if let Answer::Yes = answer {
             self.upgraded.insert(Arc::clone(name(&request.key)));
         }

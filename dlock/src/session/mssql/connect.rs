@@ -29,9 +29,6 @@ const REPLICA: Error = Error::Unsupported {
     hint: "its locks exclude nobody on the primary: connect to the primary",
 };
 
-/// Without a wait Babelfish (4.3) answers -999, like to bad parameters, where SQL Server says that the time is over.
-const BABELFISHS_SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
 /// SeaORM does not speak to this server, so there is no connection that its work could be done on.
 const NO_CONNECTION: Error = Error::Unsupported {
     backend: "SQL Server",
@@ -49,25 +46,26 @@ impl Source for MsSqlServer {
         config.command_timeout(None);
         config.handshake_timeout(None);
         Arc::new(MsSqlConnector {
-            config,
             limit: settings.keepalive,
-            database: OneDatabase::default(),
+            opener: Arc::new(Opener {
+                config,
+                database: OneDatabase::default(),
+            }),
         })
     }
 }
 
-struct MsSqlConnector {
+/// Opens sessions.
+pub(super) struct Opener {
     config: Config,
-    /// A session must be open by then.
-    limit: Duration,
     database: OneDatabase,
 }
 
-impl MsSqlConnector {
-    async fn open(&self) -> Result<MsSqlSession, TdsError> {
+impl Opener {
+    async fn open(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
         let patience = Instant::now() + STARTUP;
         loop {
-            match self.log_in().await {
+            match Arc::clone(&self).log_in().await {
                 Err(error) if is_starting(&error) && Instant::now() < patience => {
                     sleep(Duration::from_millis(250)).await;
                 }
@@ -77,7 +75,7 @@ impl MsSqlConnector {
     }
 
     /// Where the server sends us, too.
-    async fn log_in(&self) -> Result<MsSqlSession, TdsError> {
+    async fn log_in(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
         let mut config = self.config.clone();
         let mut redirections = 0..MAX_REDIRECTIONS;
         loop {
@@ -89,14 +87,14 @@ impl MsSqlConnector {
                     config.host(host);
                     config.port(port);
                 }
-                client => return client.map(|client| MsSqlSession::new(client, watch)),
+                client => return client.map(|client| MsSqlSession::new(client, watch, self)),
             }
         }
     }
 
-    async fn open_checked(&self) -> Result<MsSqlSession, Error> {
+    pub(super) async fn open_checked(self: Arc<Self>) -> Result<MsSqlSession, Error> {
         let failed = |error| Phase::Connect.failed(db(error));
-        let mut session = self.open().await.map_err(failed)?;
+        let mut session = Arc::clone(&self).open().await.map_err(failed)?;
         let life = session.sign_of_life().await.map_err(failed)?;
         if life.is_read_only {
             return Err(REPLICA);
@@ -104,11 +102,15 @@ impl MsSqlConnector {
         self.database.meet(life.database)?;
         session.id = life.id;
         session.application = life.application;
-        if life.is_babelfish {
-            session.patience_of_a_try = BABELFISHS_SHORTEST_WAIT;
-        }
+        session.is_babelfish = life.is_babelfish;
         Ok(session)
     }
+}
+
+struct MsSqlConnector {
+    /// A session must be open by then.
+    limit: Duration,
+    opener: Arc<Opener>,
 }
 
 fn is_starting(error: &TdsError) -> bool {
@@ -128,7 +130,7 @@ impl Connector for MsSqlConnector {
     }
 
     fn database(&self) -> CurrentDatabase {
-        self.database.get()
+        self.opener.database.get()
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
@@ -137,7 +139,7 @@ impl Connector for MsSqlConnector {
             let silent = format!("{SILENT} within {limit:?}");
             Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(silent)))
         };
-        let session = timeout(limit, self.open_checked())
+        let session = timeout(limit, Arc::clone(&self.opener).open_checked())
             .await
             .map_err(silent)??;
         Ok(Box::new(session))
