@@ -252,3 +252,79 @@ pub(crate) fn held<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Statement {
         values,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[test]
+    fn a_batch_is_one_statement_that_answers_with_one_row() {
+        let (old, older, new) = (name("old"), name("older"), name("new"));
+        let releases = [(&old, false), (&older, true)]
+            .map(|(name, is_upgraded)| Release { name, is_upgraded });
+        let acquires =
+            [(Mode::Exclusive, 0), (Mode::Update, 1_500)].map(|(mode, patience)| Acquire {
+                name: &new,
+                mode,
+                patience: Duration::from_millis(patience),
+            });
+        let statement = exchange(releases.into_iter(), acquires.into_iter());
+        assert_eq!(
+            statement.sql,
+            "DECLARE @s1 int, @s2 int, @s3 int, @s4 int;\n\
+             EXEC @s1 = sp_releaseapplock @Resource = @P1, @LockOwner = N'Session';\n\
+             EXEC @s2 = sp_releaseapplock @Resource = @P2, @LockOwner = N'Session';\n\
+             WHILE @s2 = 0 AND APPLOCK_MODE(N'public', @P2, N'Session') <> N'NoLock' \
+             EXEC @s2 = sp_releaseapplock @Resource = @P2, @LockOwner = N'Session';\n\
+             EXEC @s3 = sp_getapplock @Resource = @P3, @LockMode = N'Exclusive', @LockOwner = N'Session', @LockTimeout = 0;\n\
+             EXEC @s4 = sp_getapplock @Resource = @P4, @LockMode = N'Update', @LockOwner = N'Session', @LockTimeout = @P5;\n\
+             SELECT @s1, @s2, @s3, @s4;"
+        );
+        let text = |text: &Arc<str>| Value::Text(Arc::clone(text));
+        let expected = [
+            text(&old),
+            text(&older),
+            text(&new),
+            text(&new),
+            Value::Int(1_500),
+        ];
+        assert_eq!(statement.values, expected);
+    }
+
+    /// A server takes 2,100 parameters.
+    #[test]
+    fn the_largest_batch_has_room() {
+        let (name, many) = (name("a"), crate::dialect::MAX_BATCH);
+        let release = Release {
+            name: &name,
+            is_upgraded: true,
+        };
+        let acquire = Acquire {
+            name: &name,
+            mode: Mode::Shared,
+            patience: Duration::ZERO,
+        };
+        let statement = exchange(
+            std::iter::repeat_n(release, many),
+            std::iter::repeat_n(acquire, many),
+        );
+        assert!(statement.values.len() < 2_100);
+        let names: Vec<_> = std::iter::repeat_n(&name, many).collect();
+        assert!(held(names.into_iter()).values.len() < 2_100);
+    }
+
+    #[test]
+    fn a_lock_is_known_by_what_the_server_shows_of_it() {
+        let brackets = "0:[a]:(b]:(c]:(1f2e3d4c)";
+        assert_eq!(shown(brackets), Some("a]:(b]:(c"));
+        assert_eq!(shown("0:[invoice/42]:(1f2e3d4c)"), Some("invoice/42"));
+        assert_eq!(shown("something else"), None);
+        let long = "x".repeat(40);
+        assert!(is_shown_as(&long, &"x".repeat(32)) && !is_shown_as(&long, &long));
+        assert!(is_shown_as("invoice/42", "invoice/42") && !is_shown_as("invoice/42", "invoice/4"));
+    }
+}

@@ -212,6 +212,43 @@ mod tests {
         assert_eq!((mode(0), mode(7)), (None, None));
     }
 
+    /// What sqlalchemy-dlock 0.8.1 makes of its keys; the empty one is nobody's here.
+    #[test]
+    fn keys_are_those_of_python() {
+        const VECTORS: &str = include_str!("../../../tests/vectors/keys.json");
+
+        let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
+        let rows = vectors["vectors"].as_array().unwrap().iter();
+        let mut checked = 0;
+        for row in rows.filter(|row| row["database"] == "oracle") {
+            let value = row["input"]["value"].as_str().unwrap();
+            let key = match row["input"]["type"].as_str().unwrap() {
+                "str" => KeyRepr::Text(value.into()),
+                "bytes" => KeyRepr::Bytes(bytes(value).into()),
+                "int" => match value.parse() {
+                    Ok(int) => KeyRepr::Int(int),
+                    // In Rust a number that is larger is no key at all.
+                    Err(_) => continue,
+                },
+                other => panic!("no such type in Rust: {other}"),
+            };
+            let found = Oracle.physical_key(&key);
+            if value.is_empty() {
+                assert!(matches!(found, Err(Error::InvalidKey { .. })), "{found:?}");
+                continue;
+            }
+            let expected: i64 = row["key"]["value"].as_str().unwrap().parse().unwrap();
+            assert_eq!(found.unwrap(), Some(PhysicalKey::Int(expected)), "{key}");
+            checked += 1;
+        }
+        assert!(checked > 35, "{checked}");
+    }
+
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap();
+        (0..hexadecimal.len()).step_by(2).map(byte).collect()
+    }
+
     #[test]
     fn update_locks_are_sql_servers() {
         let refused = Oracle.check(Mode::Update);
