@@ -23,10 +23,13 @@ pub enum Error {
         /// How long was waited, from the call to this answer.
         waited: Duration,
     },
-    /// The server ended a wait because it closed a circle of waiting transactions.
+    /// The server ended a wait because it closed a circle of waiting transactions or sessions.
     ///
-    /// Only [`xact`](crate::DLock::xact) locks can see it; the transaction is still usable, its other locks are held. Roll back and retry.
-    #[error("waiting for lock `{key}` would have closed a circle of waiting transactions")]
+    /// By [`xact`](crate::DLock::xact) locks, whose transaction is still usable, and its other locks held: roll back and retry. On SQL Server and Oracle also by others, when the
+    /// server says so; what the guards of this process hold is held on.
+    #[error(
+        "waiting for lock `{key}` would have closed a circle of waiting transactions or sessions"
+    )]
     Deadlock {
         /// The key whose wait was ended.
         key: Key,

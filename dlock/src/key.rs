@@ -11,7 +11,8 @@ use crate::error::Error;
 /// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
 ///
 /// The same key means the same lock in every process on the same database, and, where it has that database, in Python's sqlalchemy-dlock 0.8.1.
-/// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL, and one elsewhere.
+/// Text and bytes with the same content are one key; an integer and its decimal text are two on PostgreSQL and Oracle, and one elsewhere. On Oracle, where a lock is a number of 30 bits,
+/// different keys may meet.
 /// The keys of other libraries are in `dlock::compat` (feature `postgres`).
 ///
 /// | database | text, bytes | integer | pair |
@@ -19,6 +20,8 @@ use crate::error::Error;
 /// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
 /// | MySQL, MariaDB | itself; bytes must be UTF-8 text. What the server would refuse or cut is hashed: see below | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 /// | SQLite | itself, of any length; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
+/// | SQL Server | itself, up to 255 UTF-16 units, longer ones are hashed as below; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
+/// | Oracle | BLAKE2b as on PostgreSQL, modulo 2³⁰ | modulo 2³⁰ | [`Error::Unsupported`](crate::Error::Unsupported) |
 ///
 /// The key of a row of a SeaORM entity is text; see [`EntityDLockExt`](crate::EntityDLockExt).
 ///

@@ -28,6 +28,7 @@
 //! lock/                 what people build, await and hold
 //!   session.rs          DLock: a lock apart from any transaction
 //!   transaction.rs      TransactionLock: .xact()
+//!   upgrade.rs          Upgrade: guard.upgrade()
 //!   run.rs              .run(..), .transaction(..)
 //!   guard.rs            DLockGuard
 //!   pinned.rs           PinnedLock: .pinned()
@@ -53,17 +54,21 @@
 //!     pinned/hold.rs      and from then on,
 //!     pinned/beside.rs    that of a connection beside a lock, where no session holds locks,
 //!     pinned/book.rs      what the state knows of them
+//!   upgrades.rs         locks that are held and are to become stronger
 //!   queue.rs, sessions.rs, retries.rs   its data: one key, one session, keys in back-off
 //!   status.rs, config.rs    what it shows, how it was built
 //!   tests/              the pool alone, on a server in memory, with faults and paused time
 //!   │
 //! session/              one session on one server
 //!   mod.rs              the seam: trait Session, trait Connector
-//!   application.rs      the application's connection, which sessions imitate
+//!   application.rs      where sessions come from: the application's connection, which they imitate, or a server
+//!   one_database.rs     all of a pool are in one database
 //!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
 //!                       sqlx/pinned.rs shares a session with the one who works on it
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses
 //!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses, mysql/listing.rs lists
+//!   mssql.rs            SQL Server by tiberius; mssql/connect.rs opens and refuses, mssql/socket.rs is watched while idle
+//!   oracle.rs           Oracle; oracle/connect.rs opens and refuses, oracle/driver.rs is its driver, which blocks, oracle/thread.rs the thread for it
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
 //!   mock.rs             SeaORM's MockDatabase
@@ -71,8 +76,11 @@
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
-//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs, postgres/digest.rs
+//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs
 //!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
+//!   mssql.rs            application locks
+//!   oracle.rs           user locks of DBMS_LOCK
+//!   digest.rs           BLAKE2b as a number
 //!   sqlite.rs           names of files
 //!   left_out.rs         those whose feature is off
 //!   │
@@ -82,10 +90,17 @@
 //!
 //! Imports point down from layer to layer only. A database is one file in `dialect/` and one in `session/`; the rest are lines: a `mod` in each of the two folders, an
 //! arm in `session/application.rs` for what it looks like in SeaORM, an arm in `dialect/mod.rs` for its mock, another if it has transaction locks, a variant of `PhysicalKey` if its keys
-//! are of a new kind, its absence in `dialect/left_out.rs` and `session/unlockable.rs`, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`.
+//! are of a new kind, its absence in `dialect/left_out.rs` and `session/unlockable.rs`, and the names of its sqlx pool in `ext.rs`, `pool/lockable.rs` and `session/application.rs`. One that
+//! SeaORM has no connection to needs less: a `mod` in each of the two folders, and its constructors in `pool/mod.rs` and `pool/builder.rs`.
 
 #![cfg_attr(
-    not(any(feature = "postgres", feature = "mysql", feature = "sqlite")),
+    not(any(
+        feature = "postgres",
+        feature = "mysql",
+        feature = "sqlite",
+        feature = "mssql",
+        feature = "oracle"
+    )),
     allow(dead_code, reason = "without a database there is nothing to lock on")
 )]
 
@@ -134,6 +149,8 @@ pub use tiberius;
     feature = "axum",
     feature = "macros",
     feature = "mock",
+    feature = "mssql",
+    feature = "oracle",
     feature = "postgres",
 ))]
 #[doc = include_str!("../../README.md")]

@@ -38,7 +38,7 @@ pub(crate) const SQLITE: LeftOut = LeftOut {
 pub(crate) const UNKNOWN: LeftOut = LeftOut {
     backend: "this kind of `DatabaseConnection`",
     feature: "locks",
-    hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx",
+    hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx, and by lock pools of their own on SQL Server (`LockPool::mssql`) and Oracle (`LockPool::oracle`)",
 };
 
 impl LeftOut {

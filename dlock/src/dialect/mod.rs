@@ -76,6 +76,9 @@ fn no_such_mode(backend: &'static str, mode: Mode) -> Error {
 /// Locks that end with the caller's transaction. The statements take no parameters, since behind a transaction pooler a statement that SeaORM prepares can meet
 /// one of the same name on a server session that others have used; so the answer is a number of rows.
 pub(crate) trait TransactionLocks: Send + Sync {
+    /// What else is to be known of the database.
+    fn dialect(&self) -> &dyn Dialect;
+
     /// One row: the `database` that the transaction is in.
     fn database(&self) -> String;
 
@@ -113,17 +116,13 @@ impl WaitOutcome {
     }
 }
 
-/// The transaction locks of a database, if it has any that can be held like this.
+/// The transaction locks of a database, if it has any.
 pub(crate) fn transaction_locks(
     backend: DatabaseBackend,
-    mode: Mode,
 ) -> Result<&'static dyn TransactionLocks, Error> {
     match backend {
         #[cfg(feature = "postgres")]
-        DatabaseBackend::Postgres => {
-            postgres::Postgres.check(mode)?;
-            Ok(&postgres::Postgres)
-        }
+        DatabaseBackend::Postgres => Ok(&postgres::Postgres),
         other => Err(Error::Unsupported {
             backend: name(other),
             feature: "locks that end with a transaction (`.xact()`)",

@@ -207,6 +207,10 @@ fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
 const WAIT_OUTCOME: &str = "dlock.outcome";
 
 impl TransactionLocks for Postgres {
+    fn dialect(&self) -> &dyn Dialect {
+        self
+    }
+
     fn database(&self) -> String {
         text(Query::select().expr_as(current_database(), "database"))
     }

@@ -70,7 +70,7 @@ impl<'a, C> DLock<'a, C> {
         }
     }
 
-    /// Many holders at once, as long as nobody holds it exclusively. On MySQL and MariaDB that is [`Error::Unsupported`], said by whatever takes the lock.
+    /// Many holders at once, as long as nobody holds it exclusively: [`Mode::Shared`]. On MySQL and MariaDB that is [`Error::Unsupported`], said by whatever takes the lock.
     pub fn shared(self) -> Self {
         self.mode(Mode::Shared)
     }

@@ -104,7 +104,8 @@ impl<'a> TransactionLock<'a> {
     }
 
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
-        let locks = dialect::transaction_locks(self.txn.get_database_backend(), self.mode)?;
+        let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
+        locks.dialect().check(self.mode)?;
         let key = locks.physical_key(&*self.whole_key(locks).await?)?;
         let try_lock = || self.yes(locks.try_lock(&key, self.mode));
         if try_lock().await? {

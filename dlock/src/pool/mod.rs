@@ -164,7 +164,8 @@ impl LockPool {
     /// Every lock on the server that this library could have taken, whoever holds it or waits for it, as the server lists them:
     /// on PostgreSQL, all advisory locks of the current database; on MySQL and MariaDB, all user-level locks of the server as far as
     /// [`performance_schema`](https://dev.mysql.com/doc/refman/8.4/en/performance-schema-metadata-locks-table.html) shows them to this account, else those of this
-    /// pool's keys that somebody holds; on SQLite, those that are held, by which process on Linux only (its
+    /// pool's keys that somebody holds; on SQL Server, all application locks of the current database, whose names it shows 32 characters of, or without the permission `VIEW SERVER STATE`
+    /// those of this pool's keys that somebody holds; on Oracle, all user locks; on SQLite, those that are held, by which process on Linux only (its
     /// table of locks moves while it is read: on a host where many come and go, one may be missing now and then).
     ///
     /// # Errors

@@ -51,12 +51,7 @@ use crate::server_lock::ServerLock;
 pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(2);
 
 /// How long a server that refuses connections may take to come (back) up.
-#[cfg(any(
-    feature = "postgres",
-    feature = "mysql",
-    feature = "mssql",
-    feature = "oracle"
-))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "mssql"))]
 const STARTUP: Duration = Duration::from_secs(5);
 
 /// What is said of a server that can be connected to no more, or answers nothing more, though nobody has closed or refused anything.
