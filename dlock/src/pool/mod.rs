@@ -106,7 +106,7 @@ impl LockPool {
     /// There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here; both are [`Error::Unsupported`], or not even compiled.
     ///
     /// ```no_run
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example() -> Result<(), dlock::Error> {
     /// use dlock::prelude::*;
     /// use dlock::tiberius::{AuthMethod, Config};
     ///
@@ -135,11 +135,12 @@ impl LockPool {
     /// `EXECUTE` on that package. It has Oracle's own modes, too: [`mode`](crate::DLock::mode). There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here.
     ///
     /// ```no_run
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example() -> Result<(), dlock::Error> {
     /// use dlock::oracledb::Config;
     /// use dlock::prelude::*;
     ///
-    /// let config = Config::default().set_credentials("billing", "secret").set_connect_string("db.example.com:1521/billing")?;
+    /// let config = Config::default().set_credentials("billing", "secret");
+    /// let config = config.set_connect_string("db.example.com:1521/billing").expect("host:port/service");
     /// let pool = LockPool::oracle(config);
     /// let guard = pool.dlock("invoice/42").await?;
     /// guard.release().await?;
