@@ -63,6 +63,7 @@
 //!   mod.rs              the seam: trait Session, trait Connector
 //!   application.rs      where sessions come from: the application's connection, which they imitate, or a server
 //!   one_database.rs     all of a pool are in one database
+//!   alone.rs            servers that SeaORM has no connection to; doubt.rs is what ends a session there
 //!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
 //!                       sqlx/pinned.rs shares a session with the one who works on it
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses

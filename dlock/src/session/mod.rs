@@ -1,6 +1,10 @@
 //! One session on one server: what the pool asks of it, one file per driver. Whoever owns a session owns its socket.
 
+#[cfg(any(feature = "mssql", feature = "oracle"))]
+mod alone;
 mod application;
+#[cfg(any(feature = "mssql", feature = "oracle"))]
+mod doubt;
 #[cfg(any(feature = "sqlite", feature = "mock"))]
 mod local;
 #[cfg(feature = "mock")]

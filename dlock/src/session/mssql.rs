@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 use tiberius::error::Error as TdsError;
 use tiberius::{Client, ColumnData, Query, Row};
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use tokio_util::compat::Compat;
 pub(crate) use self::connect::MsSqlServer;
 use self::connect::Opener;
 use self::socket::{Socket, Watch};
+use super::doubt::{Doubt, ended, refused};
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::MAX_BATCH;
 use crate::dialect::mssql::{self as dialect, Acquire, Release, Statement, Status, Value};
@@ -41,8 +42,7 @@ pub(crate) struct MsSqlSession {
     is_babelfish: bool,
     /// Locks that the server has counted more than once.
     upgraded: HashSet<Arc<str>>,
-    /// Why nobody knows any more what it holds.
-    doubt: Option<DbErr>,
+    doubt: Doubt,
 }
 
 /// What a session says of itself.
@@ -61,15 +61,10 @@ fn db(error: TdsError) -> DbErr {
         TdsError::Server(token) => token.class() <= WORST_CLASS_OF_A_STATEMENT,
         _ => false,
     };
-    let message = RuntimeErr::Internal(error.to_string());
     match is_of_a_statement {
-        true => DbErr::Query(message),
-        false => DbErr::Conn(message),
+        true => refused(error.to_string()),
+        false => ended(error.to_string()),
     }
-}
-
-fn unexpected(what: String) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(what))
 }
 
 impl MsSqlSession {
@@ -82,7 +77,7 @@ impl MsSqlSession {
             application: String::new(),
             is_babelfish: false,
             upgraded: HashSet::new(),
-            doubt: None,
+            doubt: Doubt::default(),
         }
     }
 
@@ -108,9 +103,7 @@ impl MsSqlSession {
         statement: Statement,
         expected: usize,
     ) -> Result<Vec<Status>, DbErr> {
-        if let Some(doubt) = &self.doubt {
-            return Err(doubt.clone());
-        }
+        self.doubt.check()?;
         let rows = self.rows(statement).await.map_err(db)?;
         let row = rows.first();
         let status = |index| {
@@ -131,11 +124,11 @@ impl MsSqlSession {
             Status::Other(code) => format!("the server answered {code}"),
             Status::Missing => "the server answered nothing".to_owned(),
         };
-        let message = format!("sp_getapplock of {name}: {failed}");
-        if let Status::Other(_) | Status::Missing = status {
-            self.doubt = Some(unexpected(message.clone()));
+        let error = refused(format!("sp_getapplock of {name}: {failed}"));
+        match status {
+            Status::Cancelled => Answer::Failed(error),
+            _ => self.doubt.answer(error),
         }
-        Answer::Failed(DbErr::Query(RuntimeErr::Internal(message)))
     }
 
     /// One lock, for which the server may wait.
@@ -148,10 +141,7 @@ impl MsSqlSession {
         let statement = dialect::exchange(std::iter::empty(), std::iter::once(acquire));
         match self.statuses(statement, 1).await {
             Ok(statuses) => Ok(self.answer(acquire.name, statuses[0])),
-            Err(error @ DbErr::Query(_)) => {
-                self.doubt = Some(error.clone());
-                Ok(Answer::Failed(error))
-            }
+            Err(error @ DbErr::Query(_)) => Ok(self.doubt.answer(error)),
             Err(error) => Err(error),
         }
     }
@@ -160,18 +150,8 @@ impl MsSqlSession {
     /// It holds nothing else.
     async fn begin_anew(&mut self) -> Result<(), DbErr> {
         let opened = Arc::clone(&self.server).open_checked().await;
-        *self = opened.map_err(|error| unexpected(error.to_string()))?;
+        *self = opened.map_err(|error| ended(error.to_string()))?;
         Ok(())
-    }
-
-    /// Who asked hears what the server said, so that nobody asks it again and again; what is held is not known any more.
-    fn failed(&mut self, batch: &Batch, error: DbErr) -> Answers {
-        self.doubt = Some(error.clone());
-        let failed = |requests: &[Request]| vec![Answer::Failed(error.clone()); requests.len()];
-        Answers {
-            releases: failed(&batch.releases),
-            tries: failed(&batch.tries),
-        }
     }
 
     async fn sign_of_life(&mut self) -> Result<SignOfLife, TdsError> {
@@ -287,7 +267,7 @@ impl Session for MsSqlSession {
             }),
         );
         let statuses = match self.statuses(statement, releases.len() + tries.len()).await {
-            Err(error @ DbErr::Query(_)) => return Ok(self.failed(batch, error)),
+            Err(error @ DbErr::Query(_)) => return Ok(self.doubt.answers(batch, &error)),
             statuses => statuses?,
         };
         let (released, tried) = statuses.split_at(releases.len());
@@ -326,19 +306,17 @@ impl Session for MsSqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        if let Some(doubt) = &self.doubt {
-            return Err(doubt.clone());
-        }
+        self.doubt.check()?;
         let life = self.sign_of_life().await.map_err(db)?;
         if life.id != self.id {
-            return Err(unexpected(format!(
+            return Err(ended(format!(
                 "another server session answers: {} in the place of {}",
                 life.id, self.id
             )));
         }
         match life.is_read_only {
             false => Ok(()),
-            true => Err(unexpected(
+            true => Err(ended(
                 "the database has become read-only, like a secondary replica: its locks exclude nobody on the primary".to_owned(),
             )),
         }
@@ -354,9 +332,9 @@ impl Session for MsSqlSession {
     }
 
     async fn gone(&mut self) -> DbErr {
-        match &self.doubt {
-            Some(doubt) => doubt.clone(),
-            None => unexpected(self.watch.until_anything_comes().await),
+        match self.doubt.check() {
+            Ok(()) => ended(self.watch.until_anything_comes().await),
+            Err(doubt) => doubt,
         }
     }
 

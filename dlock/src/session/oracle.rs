@@ -9,11 +9,12 @@ mod thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use self::connect::OracleServer;
 use self::thread::DriverThread;
+use super::doubt::{Doubt, ended, refused};
 use super::{Answer, Answers, Batch, Request, Session};
 use crate::dialect::oracle::{self as dialect, Acquire, Block, Code};
 use crate::key::PhysicalKey;
@@ -32,8 +33,7 @@ pub(crate) struct OracleSession {
     identity: Option<String>,
     /// By how much the driver waits longer than the server is to.
     margin: Duration,
-    /// Why nobody knows any more what it holds.
-    doubt: Option<DbErr>,
+    doubt: Doubt,
 }
 
 /// What a session says of itself.
@@ -43,25 +43,19 @@ struct SignOfLife {
     is_primary: bool,
 }
 
-fn unexpected(what: String) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(what))
-}
-
 impl OracleSession {
     fn new(thread: DriverThread, margin: Duration) -> Self {
         Self {
             thread,
             identity: None,
             margin,
-            doubt: None,
+            doubt: Doubt::default(),
         }
     }
 
     /// The codes that come out of a block.
     async fn codes(&mut self, block: Block, patience: Duration) -> Result<Vec<Code>, DbErr> {
-        if let Some(doubt) = &self.doubt {
-            return Err(doubt.clone());
-        }
+        self.doubt.check()?;
         let limit = patience.saturating_add(self.margin);
         let run = move |driver: &mut dyn driver::Driver| driver.run(&block, limit);
         let codes = self.thread.call(run).await?;
@@ -99,9 +93,8 @@ impl OracleSession {
             Code::Other(code) => format!("the server answered {code}"),
             Code::Missing => "the server answered nothing".to_owned(),
         };
-        let message = format!("DBMS_LOCK.REQUEST of {id}: {failed}");
-        self.doubt = Some(unexpected(message.clone()));
-        Answer::Failed(DbErr::Query(RuntimeErr::Internal(message)))
+        self.doubt
+            .answer(refused(format!("DBMS_LOCK.REQUEST of {id}: {failed}")))
     }
 
     /// One lock, for which the server may wait.
@@ -118,21 +111,8 @@ impl OracleSession {
                 let code = codes.first().copied().unwrap_or(Code::Missing);
                 Ok(self.answer(id, code))
             }
-            Err(error @ DbErr::Query(_)) => {
-                self.doubt = Some(error.clone());
-                Ok(Answer::Failed(error))
-            }
+            Err(error @ DbErr::Query(_)) => Ok(self.doubt.answer(error)),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Who asked hears what the server said, so that nobody asks it again and again; what is held is not known any more.
-    fn failed(&mut self, batch: &Batch, error: DbErr) -> Answers {
-        self.doubt = Some(error.clone());
-        let failed = |requests: &[Request]| vec![Answer::Failed(error.clone()); requests.len()];
-        Answers {
-            releases: failed(&batch.releases),
-            tries: failed(&batch.tries),
         }
     }
 }
@@ -189,7 +169,7 @@ impl Session for OracleSession {
             }),
         );
         let codes = match self.codes(block, Duration::ZERO).await {
-            Err(error @ DbErr::Query(_)) => return Ok(self.failed(batch, error)),
+            Err(error @ DbErr::Query(_)) => return Ok(self.doubt.answers(batch, &error)),
             codes => codes?,
         };
         let mut codes = codes.into_iter().chain(std::iter::repeat(Code::Missing));
@@ -220,19 +200,17 @@ impl Session for OracleSession {
     }
 
     async fn ping(&mut self) -> Result<(), DbErr> {
-        if let Some(doubt) = &self.doubt {
-            return Err(doubt.clone());
-        }
+        self.doubt.check()?;
         let life = self.sign_of_life().await?;
         if life.identity != self.identity {
-            return Err(unexpected(format!(
+            return Err(ended(format!(
                 "another server session answers: {:?} in the place of {:?}",
                 life.identity, self.identity
             )));
         }
         match life.is_primary {
             true => Ok(()),
-            false => Err(unexpected(
+            false => Err(ended(
                 "the database has become a standby: its locks exclude nobody on the primary"
                     .to_owned(),
             )),
@@ -245,10 +223,7 @@ impl Session for OracleSession {
     }
 
     async fn gone(&mut self) -> DbErr {
-        match &self.doubt {
-            Some(doubt) => doubt.clone(),
-            None => std::future::pending().await,
-        }
+        self.doubt.raised().await
     }
 
     async fn close(self: Box<Self>) {

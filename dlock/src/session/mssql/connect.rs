@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{DbErr, RuntimeErr};
 use tiberius::error::{Error as TdsError, IoErrorKind};
 use tiberius::{Client, Config, SqlBrowser};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::compat::TokioAsyncWriteCompatExt;
 
 use super::socket::watched;
@@ -17,8 +16,9 @@ use crate::dialect::Dialect;
 use crate::dialect::mssql::MsSql;
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
+use crate::session::alone::{no_pinned_locks, open_in_time};
 use crate::session::one_database::OneDatabase;
-use crate::session::{ConnectSettings, Connector, PinnedBase, SILENT, STARTUP, Session, Source};
+use crate::session::{ConnectSettings, Connector, PinnedBase, STARTUP, Session, Source};
 
 /// A server may send its clients elsewhere, and that one, too.
 const MAX_REDIRECTIONS: usize = 5;
@@ -27,13 +27,6 @@ const REPLICA: Error = Error::Unsupported {
     backend: "a read-only SQL Server database, like a secondary replica,",
     feature: "locks",
     hint: "its locks exclude nobody on the primary: connect to the primary",
-};
-
-/// SeaORM does not speak to this server, so there is no connection that its work could be done on.
-const NO_CONNECTION: Error = Error::Unsupported {
-    backend: "SQL Server",
-    feature: "pinned locks (`.pinned()`)",
-    hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
 };
 
 /// A server, and how its sessions log in.
@@ -134,18 +127,10 @@ impl Connector for MsSqlConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let limit = self.limit.max(Duration::from_secs(1));
-        let silent = |_elapsed| {
-            let silent = format!("{SILENT} within {limit:?}");
-            Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(silent)))
-        };
-        let session = timeout(limit, Arc::clone(&self.opener).open_checked())
-            .await
-            .map_err(silent)??;
-        Ok(Box::new(session))
+        open_in_time(self.limit, Arc::clone(&self.opener).open_checked()).await
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
-        Err(NO_CONNECTION)
+        Err(no_pinned_locks(self.dialect().backend()))
     }
 }

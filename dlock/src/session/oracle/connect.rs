@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use oracledb::Config;
-use sea_orm::{DbErr, RuntimeErr};
-use tokio::time::timeout;
 
 use super::OracleSession;
 use super::driver::OracleDriver;
@@ -15,8 +13,9 @@ use crate::dialect::Dialect;
 use crate::dialect::oracle::{self as dialect, Oracle};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
+use crate::session::alone::{no_pinned_locks, open_in_time};
 use crate::session::one_database::OneDatabase;
-use crate::session::{ConnectSettings, Connector, PinnedBase, SILENT, Session, Source};
+use crate::session::{ConnectSettings, Connector, PinnedBase, Session, Source};
 
 const STANDBY: Error = Error::Unsupported {
     backend: "an Oracle standby database",
@@ -28,13 +27,6 @@ const NO_PACKAGE: Error = Error::Unsupported {
     backend: "an Oracle account that may not use `DBMS_LOCK`",
     feature: "locks",
     hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
-};
-
-/// SeaORM does not speak to this server, so there is no connection that its work could be done on.
-const NO_CONNECTION: Error = Error::Unsupported {
-    backend: "Oracle",
-    feature: "pinned locks (`.pinned()`)",
-    hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
 };
 
 /// What the server says of a package that is not there, or not for this account. <https://docs.oracle.com/en/error-help/db/pls-00201/>
@@ -61,9 +53,9 @@ struct OracleConnector {
 }
 
 impl OracleConnector {
-    async fn open(&self, limit: Duration) -> Result<OracleSession, Error> {
+    async fn open(&self) -> Result<OracleSession, Error> {
         let failed = |error| Phase::Connect.failed(error);
-        let config = self.config.clone();
+        let (config, limit) = (self.config.clone(), self.limit);
         let open = move || OracleDriver::connect(config, limit);
         let thread = DriverThread::start(open).await.map_err(failed)?;
         let mut session = OracleSession::new(thread, self.limit / 2);
@@ -101,16 +93,10 @@ impl Connector for OracleConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let limit = self.limit.max(Duration::from_secs(1));
-        let silent = |_elapsed| {
-            let silent = format!("{SILENT} within {limit:?}");
-            Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(silent)))
-        };
-        let session = timeout(limit, self.open(limit)).await.map_err(silent)??;
-        Ok(Box::new(session))
+        open_in_time(self.limit, self.open()).await
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
-        Err(NO_CONNECTION)
+        Err(no_pinned_locks(self.dialect().backend()))
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use oracledb::{Config, Connection, ErrorKind, ToDbValue};
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 
 use crate::dialect::oracle::{Bind, Block};
 use crate::session::SILENT;
+use crate::session::doubt::{ended, refused};
 
 /// A row, each column as text.
 pub(super) type TextRow = Vec<Option<String>>;
@@ -82,8 +83,8 @@ impl Bind {
 /// Where the server itself has refused a statement, the session goes on.
 fn db(error: oracledb::Error) -> DbErr {
     match error.kind() {
-        ErrorKind::DbError(_) => DbErr::Query(RuntimeErr::Internal(error.to_string())),
-        ErrorKind::CallTimeoutExceeded => DbErr::Conn(RuntimeErr::Internal(SILENT.to_owned())),
-        _ => DbErr::Conn(RuntimeErr::Internal(error.to_string())),
+        ErrorKind::DbError(_) => refused(error.to_string()),
+        ErrorKind::CallTimeoutExceeded => ended(SILENT.to_owned()),
+        _ => ended(error.to_string()),
     }
 }

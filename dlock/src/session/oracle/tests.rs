@@ -8,13 +8,14 @@ use std::time::Duration;
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
+use super::OracleSession;
 use super::driver::{Driver, TextRow};
 use super::thread::DriverThread;
-use super::{OracleSession, unexpected};
 use crate::dialect::oracle::Bind::{self, In, Out};
 use crate::dialect::oracle::Block;
 use crate::key::PhysicalKey;
 use crate::mode::{Mode, OracleMode};
+use crate::session::doubt::ended;
 use crate::session::{Answer, Batch, Request, Session};
 
 const MARGIN: Duration = Duration::from_secs(7);
@@ -275,7 +276,7 @@ async fn an_error_of_a_statement_is_the_askers_and_then_the_sessions() {
         matches!(&answers.tries[..], [Answer::Failed(error)] if error.to_string().contains("ORA-06550"))
     );
     assert!(session.gone().await.to_string().contains("ORA-06550"));
-    let fake = Fake::answering([Err(unexpected("broken pipe".into()))]);
+    let fake = Fake::answering([Err(ended("broken pipe".into()))]);
     let mut session = fake.session().await;
     let answers = session
         .exchange(&tries([request(1, Mode::Exclusive)]))
@@ -393,6 +394,6 @@ async fn a_driver_that_panics_is_the_end_of_its_session_only() {
 
 #[tokio::test]
 async fn a_connection_that_fails_says_why() {
-    let opened = DriverThread::start(|| Err::<FakeDriver, _>(unexpected("ORA-12541".into()))).await;
+    let opened = DriverThread::start(|| Err::<FakeDriver, _>(ended("ORA-12541".into()))).await;
     assert!(opened.err().unwrap().to_string().contains("ORA-12541"));
 }

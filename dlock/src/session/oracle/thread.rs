@@ -7,7 +7,7 @@ use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
-use super::unexpected;
+use crate::session::doubt::ended;
 
 type Call = Box<dyn FnOnce(&mut dyn Driver) + Send>;
 
@@ -15,7 +15,7 @@ type Call = Box<dyn FnOnce(&mut dyn Driver) + Send>;
 pub(super) struct DriverThread {
     calls: mpsc::Sender<Call>,
     /// The sender is gone when the thread has logged off.
-    ended: oneshot::Receiver<()>,
+    has_ended: oneshot::Receiver<()>,
 }
 
 impl DriverThread {
@@ -25,7 +25,7 @@ impl DriverThread {
     ) -> Result<Self, DbErr> {
         let (calls, inbox) = mpsc::channel::<Call>();
         let (opened, has_opened) = oneshot::channel();
-        let (end, ended) = oneshot::channel::<()>();
+        let (end, has_ended) = oneshot::channel::<()>();
         let serve = move || {
             let (mut driver, opened) = match open() {
                 Ok(driver) => (driver, opened.send(Ok(()))),
@@ -40,11 +40,11 @@ impl DriverThread {
         };
         let named = thread::Builder::new().name("dlock-oracle".to_owned());
         let spawned = named.spawn(serve);
-        spawned.map_err(|error| unexpected(format!("no thread for the session: {error}")))?;
+        spawned.map_err(|error| ended(format!("no thread for the session: {error}")))?;
         has_opened
             .await
             .unwrap_or_else(|_panicked| Err(panicked()))?;
-        Ok(Self { calls, ended })
+        Ok(Self { calls, has_ended })
     }
 
     /// Has this done on the thread. Dropping the future drops the answer only.
@@ -64,10 +64,10 @@ impl DriverThread {
     /// Until it has logged off.
     pub(super) async fn end(self) {
         drop(self.calls);
-        drop(self.ended.await);
+        drop(self.has_ended.await);
     }
 }
 
 fn panicked() -> DbErr {
-    unexpected("the driver has panicked".to_owned())
+    ended("the driver has panicked".to_owned())
 }

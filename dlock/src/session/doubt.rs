@@ -1,0 +1,53 @@
+//! What is done when nobody knows any more what a session holds: who asked hears why, so that nobody asks it again and again, and then the session ends.
+
+use sea_orm::{DbErr, RuntimeErr};
+
+use super::{Answer, Answers, Batch, Request};
+
+/// Why nobody knows what a session holds, if it is so.
+#[derive(Default)]
+pub(super) struct Doubt(Option<DbErr>);
+
+impl Doubt {
+    /// A session in doubt is asked nothing more.
+    pub(super) fn check(&self) -> Result<(), DbErr> {
+        self.0.clone().map_or(Ok(()), Err)
+    }
+
+    /// The answer to a request for a lock, which may be held or not.
+    pub(super) fn answer(&mut self, error: DbErr) -> Answer {
+        self.0 = Some(ended(error.to_string()));
+        Answer::Failed(error)
+    }
+
+    /// The answers to a batch that the server has refused: what of it was done is not known.
+    pub(super) fn answers(&mut self, batch: &Batch, error: &DbErr) -> Answers {
+        let mut answer = |requests: &[Request]| {
+            let answers = requests.iter().map(|_| self.answer(error.clone()));
+            answers.collect()
+        };
+        Answers {
+            releases: answer(&batch.releases),
+            tries: answer(&batch.tries),
+        }
+    }
+
+    /// For [`Session::gone`](super::Session::gone), where that sees nothing else.
+    #[cfg(feature = "oracle")]
+    pub(super) async fn raised(&self) -> DbErr {
+        match self.check() {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    }
+}
+
+/// The end of a session.
+pub(super) fn ended(why: String) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(why))
+}
+
+/// What the server, or its word, said to one request.
+pub(super) fn refused(why: String) -> DbErr {
+    DbErr::Query(RuntimeErr::Internal(why))
+}
