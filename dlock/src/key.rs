@@ -20,7 +20,7 @@ use crate::error::Error;
 /// | PostgreSQL | BLAKE2b with an 8-byte digest, read as a signed little-endian `i64` | itself | the two-integer key space, apart from the other |
 /// | MySQL, MariaDB | itself; bytes must be UTF-8 text. What the server would refuse or cut is hashed: see below | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 /// | SQLite | itself, of any length; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
-/// | SQL Server | itself, up to 255 UTF-16 units, longer ones are hashed as below; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
+/// | SQL Server | itself, up to 255 UTF-16 units; longer ones, or with a NUL, are hashed as below; bytes must be UTF-8 text | its decimal text | [`Error::Unsupported`](crate::Error::Unsupported) |
 /// | Oracle | BLAKE2b as on PostgreSQL, modulo 2³⁰ | modulo 2³⁰ | [`Error::Unsupported`](crate::Error::Unsupported) |
 ///
 /// The key of a row of a SeaORM entity is text; see [`EntityDLockExt`](crate::EntityDLockExt).

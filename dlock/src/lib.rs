@@ -28,7 +28,7 @@
 //! lock/                 what people build, await and hold
 //!   session.rs          DLock: a lock apart from any transaction
 //!   transaction.rs      TransactionLock: .xact()
-//!   upgrade.rs          Upgrade: guard.upgrade()
+//!   upgrade.rs          DLockUpgrade: guard.upgrade()
 //!   run.rs              .run(..), .transaction(..)
 //!   guard.rs            DLockGuard
 //!   pinned.rs           PinnedLock: .pinned()
@@ -128,7 +128,7 @@ pub use self::entity::{EntityDLockExt, ModelDLockExt};
 pub use self::error::{Error, Phase};
 pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
-pub use self::lock::{DLock, DLockGuard, PinnedGuard, PinnedLock, TransactionLock, Upgrade};
+pub use self::lock::{DLock, DLockGuard, DLockUpgrade, PinnedGuard, PinnedLock, TransactionLock};
 pub use self::mode::{Mode, OracleMode};
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};

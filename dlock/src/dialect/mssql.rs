@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 
-/// In UTF-16 code units; the server cuts what is longer and says nothing.
+/// In UTF-16 code units; the server cuts what is longer and says nothing. What it makes of a NUL is written nowhere.
 const LONGEST_NAME: usize = 255;
 
 /// The dialect of SQL Server.
@@ -24,10 +24,8 @@ impl Dialect for MsSql {
 
     fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
         let name = lock_name(key, self.backend())?;
-        let name = match name.encode_utf16().count() <= LONGEST_NAME {
-            true => name,
-            false => hashed(&name),
-        };
+        let fits = name.encode_utf16().count() <= LONGEST_NAME && !name.contains('\0');
+        let name = if fits { name } else { hashed(&name) };
         Ok(Some(PhysicalKey::Name(name)))
     }
 

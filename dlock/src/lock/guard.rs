@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Upgrade;
+use super::DLockUpgrade;
 use super::run::Guard;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -58,11 +58,14 @@ impl DLockGuard {
         self.grant.lost().await;
     }
 
-    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it have left; new ones wait from now on. SQL Server only.
+    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it have left. SQL Server only.
     ///
-    /// Nothing happens before the [`Upgrade`] is awaited.
-    pub fn upgrade(&mut self) -> Upgrade<'_> {
-        Upgrade::new(self)
+    /// New readers of this process wait from now on; those of others do while the server is waited with, which it is where the session holds nothing else and another one is there for the
+    /// other locks. Else it is tried again every 2.5 to 250 ms, and readers of others that overlap without end may keep it waiting.
+    ///
+    /// Nothing happens before the [`DLockUpgrade`] is awaited.
+    pub fn upgrade(&mut self) -> DLockUpgrade<'_> {
+        DLockUpgrade::new(self)
     }
 
     pub(super) async fn upgrade_within(&mut self, timeout: Option<Duration>) -> Result<(), Error> {

@@ -14,4 +14,4 @@ pub use self::pinned_guard::PinnedGuard;
 pub use self::run::{lost, released, unless_lost};
 pub use self::session::DLock;
 pub use self::transaction::TransactionLock;
-pub use self::upgrade::Upgrade;
+pub use self::upgrade::DLockUpgrade;

@@ -77,6 +77,8 @@ impl<'a, C> DLock<'a, C> {
 
     /// One holder at a time, and readers beside it; it can be [upgraded](DLockGuard::upgrade) to an exclusive lock. So who reads first and perhaps writes then keeps other
     /// writers out, but no readers before it has to. SQL Server only, elsewhere [`Error::Unsupported`].
+    ///
+    /// Within a process it is first come, first served, whatever the modes: behind somebody who waits for an update lock, readers wait, too.
     pub fn update(self) -> Self {
         self.mode(Mode::Update)
     }
@@ -99,8 +101,8 @@ impl<'a, C> DLock<'a, C> {
         self
     }
 
-    /// Whether the lock ends with a transaction, as `DBMS_LOCK.REQUEST` offers it. It never does: no transaction of yours runs on a lock session, so `true` is
-    /// [`Error::Unsupported`], said by whatever takes the lock.
+    /// Whether the lock ends with a transaction, as `DBMS_LOCK.REQUEST` offers it. It never does, but for [`xact`](DLock::xact): no transaction of yours runs on a lock session, so `true`
+    /// is [`Error::Unsupported`], said by whatever takes the lock.
     #[cfg(feature = "oracle")]
     pub fn release_on_commit(mut self, release_on_commit: bool) -> Self {
         self.release_on_commit = release_on_commit;
@@ -124,7 +126,8 @@ impl<'a, C> DLock<'a, C> {
     /// # Errors
     ///
     /// [`Error::Timeout`] when it was not got in time. [`Error::InvalidKey`], [`Error::Unsupported`] and [`Error::InvalidSetting`] when this can never work.
-    /// [`Error::PoolClosed`] when the connection or its pool was closed, [`Error::Database`] when the database fails. Nothing is held after an error.
+    /// [`Error::PoolClosed`] when the connection or its pool was closed, [`Error::Database`] when the database fails, and on SQL Server and Oracle [`Error::Deadlock`] when the server
+    /// says so. Nothing is held after an error.
     ///
     /// # Cancel safety
     ///

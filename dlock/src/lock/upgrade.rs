@@ -9,12 +9,12 @@ use crate::error::Error;
 /// A stronger lock that is asked for; made by [`DLockGuard::upgrade`].
 #[derive(Debug)]
 #[must_use = "a lock does nothing unless it is awaited"]
-pub struct Upgrade<'a> {
+pub struct DLockUpgrade<'a> {
     guard: &'a mut DLockGuard,
     timeout: Option<Duration>,
 }
 
-impl<'a> Upgrade<'a> {
+impl<'a> DLockUpgrade<'a> {
     pub(super) fn new(guard: &'a mut DLockGuard) -> Self {
         Self {
             guard,
@@ -32,19 +32,20 @@ impl<'a> Upgrade<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] when readers are still there, [`Error::Deadlock`] when the server ended the wait because of a circle, [`Error::Lost`] when the lock was lost meanwhile,
-    /// [`Error::Database`] when the server refused. [`Error::Unsupported`] on another database than SQL Server, and for a lock that is not an update lock. After each but `Lost`
-    /// the lock is held as before.
+    /// [`Error::Timeout`] when readers are still there, and [`Error::Deadlock`] when the server ended the wait because of a circle: the lock is held as before.
+    /// [`Error::Lost`] when the lock was lost meanwhile. [`Error::Database`] when the server refused, after which its session is lost, too, a moment later.
+    /// [`Error::Unsupported`] on another database than SQL Server, for a shared lock, and outside of a tokio runtime. A lock that is exclusive already stays so.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the lock held at least as before. What has been sent to the server by then may still be granted, within two seconds; then only readers notice.
+    /// Dropping the future leaves the lock held at least as before. What has been sent to the server by then, also when it ends by its timeout, may still be granted, within two seconds;
+    /// then only readers notice.
     pub async fn acquire(self) -> Result<(), Error> {
         self.guard.upgrade_within(self.timeout).await
     }
 }
 
-impl<'a> IntoFuture for Upgrade<'a> {
+impl<'a> IntoFuture for DLockUpgrade<'a> {
     type Output = Result<(), Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 

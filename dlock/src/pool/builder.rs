@@ -29,6 +29,11 @@ pub struct LockPoolBuilder<'a> {
     trust_session_pooling: bool,
 }
 
+const SESSIONS_FROM_ELSEWHERE: Error = Error::InvalidSetting {
+    setting: "sessions_from(..)",
+    reason: "a pool on SQL Server or Oracle opens its own sessions; leave it out",
+};
+
 /// Whose the pool is.
 enum Base<'a> {
     Application(&'a dyn Application),
@@ -161,8 +166,8 @@ impl<'a> LockPoolBuilder<'a> {
     /// A session whose network goes silent is given up after this long, and its guards report the loss. Default 15 s, at least 100 ms.
     ///
     /// The server is asked to notice by it that our host has disappeared, so that its locks do not stay: on PostgreSQL it is the TCP keepalive; on MySQL and MariaDB, where
-    /// there is only `wait_timeout`, 40 times as long is (within a minute and a day), since a process that is merely stopped for a while does not answer either. There, too, a session that holds
-    /// anything is asked for a sign of life every half second. On SQLite the time within
+    /// there is only `wait_timeout`, 40 times as long is (within a minute and a day), since a process that is merely stopped for a while does not answer either. There, and on Oracle, a session that holds
+    /// anything is asked for a sign of life every half second. SQL Server and Oracle notice by settings of their own. On SQLite the time within
     /// which a guard, and with it all others of its session, hears that somebody has deleted its lock file.
     pub fn keepalive(mut self, keepalive: Duration) -> Self {
         self.config.keepalive = keepalive;
@@ -219,11 +224,13 @@ impl<'a> LockPoolBuilder<'a> {
         let application = base.application();
         let settings = ConnectSettings {
             keepalive: self.config.keepalive,
+            max_sessions: self.config.max_sessions,
             trust_session_pooling: self.trust_session_pooling,
         };
-        let connector = match self.sessions_from {
-            Some(direct) => direct?.connector(settings),
-            None => base.source().connector(settings),
+        let connector = match (self.sessions_from, application) {
+            (Some(_), None) => return Err(SESSIONS_FROM_ELSEWHERE),
+            (Some(direct), Some(_)) => direct?.connector(settings),
+            (None, _) => base.source().connector(settings),
         };
         let closed = application.map(Application::closed);
         let core = Core::new(connector, self.config, self.runtime, closed);

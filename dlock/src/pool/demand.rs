@@ -107,14 +107,21 @@ impl State {
         }
         let hold = queue.holds.swap_remove(index);
         queue.releasing.push(hold.session);
+        let is_put_off = matches!(queue.ask, Some(Ask::Backoff(_)));
         let request = Request {
             key: key.clone(),
             mode: hold.mode,
         };
         session.held.remove(key);
+        // Of a guard that is gone nobody wants more, even if its future was forgotten.
+        session.upgrades.retain(|upgrade| !upgrade.is_of(key));
         session.releases.push((request, confirm()));
         session.wake_for_work(self.closing);
         self.asked += 1;
+        if is_put_off {
+            // It may have been this hold that was in the way.
+            self.end_back_off(key);
+        }
         self.settle(key, now);
         None
     }

@@ -51,11 +51,12 @@ impl State {
         if heartbeat.is_some_and(|due| due <= now) {
             return Job::Ping;
         }
-        if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
-            return Job::Exchange(batch);
-        }
+        // Before what comes in without end: after a no it is not due for a while.
         if let Some((request, slice)) = self.due_upgrade(id, now) {
             return Job::Upgrade(request, slice);
+        }
+        if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
+            return Job::Exchange(batch);
         }
         let has_pinned_held = self.has_pinned_held();
         let Some(session) = self.sessions.get_mut(&id) else {

@@ -105,6 +105,9 @@ impl LockPool {
     ///
     /// There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here; both are [`Error::Unsupported`], or not even compiled.
     ///
+    /// The configuration is kept for later sessions: an `AuthMethod::AADToken` that expires needs a new pool before that. The version of `tiberius` is part of dlock's own: it changes with
+    /// a breaking version only.
+    ///
     /// ```no_run
     /// # async fn example() -> Result<(), dlock::Error> {
     /// use dlock::prelude::*;
@@ -132,7 +135,8 @@ impl LockPool {
     /// [`LockPoolBuilder::oracle`] shapes it. It is what locks are taken on: `pool.dlock(key)`. Keep it for as long as your service runs.
     ///
     /// A lock is a user lock of [`DBMS_LOCK`](https://docs.oracle.com/en/database/oracle/oracle-database/19/arpls/DBMS_LOCK.html) with a number of 30 bits, see [`Key`]; the account needs
-    /// `EXECUTE` on that package. It has Oracle's own modes, too: [`mode`](crate::DLock::mode). There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here.
+    /// `EXECUTE` on that package. The driver is a beta of exactly one version, and cannot bound what a server says while connecting and logging off: a connection that the network swallows
+    /// then costs a thread until the operating system gives it up, of which there are at most `max_sessions` + 8. It has Oracle's own modes, too: [`mode`](crate::DLock::mode). There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), dlock::Error> {

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::queue::{Link, SessionId, TENURE, TicketId};
-use super::upgrades::Upgrade;
+use super::upgrades::{Upgrade, UpgradeInFlight};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
@@ -72,8 +72,8 @@ pub(crate) struct SessionEntry {
     pub(crate) wait: Option<WaitOrder>,
     /// Locks of its own that are to become stronger.
     pub(crate) upgrades: Vec<Upgrade>,
-    /// It waits on the server for one of them.
-    pub(crate) waits_to_upgrade: bool,
+    /// The one of them that is on its way.
+    pub(crate) upgrade_in_flight: Option<UpgradeInFlight>,
     pub(crate) inspections: Vec<Inspect>,
     /// The current statement, if there is one.
     pub(crate) in_flight: Option<InFlight>,
@@ -142,7 +142,7 @@ impl SessionEntry {
             probes: Vec::new(),
             wait: None,
             upgrades: Vec::new(),
-            waits_to_upgrade: false,
+            upgrade_in_flight: None,
             inspections: Vec::new(),
             in_flight: None,
             spare: None,
@@ -158,7 +158,10 @@ impl SessionEntry {
     }
 
     pub(crate) fn can_try(&self) -> bool {
-        self.ready && self.wait.is_none() && !self.waits_to_upgrade
+        let waits_to_upgrade = self
+            .upgrade_in_flight
+            .is_some_and(|upgrade| upgrade.waits());
+        self.ready && self.wait.is_none() && !waits_to_upgrade
     }
 
     /// It has something to release or to try for. Where there is no server in between that is done by the time its task could look, but the task has to close it.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
-use super::core::Core;
+use super::core::{Core, NO_RUNTIME};
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use super::sessions::Confirm;
@@ -56,6 +57,7 @@ impl Grant {
             core, key, hold, ..
         } = self;
         let to = core.connector.dialect().upgraded(from)?;
+        Handle::try_current().map_err(|_| NO_RUNTIME)?;
         let wait = core.wait(timeout, false);
         let hold = *hold;
         Upgrading { core, key, hold }.finish(name, to, wait).await?;

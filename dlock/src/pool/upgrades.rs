@@ -22,6 +22,8 @@ use crate::wait::Wait;
 /// A lock that is to become stronger.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
+    /// No other has it: a hold may go from one guard to the next while the server is asked.
+    number: u64,
     request: Request,
     wait: Wait,
     /// How often the server has said no.
@@ -31,8 +33,29 @@ pub(crate) struct Upgrade {
     reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
+/// What the server was asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UpgradeInFlight {
+    number: u64,
+    /// Until when the server waits, if it does.
+    until: Option<Instant>,
+}
+
+impl UpgradeInFlight {
+    /// Nothing else can be asked of this session meanwhile.
+    pub(crate) fn waits(self) -> bool {
+        self.until.is_some()
+    }
+}
+
 /// Where the answer comes; the sender is gone when the lock is.
 type Reply = oneshot::Receiver<Result<(), Refusal>>;
+
+impl Upgrade {
+    pub(crate) fn is_of(&self, key: &PhysicalKey) -> bool {
+        self.request.key == *key
+    }
+}
 
 impl SessionEntry {
     /// When the server is to be asked for the next upgrade.
@@ -62,8 +85,10 @@ impl State {
         }
         hold.upgrade_to = Some(to);
         let session = hold.session;
+        let number = self.next_id();
         if let Some(session) = self.sessions.get_mut(&session) {
             session.upgrades.push(Upgrade {
+                number,
                 request: Request {
                     key: key.clone(),
                     mode: to,
@@ -86,19 +111,19 @@ impl State {
         hold.upgrade_to = None;
         let session = hold.session;
         if let Some(session) = self.sessions.get_mut(&session) {
-            let others = |upgrade: &Upgrade| upgrade.request.key != *key;
-            session.upgrades.retain(others);
+            session.upgrades.retain(|upgrade| !upgrade.is_of(key));
         }
         self.settle(key, now);
     }
 
-    /// What this session asks for now, and how long the server is to wait for it: not at all where the session is needed for anything else.
+    /// What this session asks for now, and how long the server is to wait for it: not at all where this session is needed for anything else, or no other could be.
     pub(crate) fn due_upgrade(
         &mut self,
         id: SessionId,
         now: Instant,
     ) -> Option<(Request, Duration)> {
-        let is_in_demand = !self.unassigned.is_empty();
+        let mut others = self.sessions.iter().filter(|(other, _)| **other != id);
+        let is_spared = self.unassigned.is_empty() && others.any(|(_, other)| other.can_try());
         let session = self.sessions.get_mut(&id)?;
         let next = session.upgrades.iter().min_by_key(|upgrade| upgrade.due)?;
         if now < next.due {
@@ -106,12 +131,19 @@ impl State {
         }
         let left = next.wait.deadline;
         let left = left.map(|deadline| deadline.saturating_duration_since(now));
-        let may_wait = session.can_wait && session.held.len() == 1 && !is_in_demand;
-        let slice = match may_wait && !next.wait.one_try {
+        let holds_nothing_else = session.held.len() == 1
+            && session.tries.is_empty()
+            && session.releases.is_empty()
+            && session.inspections.is_empty();
+        let may_wait = session.can_wait && is_spared && holds_nothing_else && !next.wait.one_try;
+        let slice = match may_wait {
             true => next_slice(next.attempt, left).unwrap_or_default(),
             false => Duration::ZERO,
         };
-        session.waits_to_upgrade = !slice.is_zero();
+        session.upgrade_in_flight = Some(UpgradeInFlight {
+            number: next.number,
+            until: (!slice.is_zero()).then(|| now + slice),
+        });
         Some((next.request.clone(), slice))
     }
 
@@ -126,9 +158,11 @@ impl State {
         let Some(session) = self.replied(id, now) else {
             return;
         };
-        session.waits_to_upgrade = false;
+        let Some(UpgradeInFlight { number, until }) = session.upgrade_in_flight.take() else {
+            return;
+        };
         let mut upgrades = session.upgrades.iter();
-        let wanted = upgrades.position(|upgrade| upgrade.request.key == request.key);
+        let wanted = upgrades.position(|upgrade| upgrade.number == number);
         let wanted = wanted.map(|index| session.upgrades.swap_remove(index));
         let verdict = match answer {
             Answer::Yes => Ok(()),
@@ -138,8 +172,14 @@ impl State {
         };
         match (wanted, verdict) {
             (Some(again), Err(Refusal::Busy)) if !again.wait.one_try => {
+                let has_waited = until.is_some_and(|until| until <= now);
+                let due = match has_waited {
+                    // Out of the server's line only for as long as it takes to stand in it again.
+                    true => now,
+                    false => now + Self::backoff(again.attempt),
+                };
                 session.upgrades.push(Upgrade {
-                    due: now + Self::backoff(again.attempt),
+                    due,
                     attempt: again.attempt + 1,
                     ..again
                 });
@@ -148,7 +188,9 @@ impl State {
                 if verdict.is_ok() {
                     self.strengthen(id, request);
                 }
-                if let Some(hold) = self.hold_mut(&request.key, |held| held.session == id) {
+                if wanted.is_some()
+                    && let Some(hold) = self.hold_mut(&request.key, |held| held.session == id)
+                {
                     hold.upgrade_to = None;
                 }
                 // Whoever asked may be gone.

@@ -96,6 +96,7 @@ async fn carry_out_jobs(
         return Ok(None);
     };
     let mut closing = core.closing.subscribe();
+    let mut abandoned = core.abandoned.subscribe();
     let mut alarm = Alarm::new();
     let mut answered_at = Instant::now();
     let mut next = None;
@@ -135,9 +136,16 @@ async fn carry_out_jobs(
             }
             Job::Upgrade(request, slice) => {
                 let limit = slice.saturating_add(reply_timeout);
-                let upgrading = session.upgrade(&request, slice);
-                let answer = in_time(&mut alarm, limit, upgrading).await?;
-                core.with(|state, now| state.upgraded(id, &request, answer, now));
+                tokio::select! {
+                    biased;
+                    answer = in_time(&mut alarm, limit, session.upgrade(&request, slice)) => {
+                        let answer = answer?;
+                        core.with(|state, now| state.upgraded(id, &request, answer, now));
+                    }
+                    _ = abandoned.wait_for(|abandoned| *abandoned) => {
+                        return Ok(core.with(|state, _| state.abandoned.remove(&id)));
+                    }
+                }
             }
             Job::Ping => {
                 in_time(&mut alarm, reply_timeout, session.ping()).await?;

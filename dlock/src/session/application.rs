@@ -23,11 +23,15 @@ pub(crate) fn is_over(closed: &mut Closed) -> bool {
 /// How sessions are opened: settings of the pool that its connector must know.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
-    not(feature = "postgres"),
-    allow(dead_code, reason = "only PostgreSQL has poolers to trust")
+    not(all(feature = "postgres", feature = "oracle")),
+    allow(
+        dead_code,
+        reason = "only PostgreSQL has poolers to trust, and Oracle threads to count"
+    )
 )]
 pub(crate) struct ConnectSettings {
     pub(crate) keepalive: Duration,
+    pub(crate) max_sessions: usize,
     pub(crate) trust_session_pooling: bool,
 }
 

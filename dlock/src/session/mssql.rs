@@ -125,10 +125,7 @@ impl MsSqlSession {
             Status::Missing => "the server answered nothing".to_owned(),
         };
         let error = refused(format!("sp_getapplock of {name}: {failed}"));
-        match status {
-            Status::Cancelled => Answer::Failed(error),
-            _ => self.doubt.answer(error),
-        }
+        self.doubt.answer(error)
     }
 
     /// One lock, for which the server may wait.

@@ -202,3 +202,114 @@ async fn nobody_waits_behind_an_upgrade() {
     drop(reader);
     soon(upgrading).await.unwrap();
 }
+
+/// What comes in without end does not keep an upgrade from being asked for.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_has_its_turn_on_a_busy_session() {
+    let server = Server::with_latency(10 * MS);
+    let one = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one);
+    let held = update(&pool, 1).await;
+    for key in 10..74 {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            loop {
+                drop(exclusive(&pool, key).await);
+            }
+        });
+    }
+    sleep(SECOND).await;
+    upgrade(&held, 1, Some(10 * SECOND)).await.unwrap();
+    upgrade(&held, 1, Some(Duration::ZERO)).await.unwrap();
+}
+
+/// With every session at an upgrade, or only one of them, other locks are got as fast as ever.
+#[tokio::test(start_paused = true)]
+async fn upgrades_leave_a_session_to_the_others() {
+    for sessions in [1, 2, 4] {
+        let server = Server::new();
+        let few = Config {
+            max_sessions: sessions,
+            ..config()
+        };
+        let (here, there) = (server.pool("a", few), server.pool("b", config()));
+        let mut readers = Vec::new();
+        for key in 1..=4 {
+            let held = update(&here, key).await;
+            readers.push(shared(&there, key).await);
+            drop(upgrade_later(held, key));
+            sleep(50 * MS).await;
+        }
+        for key in 10..20 {
+            let start = Instant::now();
+            drop(exclusive(&here, key).await);
+            assert!(
+                start.elapsed() < 300 * MS,
+                "{sessions}: {:?}",
+                start.elapsed()
+            );
+        }
+    }
+}
+
+/// The lock that an own hold was in the way of is asked for when that is gone, not at the end of a back-off.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_session_is_served_at_the_release() {
+    let server = Server::with_latency(Duration::ZERO);
+    let one = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one);
+    for _ in 0..20 {
+        let reader = shared(&pool, 1).await;
+        let waiting = acquire_later(&pool, 1, Mode::Update, None);
+        sleep(3 * SECOND).await;
+        let start = Instant::now();
+        drop(reader);
+        drop(soon(waiting).await.unwrap());
+        assert!(start.elapsed() < 5 * MS, "{:?}", start.elapsed());
+    }
+}
+
+/// The future of one that was given up is not dropped but forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_upgrade_is_asked_for_no_longer_than_its_lock_is_held() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let other = exclusive(&here, 2).await;
+    let held = update(&here, 1).await;
+    let reader = shared(&there, 1).await;
+    let key = Key::from(1_i64);
+    let mut upgrading = Box::pin(held.upgrade(&key, Mode::Update, None));
+    assert!(timeout(100 * MS, &mut upgrading).await.is_err());
+    std::mem::forget(upgrading);
+    assert!(held.release().await);
+    let before = server.statements();
+    sleep(10 * SECOND).await;
+    assert!(
+        server.statements() < before + 20,
+        "{}",
+        server.statements() - before
+    );
+    drop((reader, other));
+}
+
+#[test]
+fn outside_of_a_runtime_an_upgrade_says_so() {
+    let server = Server::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pool = server.pool("a", config());
+    let held = runtime.block_on(update(&pool, 1));
+    let key = Key::from(1_i64);
+    let mut upgrading = std::pin::pin!(held.upgrade(&key, Mode::Update, None));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let upgraded = upgrading.as_mut().poll(&mut context);
+    assert!(matches!(
+        upgraded,
+        std::task::Poll::Ready(Err(Error::Unsupported { .. }))
+    ));
+}

@@ -72,7 +72,11 @@ impl Opener {
         let mut config = self.config.clone();
         let mut redirections = 0..MAX_REDIRECTIONS;
         loop {
-            let stream = TcpStream::connect_named(&config).await?;
+            // Only the server's own address may be one that the SQL Browser knows by name.
+            let stream = match redirections.start {
+                0 => TcpStream::connect_named(&config).await?,
+                _ => TcpStream::connect(config.get_addr()).await?,
+            };
             stream.set_nodelay(true)?;
             let (socket, watch) = watched(stream);
             match Client::connect(config.clone(), socket.compat_write()).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use oracledb::Config;
+use tokio::sync::Semaphore;
 
 use super::OracleSession;
 use super::driver::OracleDriver;
@@ -14,6 +15,7 @@ use crate::dialect::oracle::{self as dialect, Oracle};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::session::alone::{no_pinned_locks, open_in_time};
+use crate::session::doubt::ended;
 use crate::session::one_database::OneDatabase;
 use crate::session::{ConnectSettings, Connector, PinnedBase, Session, Source};
 
@@ -32,6 +34,11 @@ const NO_PACKAGE: Error = Error::Unsupported {
 /// What the server says of a package that is not there, or not for this account. <https://docs.oracle.com/en/error-help/db/pls-00201/>
 const NOT_DECLARED: &str = "PLS-00201";
 
+/// A thread whose connection the network has swallowed is stuck until the operating system gives it up.
+const SPARE_THREADS: usize = 8;
+
+const NO_ROOM: &str = "as many connections as there may be still hang in connecting or logging off";
+
 /// A server, and how its sessions log in.
 pub(crate) struct OracleServer(pub(crate) Config);
 
@@ -40,6 +47,12 @@ impl Source for OracleServer {
         Arc::new(OracleConnector {
             config: self.0.clone(),
             limit: settings.keepalive,
+            threads: Arc::new(Semaphore::new(
+                settings
+                    .max_sessions
+                    .min(Semaphore::MAX_PERMITS - SPARE_THREADS)
+                    + SPARE_THREADS,
+            )),
             database: OneDatabase::default(),
         })
     }
@@ -49,6 +62,8 @@ struct OracleConnector {
     config: Config,
     /// A session must be open by then.
     limit: Duration,
+    /// As many as there may be, those among them that are stuck.
+    threads: Arc<Semaphore>,
     database: OneDatabase,
 }
 
@@ -57,7 +72,9 @@ impl OracleConnector {
         let failed = |error| Phase::Connect.failed(error);
         let (config, limit) = (self.config.clone(), self.limit);
         let open = move || OracleDriver::connect(config, limit);
-        let thread = DriverThread::start(open).await.map_err(failed)?;
+        let room = Arc::clone(&self.threads).try_acquire_owned();
+        let room = room.map_err(|_| failed(ended(NO_ROOM.to_owned())))?;
+        let thread = DriverThread::start(room, open).await.map_err(failed)?;
         let mut session = OracleSession::new(thread, self.limit / 2);
         let life = session.sign_of_life().await.map_err(failed)?;
         if !life.is_primary {

@@ -20,11 +20,11 @@ pub(super) trait Driver: 'static {
     fn select(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>, DbErr>;
 }
 
-/// A connection of the driver. Dropping it logs off.
+/// A connection of the driver. Dropping it logs off, which is a round trip that the driver does not bound.
 pub(super) struct OracleDriver(Connection);
 
 impl OracleDriver {
-    /// `limit` bounds each step of connecting.
+    /// `limit` bounds reaching the server, not what it says then: the driver has no way to.
     pub(super) fn connect(config: Config, limit: Duration) -> Result<Self, DbErr> {
         let config = match config.transport_connect_timeout() {
             Some(_) => config,
@@ -63,13 +63,6 @@ impl Driver for OracleDriver {
     }
 }
 
-impl Drop for OracleDriver {
-    fn drop(&mut self) {
-        // Logging off is a round trip.
-        drop(self.limit(Duration::from_secs(1)));
-    }
-}
-
 impl Bind {
     /// What comes out must be put in as well, for its type.
     fn value(&self) -> i64 {
@@ -80,9 +73,18 @@ impl Bind {
     }
 }
 
+/// Errors by which a server says that the session is over. <https://docs.oracle.com/en/error-help/db/>
+const SESSION_IS_OVER: [usize; 17] = [
+    28, 600, 1012, 1033, 1034, 1089, 1090, 1092, 2396, 2399, 3113, 3114, 3135, 12537, 12547, 12571,
+    12572,
+];
+
 /// Where the server itself has refused a statement, the session goes on.
 fn db(error: oracledb::Error) -> DbErr {
     match error.kind() {
+        ErrorKind::DbError(said) if SESSION_IS_OVER.contains(&said.code()) => {
+            ended(error.to_string())
+        }
         ErrorKind::DbError(_) => refused(error.to_string()),
         ErrorKind::CallTimeoutExceeded => ended(SILENT.to_owned()),
         _ => ended(error.to_string()),

@@ -6,6 +6,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::OracleSession;
@@ -51,7 +52,8 @@ impl Fake {
 
     async fn session(&self) -> OracleSession {
         let driver = FakeDriver(self.clone());
-        let thread = DriverThread::start(move || Ok(driver)).await.unwrap();
+        let open = move || Ok(driver);
+        let thread = DriverThread::start(room(), open).await.unwrap();
         OracleSession::new(thread, MARGIN)
     }
 }
@@ -83,6 +85,11 @@ impl Drop for FakeDriver {
     fn drop(&mut self) {
         self.0.with(|script| script.logged_off = true);
     }
+}
+
+fn room() -> OwnedSemaphorePermit {
+    let room = Arc::new(Semaphore::new(1)).try_acquire_owned();
+    room.expect("it is the only one")
 }
 
 fn request(id: i64, mode: impl Into<Mode>) -> Request {
@@ -394,6 +401,7 @@ async fn a_driver_that_panics_is_the_end_of_its_session_only() {
 
 #[tokio::test]
 async fn a_connection_that_fails_says_why() {
-    let opened = DriverThread::start(|| Err::<FakeDriver, _>(ended("ORA-12541".into()))).await;
+    let opened =
+        DriverThread::start(room(), || Err::<FakeDriver, _>(ended("ORA-12541".into()))).await;
     assert!(opened.err().unwrap().to_string().contains("ORA-12541"));
 }

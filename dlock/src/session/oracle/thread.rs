@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use sea_orm::DbErr;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::driver::Driver;
 use crate::session::doubt::ended;
@@ -19,14 +19,16 @@ pub(super) struct DriverThread {
 }
 
 impl DriverThread {
-    /// Connects, on the new thread.
+    /// Connects, on the new thread, which takes up its room until it has ended, whatever its driver is stuck in.
     pub(super) async fn start<D: Driver>(
+        room: OwnedSemaphorePermit,
         open: impl FnOnce() -> Result<D, DbErr> + Send + 'static,
     ) -> Result<Self, DbErr> {
         let (calls, inbox) = mpsc::channel::<Call>();
         let (opened, has_opened) = oneshot::channel();
         let (end, has_ended) = oneshot::channel::<()>();
         let serve = move || {
+            let _until_it_ends = room;
             let (mut driver, opened) = match open() {
                 Ok(driver) => (driver, opened.send(Ok(()))),
                 Err(error) => return drop(opened.send(Err(error))),

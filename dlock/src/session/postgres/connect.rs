@@ -42,6 +42,7 @@ impl PgConnector {
         let ConnectSettings {
             keepalive,
             trust_session_pooling,
+            ..
         } = settings;
         let seconds = keepalive.as_secs().clamp(1, 3600);
         let probe = (seconds / 3).max(1);
