@@ -1,3 +1,9 @@
 //! The session on SQL Server, by the real tiberius over a real socket, with a server in this process (package `dlock-tds`): it says what no server says on demand.
 
 mod contract;
+mod scene;
+mod statuses;
+mod statuses_of_releases;
+mod statuses_of_waits;
+
+use self::scene::{Of, Scene, row, why};
