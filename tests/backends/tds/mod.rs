@@ -1,7 +1,10 @@
 //! The session on SQL Server, by the real tiberius over a real socket, with a server in this process (package `dlock-tds`): it says what no server says on demand.
 
 mod contract;
+mod cuts;
+mod cuts_idle;
 mod scene;
+mod silence;
 mod statuses;
 mod statuses_of_releases;
 mod statuses_of_waits;
