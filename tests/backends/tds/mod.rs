@@ -9,5 +9,6 @@ mod silence;
 mod statuses;
 mod statuses_of_releases;
 mod statuses_of_waits;
+mod tls;
 
 use self::scene::{Of, Scene, row, why};
