@@ -4,6 +4,7 @@ mod cancelled;
 mod contract;
 mod cuts;
 mod cuts_idle;
+mod keys;
 mod scene;
 mod silence;
 mod statuses;
