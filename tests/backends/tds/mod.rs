@@ -11,5 +11,7 @@ mod statuses;
 mod statuses_of_releases;
 mod statuses_of_waits;
 mod tls;
+mod upgrades;
+mod upgrades_doubted;
 
 use self::scene::{Of, Scene, row, why};
