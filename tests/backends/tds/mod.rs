@@ -1,5 +1,6 @@
 //! The session on SQL Server, by the real tiberius over a real socket, with a server in this process (package `dlock-tds`): it says what no server says on demand.
 
+mod batches;
 mod cancelled;
 mod contract;
 mod cuts;
