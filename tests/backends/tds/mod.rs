@@ -6,6 +6,7 @@ mod contract;
 mod cuts;
 mod cuts_idle;
 mod keys;
+mod listing;
 mod scene;
 mod silence;
 mod statuses;
