@@ -7,6 +7,7 @@ mod cuts;
 mod cuts_idle;
 mod keys;
 mod listing;
+mod refusals;
 mod scene;
 mod silence;
 mod statuses;
