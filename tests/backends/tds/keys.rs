@@ -99,13 +99,14 @@ async fn names_that_differ_in_anything_are_different_locks() -> Outcome {
 }
 
 #[tokio::test]
-async fn an_integer_is_its_decimal_text_and_bytes_are_text() -> Outcome {
+async fn an_integer_is_its_decimal_text_bytes_are_text_and_what_has_a_nul_is_hashed() -> Outcome {
     let scene = Scene::open().await?;
     let pool = scene.pool("ours");
     for int in [0, -1, i64::MIN, i64::MAX] {
         is_called(&scene, &pool, int, &int.to_string()).await?;
     }
     is_called(&scene, &pool, "grüße".as_bytes(), "grüße").await?;
+    is_called(&scene, &pool, "user/\0", &hash("user/\0")).await?;
     let guard = pool.dlock(42).await?;
     assert!(
         scene

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, LockPoolBuilder, Phase};
 use dlock_tests::urls;
+use sea_orm::DatabaseBackend;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
@@ -84,6 +85,20 @@ async fn a_pinned_lock_is_refused_with_a_way_out() -> Outcome {
     }
     assert_eq!(scene.locks().entries(), []);
     Ok(pool.dlock("k").await?.release().await?)
+}
+
+#[tokio::test]
+async fn a_pool_that_opens_its_own_sessions_takes_none_from_elsewhere() -> Outcome {
+    let scene = Scene::open().await?;
+    let elsewhere = sea_orm::MockDatabase::new(DatabaseBackend::Postgres).into_connection();
+    let builder = scene.builder("ours").sessions_from(&elsewhere);
+    let refused = builder.build().dlock("k").await;
+    let Err(Error::InvalidSetting { setting, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(setting, "sessions_from(..)");
+    assert_eq!(scene.sessions("ours"), []);
+    Ok(())
 }
 
 #[tokio::test]

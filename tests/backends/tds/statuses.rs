@@ -14,6 +14,7 @@ pub(super) fn doubtful() -> Vec<(Reply, &'static str)> {
         |number, class, message: &str| Reply::from(ServerError::new(number, class, message));
     let no_row = ResultSet::new([("", Kind::Int)]);
     vec![
+        (row(-2), "cancelled (-2)"),
         (row(-999), "the server answered -999"),
         (row(7), "the server answered 7"),
         (row(-1000), "the server answered -1000"),
@@ -64,21 +65,6 @@ async fn a_try_of_what_is_busy_gets_nothing_and_its_session_is_used_on() -> Outc
     let beside = pool.dlock("beside").await?;
     scene.say(Of::Try, row(-1));
     assert!(pool.dlock("k").try_acquire().await?.is_none());
-    is_as_good_as_before(&scene, &pool).await?;
-    Ok(beside.release().await?)
-}
-
-#[tokio::test]
-async fn a_cancelled_request_is_an_error_and_its_session_is_used_on() -> Outcome {
-    let scene = Scene::open().await?;
-    let pool = scene.pool("ours");
-    let beside = pool.dlock("beside").await?;
-    scene.say(Of::Try, row(-2));
-    let said = why(Phase::Acquire, pool.dlock("k").try_acquire().await);
-    assert!(
-        said.contains("sp_getapplock of k") && said.contains("cancelled (-2)"),
-        "{said}"
-    );
     is_as_good_as_before(&scene, &pool).await?;
     Ok(beside.release().await?)
 }

@@ -53,16 +53,6 @@ async fn who_is_not_granted_it_waits_until_his_own_timeout() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_cancelled_is_an_error_and_its_session_is_used_on() -> Outcome {
-    let (scene, theirs) = held().await?;
-    let pool = scene.pool("ours");
-    scene.say(Of::Wait, row(-2));
-    let said = why(Phase::Acquire, soon("the error", pool.dlock("k")).await?);
-    assert!(said.contains("cancelled (-2)"), "{said}");
-    is_as_good_as_before(&scene, theirs, &pool).await
-}
-
-#[tokio::test]
 async fn a_wait_that_would_close_a_circle_is_a_deadlock_and_its_session_is_used_on() -> Outcome {
     let (scene, theirs) = held().await?;
     let pool = scene.pool("ours");
