@@ -6,7 +6,7 @@ use dlock::{DLockExt, Error, LockPool, Phase};
 use dlock_tds::{Kind, Part, Reply, ResultSet, ServerError, Value};
 
 use super::{Of, Scene, row, why};
-use crate::suite::{Outcome, soon};
+use crate::suite::{Failure, Outcome, soon};
 
 /// Answers after which nobody knows what is held, and what their asker reads of them.
 pub(super) fn doubtful() -> Vec<(Reply, &'static str)> {
@@ -138,6 +138,32 @@ async fn who_waits_hears_a_doubtful_answer_to_the_first_try() -> Outcome {
         let said = why(Phase::Acquire, waited);
         assert!(said.contains(words), "{said}");
         assert_eq!((scene.asked(Of::Try), scene.asked(Of::Wait)), (1, 0));
+    }
+    Ok(())
+}
+
+/// It came while the answer was on its way.
+#[tokio::test]
+async fn who_asks_next_is_not_served_by_a_session_in_doubt() -> Outcome {
+    for (reply, words) in doubtful() {
+        let scene = Scene::open().await?;
+        let pool = scene.pool("ours");
+        let beside = pool.dlock("beside").await?;
+        let first = scene.holder("beside").expect("it is held").session;
+        let so_far = scene.asked(Of::Try);
+        scene.distort(Of::Try, move |_| reply.clone());
+        let next = async {
+            scene.until_asked(Of::Try, so_far + 1).await?;
+            Ok::<_, Failure>(pool.dlock("next").await?)
+        };
+        let (failed, next) = tokio::join!(pool.dlock("k").try_acquire(), next);
+        let (said, next) = (why(Phase::Acquire, failed), next?);
+        assert!(said.contains(words), "{said}");
+        soon("the loss of the lock beside", beside.lost()).await?;
+        scene.until_ended(first).await?;
+        assert!(next.is_held(), "{words}");
+        next.release().await?;
+        scene.is_left_clean().await?;
     }
     Ok(())
 }
