@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, LockPool};
+use dlock_tds::Reply;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::{Of, Scene};
 use crate::suite::{Outcome, soon, waiting};
@@ -163,27 +165,48 @@ async fn an_upgrade_that_is_dropped_while_the_server_grants_it_leaves_nothing_af
     Ok(())
 }
 
+/// The server never says how it has ended.
 #[tokio::test]
 async fn a_wait_that_is_cut_short_by_the_close_of_its_pool_ends_its_session() -> Outcome {
     let (scene, theirs) = held().await?;
     let pool = scene.pool("ours");
     let guard = pool.dlock("beside").await?;
+    let holding = scene.holder("beside").expect("it is held").session;
+    scene.say(Of::Wait, Reply::Never);
     let waiter = pool.clone();
     let waiter = tokio::spawn(async move { waiter.dlock("k").await });
-    scene.until_waiting("k", 1).await?;
-    let waiting = scene.locks().waiters("k")[0].session;
+    scene.until_asked(Of::Wait, 1).await?;
+    let tries = scene.asked(Of::Try);
+    let start = Instant::now();
     let closing = pool.clone();
     let closing = tokio::spawn(async move { closing.close().await });
     let refused = soon("the refusal", waiter).await??;
     assert!(matches!(refused, Err(Error::PoolClosed)), "{refused:?}");
-    scene.until_ended(waiting).await?;
-    // Well before its slice is over.
-    assert_eq!(scene.locks().waiters("k"), []);
+    let sessions = scene.server.sessions();
+    let ended = sessions.until(|_| scene.sessions("ours") == [holding]);
+    soon("the end of the session that waits", ended).await?;
+    // Half of the keepalive would be 7.5 s.
+    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(guard.is_held() && theirs.is_held());
-    assert_eq!(scene.asked(Of::Wait), 1);
     guard.release().await?;
     soon("the close", closing).await??;
+    assert_eq!((scene.asked(Of::Wait), scene.asked(Of::Try)), (1, tries));
     scene.until_left("ours").await?;
+    theirs.release().await?;
+    is_free(&scene).await
+}
+
+#[tokio::test]
+async fn who_waited_when_its_pool_closed_is_in_nobodys_way() -> Outcome {
+    let (scene, theirs) = held().await?;
+    let pool = scene.pool("ours");
+    let waiter = pool.clone();
+    let waiter = tokio::spawn(async move { waiter.dlock("k").await });
+    scene.until_waiting("k", 1).await?;
+    soon("the close", pool.close()).await?;
+    let refused = soon("the refusal", waiter).await??;
+    assert!(matches!(refused, Err(Error::PoolClosed)), "{refused:?}");
+    scene.until_waiting("k", 0).await?;
     theirs.release().await?;
     is_free(&scene).await
 }

@@ -3,8 +3,8 @@
 use dlock::{DLockExt, Key, LockPool, Mode, PhysicalKey, ServerLock};
 use dlock_tds::{Close, Part, Reply, ServerError};
 
-use super::{Of, Scene};
-use crate::suite::{Outcome, soon};
+use super::{Of, Scene, row};
+use crate::suite::{Outcome, soon, waiting};
 
 /// The lock of this name as one application has it, or wants it.
 fn of<'a>(locks: &'a [ServerLock], name: &str, application: &str) -> &'a ServerLock {
@@ -94,6 +94,19 @@ async fn a_long_name_is_shown_cut_unless_it_is_known_here() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_name_that_another_begins_with_is_itself() -> Outcome {
+    let scene = Scene::open().await?;
+    let pool = scene.pool("ours");
+    let ours = pool.dlock("invoice/42").await?;
+    let theirs = scene.pool("theirs").dlock("invoice").await?;
+    let locks = pool.locks().await?;
+    assert_eq!(of(&locks, "invoice", "theirs").name, None);
+    assert_eq!(of(&locks, "invoice/42", "ours").name, name("invoice/42"));
+    drop((ours, theirs));
+    scene.is_left_clean().await
+}
+
+#[tokio::test]
 async fn of_two_names_that_are_shown_alike_neither_is_guessed() -> Outcome {
     let scene = Scene::open().await?;
     let pool = scene.pool("ours");
@@ -168,6 +181,23 @@ async fn who_may_not_list_hears_of_the_keys_known_here_that_somebody_has() -> Ou
     shared.release().await?;
     assert_eq!(pool.locks().await?, []);
     assert_eq!(pool.status().counters.sessions_lost, 0);
+    Ok(())
+}
+
+/// Somebody waits for it, because the server says that it is busy.
+#[tokio::test]
+async fn who_may_not_list_hears_of_no_key_that_nobody_has() -> Outcome {
+    let scene = Scene::open().await?;
+    let pool = scene.builder("ours").max_sessions(1).build();
+    scene.locks().deny_view_server_state(true);
+    scene.say_times(usize::MAX, Of::Try, row(-1));
+    let waiter = pool.clone();
+    let waiter = tokio::spawn(async move { waiter.dlock("k").await });
+    waiting(&pool, 1).await?;
+    assert_eq!(pool.locks().await?, []);
+    assert!(!waiter.is_finished());
+    assert!(scene.asked(Of::Other) >= 2);
+    waiter.abort();
     Ok(())
 }
 

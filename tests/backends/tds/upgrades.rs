@@ -47,9 +47,11 @@ async fn an_upgrade_waits_for_the_readers_and_keeps_new_ones_out() -> Outcome {
     });
     scene.until_waiting("k", 1).await?;
     assert!(!upgraded.is_finished());
-    // In the pool, and beyond it.
-    for pool in [&pool, &scene.pool("another")] {
+    // In the pool, which knows it by itself, and beyond it.
+    for (pool, asks) in [(&pool, 0), (&scene.pool("another"), 1)] {
+        let so_far = scene.asked(Of::Try);
         assert!(pool.dlock("k").shared().try_acquire().await?.is_none());
+        assert_eq!(scene.asked(Of::Try), so_far + asks);
     }
     reader.release().await?;
     let guard = soon("the upgrade", upgraded).await???;
