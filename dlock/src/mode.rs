@@ -95,7 +95,7 @@ impl Mode {
     /// Whether everybody who is in the way of `other` is in the way of this one, too: who cannot have `other` cannot have this.
     pub(crate) fn is_kept_out_with(self, other: Self) -> bool {
         let mut held = Self::ALL.into_iter();
-        held.all(|held| held.coexists_with(other) || !held.coexists_with(self))
+        self == other || held.all(|held| held.coexists_with(other) || !held.coexists_with(self))
     }
 }
 

@@ -129,6 +129,13 @@ async fn a_server_that_stays_away_is_an_error_that_says_so() -> Outcome {
         took >= Duration::from_secs(4) && took < Duration::from_secs(10),
         "{took:?}"
     );
+    // With less patience, too, it is one that refuses and not one that is silent.
+    let impatient = scene.impatient("theirs", Duration::from_secs(1));
+    let said = why(
+        Phase::Connect,
+        soon("the error", impatient.dlock("k")).await?,
+    );
+    assert!(said.contains("refused"), "{said}");
     Ok(())
 }
 

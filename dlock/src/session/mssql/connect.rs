@@ -42,6 +42,7 @@ impl Source for MsSqlServer {
             limit: settings.keepalive,
             opener: Arc::new(Opener {
                 config,
+                patience: STARTUP.min(settings.keepalive / 2),
                 database: OneDatabase::default(),
             }),
         })
@@ -51,12 +52,14 @@ impl Source for MsSqlServer {
 /// Opens sessions.
 pub(super) struct Opener {
     config: Config,
+    /// How long a server that refuses connections may take to come up.
+    patience: Duration,
     database: OneDatabase,
 }
 
 impl Opener {
     async fn open(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
-        let patience = Instant::now() + STARTUP;
+        let patience = Instant::now() + self.patience;
         loop {
             match Arc::clone(&self).log_in().await {
                 Err(error) if is_starting(&error) && Instant::now() < patience => {
