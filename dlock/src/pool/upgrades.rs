@@ -123,7 +123,8 @@ impl State {
         now: Instant,
     ) -> Option<(Request, Duration)> {
         let mut others = self.sessions.iter().filter(|(other, _)| **other != id);
-        let is_spared = self.unassigned.is_empty() && others.any(|(_, other)| other.can_try());
+        let others_can = others.any(|(_, other)| other.can_try()) || self.more_may_come(now);
+        let is_spared = self.unassigned.is_empty() && others_can;
         let session = self.sessions.get_mut(&id)?;
         let next = session.upgrades.iter().min_by_key(|upgrade| upgrade.due)?;
         if now < next.due {
