@@ -27,15 +27,6 @@ async fn a_circle_is_a_deadlock_and_the_lock_is_held_still() -> Outcome {
     is_as_good_as_before(&scene, &pool, guard).await
 }
 
-#[tokio::test]
-async fn what_is_cancelled_is_an_error_and_the_lock_is_held_still() -> Outcome {
-    let (scene, pool, mut guard) = update_lock().await?;
-    scene.say(Of::Wait, row(-2));
-    let said = why(Phase::Acquire, guard.upgrade().await);
-    assert!(said.contains("cancelled (-2)"), "{said}");
-    is_as_good_as_before(&scene, &pool, guard).await
-}
-
 async fn is_as_good_as_before(scene: &Scene, pool: &LockPool, mut guard: DLockGuard) -> Outcome {
     assert!(guard.is_held());
     assert_eq!(guard.mode(), Mode::Update);
