@@ -1,96 +1,24 @@
 //! The session on a driver in memory: what it says to the server, in which order and with which values, and what it makes of the answers. No Oracle server could be had.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::ThreadId;
+mod fake;
+
+use std::sync::mpsc;
 use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::OracleSession;
-use super::driver::{Driver, TextRow};
+use self::fake::{Fake, FakeDriver, MARGIN, room};
+use super::driver::TextRow;
 use super::thread::DriverThread;
 use crate::dialect::oracle::Bind::{self, In, Out};
-use crate::dialect::oracle::Block;
+use crate::error::{Error, Phase};
+use crate::ext::DLockExt;
 use crate::key::PhysicalKey;
 use crate::mode::{Mode, OracleMode};
+use crate::pool::LockPool;
 use crate::session::doubt::ended;
 use crate::session::{Answer, Batch, Request, Session};
-
-const MARGIN: Duration = Duration::from_secs(7);
-
-type Reply = Result<Vec<Option<i64>>, DbErr>;
-
-/// What it was asked, by which thread, and what it is to say.
-#[derive(Default)]
-struct Script {
-    blocks: Vec<(String, Vec<Bind>, Duration)>,
-    selects: Vec<(String, Duration)>,
-    replies: VecDeque<Reply>,
-    rows: Vec<TextRow>,
-    threads: Vec<ThreadId>,
-    /// The next block waits here.
-    gate: Option<mpsc::Receiver<()>>,
-    logged_off: bool,
-}
-
-#[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Script>>);
-
-impl Fake {
-    fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let fake = Self::default();
-        fake.with(|script| script.replies.extend(replies));
-        fake
-    }
-
-    fn with<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn session(&self) -> OracleSession {
-        let driver = FakeDriver(self.clone());
-        let open = move || Ok(driver);
-        let thread = DriverThread::start(room(), open).await.unwrap();
-        OracleSession::new(thread, MARGIN)
-    }
-}
-
-struct FakeDriver(Fake);
-
-impl Driver for FakeDriver {
-    fn run(&mut self, block: &Block, limit: Duration) -> Reply {
-        if let Some(gate) = self.0.with(|script| script.gate.take()) {
-            gate.recv().unwrap();
-        }
-        self.0.with(|script| {
-            let Block { text, binds } = block.clone();
-            script.blocks.push((text, binds, limit));
-            script.threads.push(std::thread::current().id());
-            script.replies.pop_front().expect("a reply is prepared")
-        })
-    }
-
-    fn select(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>, DbErr> {
-        self.0.with(|script| {
-            script.selects.push((sql.to_owned(), limit));
-            Ok(script.rows.clone())
-        })
-    }
-}
-
-impl Drop for FakeDriver {
-    fn drop(&mut self) {
-        self.0.with(|script| script.logged_off = true);
-    }
-}
-
-fn room() -> OwnedSemaphorePermit {
-    let room = Arc::new(Semaphore::new(1)).try_acquire_owned();
-    room.expect("it is the only one")
-}
 
 fn request(id: i64, mode: impl Into<Mode>) -> Request {
     Request {
@@ -404,4 +332,33 @@ async fn a_connection_that_fails_says_why() {
     let opened =
         DriverThread::start(room(), || Err::<FakeDriver, _>(ended("ORA-12541".into()))).await;
     assert!(opened.err().unwrap().to_string().contains("ORA-12541"));
+}
+
+/// Said without a connection; `false` goes on to connect, for which this configuration says too little.
+#[tokio::test]
+async fn a_lock_that_ends_with_a_commit_is_refused_in_every_way() {
+    let pool = LockPool::oracle(oracledb::Config::default());
+    let lock = |ends_with_it| pool.dlock("k").release_on_commit(ends_with_it);
+    let refusals = [
+        lock(true).await.err(),
+        lock(true).try_acquire().await.err(),
+        lock(true).pinned().await.err(),
+    ];
+    for refusal in refusals {
+        assert!(
+            matches!(&refusal, Some(Error::Unsupported { feature, .. }) if feature.contains("release_on_commit")),
+            "{refusal:?}"
+        );
+    }
+    let goes_on = lock(false).await.err();
+    assert!(
+        matches!(
+            &goes_on,
+            Some(Error::Database {
+                phase: Phase::Connect,
+                ..
+            })
+        ),
+        "{goes_on:?}"
+    );
 }
