@@ -1,5 +1,6 @@
 //! What can go wrong, said once. Knows every other type of the crate only by name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -50,6 +51,26 @@ pub enum Error {
         /// The way out.
         hint: &'static str,
     },
+    /// The address leads to a place where locks would be false: another client could be granted the same key.
+    ///
+    /// Reported when a session is opened, and when an answer came from another server session than the one that holds the pool's locks; then
+    /// the guards of the pool report their loss. The guide's chapter [`poolers`](crate::guide::poolers) lists the set-ups.
+    #[error("locks refused: found {found}, expected {expected}; {way_out}")]
+    #[non_exhaustive]
+    Refused {
+        /// The server, proxy or answer that was met.
+        found: Cow<'static, str>,
+        /// What locks need in its place.
+        expected: Cow<'static, str>,
+        /// How to get there.
+        way_out: &'static str,
+    },
+    /// No tokio runtime is running on this thread, or the one that runs is shutting down.
+    #[error(
+        "no tokio runtime is running: call from a task of a runtime that has not been shut down, or set `LockPoolBuilder::runtime(handle)`"
+    )]
+    #[non_exhaustive]
+    NoRuntime,
     /// The key cannot be turned into a lock of this backend.
     #[error("invalid lock key {key:?}: {reason}")]
     InvalidKey {
@@ -77,6 +98,20 @@ pub enum Error {
         /// The error as SeaORM reports it.
         source: DbErr,
     },
+}
+
+impl Error {
+    pub(crate) const fn refused(
+        found: &'static str,
+        expected: &'static str,
+        way_out: &'static str,
+    ) -> Self {
+        Self::Refused {
+            found: Cow::Borrowed(found),
+            expected: Cow::Borrowed(expected),
+            way_out,
+        }
+    }
 }
 
 /// What was being done when the database failed.

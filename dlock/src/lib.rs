@@ -113,6 +113,7 @@ mod dialect;
 mod entity;
 mod error;
 mod ext;
+pub mod guide;
 mod key;
 mod lock;
 mod mode;

@@ -21,18 +21,21 @@ pub(crate) enum MySql {
     MariaDb,
 }
 
+/// Its `GET_LOCK` waits for one second at least and does not report the holder.
 /// <https://docs.pingcap.com/tidb/stable/locking-functions/>
-const TIDB: Error = Error::Unsupported {
-    backend: "TiDB",
-    feature: "locks",
-    hint: "its `GET_LOCK` waits for a second at least, and does not say whose a lock is: use a MySQL, MariaDB or PostgreSQL server for locks",
-};
+const TIDB: Error = Error::refused("TiDB", PLAIN_SERVER, OTHER_SERVER);
 
-const NDB: Error = Error::Unsupported {
-    backend: "MySQL NDB Cluster",
-    feature: "locks",
-    hint: "`GET_LOCK` excludes nobody on its other SQL nodes: use a server that is not part of a cluster for locks",
-};
+/// `GET_LOCK` inside an expression is error 1235 there, and outside it needs a reserved connection.
+/// <https://vitess.io/docs/reference/compatibility/mysql-compatibility/>
+const VITESS: Error = Error::refused("Vitess or PlanetScale", PLAIN_SERVER, OTHER_SERVER);
+
+/// `GET_LOCK` excludes no session of the other SQL nodes.
+const NDB: Error = Error::refused("MySQL NDB Cluster", PLAIN_SERVER, OTHER_SERVER);
+
+pub(crate) const PLAIN_SERVER: &str = "one MySQL or MariaDB server with locks of its own";
+
+const OTHER_SERVER: &str =
+    "use a MySQL, MariaDB or PostgreSQL server that is not part of a cluster for locks";
 
 const OLD: Error = Error::Unsupported {
     backend: "a MySQL before 5.7.5, or a MariaDB before 10.0.2,",
@@ -51,6 +54,7 @@ impl MySql {
         };
         match version {
             _ if version.contains("TiDB") => Err(TIDB),
+            _ if version.contains("Vitess") => Err(VITESS),
             _ if version.contains("-cluster") => Err(NDB),
             _ if *numbers < first[..] => Err(OLD),
             _ => Ok(server),
@@ -198,6 +202,7 @@ mod tests {
         for (version, found) in [
             ("8.0.11-TiDB-v8.5.0", "TiDB"),
             ("8.4.0-cluster", "NDB"),
+            ("8.0.30-Vitess", "PlanetScale"),
             ("5.6.51", "before 5.7.5"),
             ("5.5.68-MariaDB", "before 10.0.2"),
         ] {

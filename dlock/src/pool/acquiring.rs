@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Sleep, sleep_until};
 
-use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
+use super::core::{Core, MAX_RUNTIMES};
 use super::ticket::{Grant, Ticket};
 use super::{tell, warned};
 use crate::error::Error;
@@ -147,7 +147,7 @@ impl Acquiring {
     }
 
     fn enqueue(&mut self, name: &Key, key: PhysicalKey) -> Result<(), Error> {
-        self.runtimes.next().ok_or(NO_RUNTIME)?;
+        self.runtimes.next().ok_or(Error::NoRuntime)?;
         let ticket = Ticket::draw(&self.core, name, key, self.mode, self.wait)?;
         self.stage = Stage::Queue(ticket);
         Ok(())

@@ -17,12 +17,6 @@ use crate::key::{Key, PhysicalKey};
 use crate::session::{Closed, Connector};
 use crate::wait::Wait;
 
-pub(crate) const NO_RUNTIME: Error = Error::Unsupported {
-    backend: "a thread without a running tokio runtime",
-    feature: "locks",
-    hint: "call from a task of a tokio runtime that has not been shut down",
-};
-
 /// So many runtimes may end under one wait; on one that has ended already, no session can ever be opened.
 pub(crate) const MAX_RUNTIMES: usize = 3;
 
@@ -78,7 +72,7 @@ impl Core {
             if let Some(physical) = self.try_physical_key(key)? {
                 return Ok(physical);
             }
-            runtimes.next().ok_or(NO_RUNTIME)?;
+            runtimes.next().ok_or(Error::NoRuntime)?;
             let (meet, met) = oneshot::channel();
             self.with(|state, now| state.meet_server(meet, now));
             // A runtime that ends takes the sender with it: a session is opened anew on ours.
@@ -144,7 +138,7 @@ impl Core {
             if state.closing {
                 return Err(Error::PoolClosed);
             }
-            let start = Start::of(state).ok_or(NO_RUNTIME)?;
+            let start = Start::of(state).ok_or(Error::NoRuntime)?;
             Ok((state.begin_pinned(order.name.clone()), start))
         });
         let (id, start) = begun?;
@@ -207,7 +201,7 @@ impl Start {
             state.tasks -= state.to_open.len();
             state.to_open.clear();
             state.sessions.retain(|_, session| session.ready);
-            state.refuse_everybody(&NO_RUNTIME);
+            state.refuse_everybody(&Error::NoRuntime);
         }
         start
     }

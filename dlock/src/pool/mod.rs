@@ -34,7 +34,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::acquiring::Acquiring;
 pub use self::builder::LockPoolBuilder;
-use self::core::{Core, NO_RUNTIME};
+use self::core::Core;
 pub use self::lockable::Lockable;
 pub(crate) use self::pinned::PinnedGrant;
 use self::registry::Owner;
@@ -233,7 +233,7 @@ impl LockPool {
     /// Without a runtime there is no clock to wait by.
     fn core_here(&self) -> Result<&Arc<Core>, Error> {
         let owner = self.owner()?;
-        Handle::try_current().map_err(|_| NO_RUNTIME)?;
+        Handle::try_current().map_err(|_| Error::NoRuntime)?;
         Ok(&owner.core)
     }
 

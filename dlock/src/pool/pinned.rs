@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub(super) use self::task::{Task, run};
 use super::LockPool;
-use super::core::{Core, MAX_RUNTIMES, NO_RUNTIME};
+use super::core::{Core, MAX_RUNTIMES};
 use super::queue::{Link, Refusal};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -130,7 +130,7 @@ async fn ask(
             Err(_task_gone) => {}
         }
     }
-    Err(NO_RUNTIME)
+    Err(Error::NoRuntime)
 }
 
 /// The turn to have a session; `None` when one try has to wait for it.

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
-use super::core::{Core, NO_RUNTIME};
+use super::core::Core;
 use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use super::sessions::Confirm;
@@ -57,7 +57,7 @@ impl Grant {
             core, key, hold, ..
         } = self;
         let to = core.connector.dialect().upgraded(from)?;
-        Handle::try_current().map_err(|_| NO_RUNTIME)?;
+        Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let wait = core.wait(timeout, false);
         let hold = *hold;
         Upgrading { core, key, hold }.finish(name, to, wait).await?;

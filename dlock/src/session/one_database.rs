@@ -24,8 +24,8 @@ impl OneDatabase {
     }
 }
 
-const ANOTHER_DATABASE: Error = Error::Unsupported {
-    backend: "another database than the one that this connection's lock sessions were in before",
-    feature: "the same locks",
-    hint: "connect anew, or restart the service",
-};
+const ANOTHER_DATABASE: Error = Error::refused(
+    "another database than the one that this connection's lock sessions were in before",
+    "one database for all sessions of a pool",
+    "connect anew, or restart the service",
+);

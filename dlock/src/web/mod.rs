@@ -56,11 +56,15 @@ impl Problem {
                 Status::SERVICE_UNAVAILABLE,
                 "The database did not do what it was asked to. Check what was done before you try again.",
             ),
+            Error::Refused { .. } => (
+                Status::SERVICE_UNAVAILABLE,
+                "The service cannot reach the database that it needs. Try again later.",
+            ),
             Error::InvalidKey { .. } => (
                 Status::BAD_REQUEST,
                 "The request names something that cannot be locked. Change the name.",
             ),
-            Error::Unsupported { .. } | Error::InvalidSetting { .. } => (
+            Error::Unsupported { .. } | Error::NoRuntime | Error::InvalidSetting { .. } => (
                 Status::INTERNAL_SERVER_ERROR,
                 "The service is not set up for this request. Trying again will not help.",
             ),

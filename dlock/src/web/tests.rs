@@ -44,6 +44,8 @@ fn all() -> Vec<(Error, u16)> {
             },
             500,
         ),
+        (Error::refused("a hot standby", "postgres", "ask eve"), 503),
+        (Error::NoRuntime, 500),
         (
             Error::InvalidSetting {
                 setting: "max_sessions(0)",

@@ -29,7 +29,7 @@ async fn what_refuses_a_lock_refuses_a_pinned_one_in_the_same_words() {
         let pinned = db.dlock(key).pinned().await.expect_err("it is refused");
         let tried = db.dlock(key).pinned().try_acquire().await;
         assert!(started.elapsed() < Duration::from_secs(10), "{server}");
-        assert!(matches!(pinned, Error::Unsupported { .. }), "{pinned:?}");
+        assert!(matches!(pinned, Error::Refused { .. }), "{pinned:?}");
         assert_eq!(pinned.to_string(), plain.to_string());
         assert_eq!(
             tried.expect_err("it is refused").to_string(),

@@ -80,9 +80,9 @@ async fn a_session_that_is_in_another_database_is_refused() {
             Err(error) => break error,
         }
     };
-    let Error::Unsupported { backend, .. } = refused else {
+    let Error::Refused { found, .. } = refused else {
         panic!("{refused:?}");
     };
-    assert!(backend.contains("another database"), "{backend}");
+    assert!(found.contains("another database"), "{found}");
     drop_database(&name).await;
 }

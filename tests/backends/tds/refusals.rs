@@ -20,7 +20,7 @@ async fn a_database_that_cannot_be_written_to_is_refused() -> Outcome {
         soon("the refusal", pool.dlock("k").try_acquire()).await?,
         soon("the refusal", pool.dlock("k")).await?.map(Some),
     ] {
-        let Err(error @ Error::Unsupported { .. }) = refused else {
+        let Err(error @ Error::Refused { .. }) = refused else {
             panic!("{refused:?}");
         };
         let said = error.to_string();
@@ -53,10 +53,7 @@ async fn locks_of_a_database_that_becomes_read_only_are_lost_within_the_keepaliv
         soon("the loss", guard.lost()).await?;
         let took = start.elapsed();
         let refused = soon("the refusal", pool.dlock("k")).await?;
-        assert!(
-            matches!(refused, Err(Error::Unsupported { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
         scene.is_left_clean().await?;
         Ok(took)
     })

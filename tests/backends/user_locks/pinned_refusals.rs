@@ -18,7 +18,7 @@ use crate::suite::{Outcome, PATIENCE, elapsed, in_one_of, soon};
 async fn same_words(db: &sea_orm::DatabaseConnection) -> Outcome {
     let plain = db.dlock(name()).await.expect_err("it is refused");
     let pinned = db.dlock(name()).pinned().await.expect_err("it is refused");
-    assert!(matches!(pinned, Error::Unsupported { .. }), "{pinned:?}");
+    assert!(matches!(pinned, Error::Refused { .. }), "{pinned:?}");
     assert_eq!(pinned.to_string(), plain.to_string());
     let tried = db.dlock(name()).pinned().try_acquire().await;
     assert_eq!(

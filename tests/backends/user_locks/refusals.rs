@@ -16,24 +16,29 @@ use crate::suite::{Failure, Outcome, PATIENCE, elapsed, eventually, in_one_of, s
 
 const ATTEMPTS: usize = 4;
 
-/// The lock is refused, for a try as for a wait. Says what was found, and the hint.
-async fn refused(db: &DatabaseConnection) -> Outcome<(&'static str, &'static str)> {
+/// Asserts that the lock is refused, for a try as for a wait. Returns what was found, and the way out.
+async fn refused(db: &DatabaseConnection) -> Outcome<(String, String)> {
     let tried = db.dlock(name()).try_acquire().await;
-    assert!(matches!(tried, Err(Error::Unsupported { .. })), "{tried:?}");
+    assert!(matches!(tried, Err(Error::Refused { .. })), "{tried:?}");
     let (waited, took) = elapsed(db.dlock(name()).into_future()).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     let status = LockPool::of(db).status();
     assert_eq!((status.sessions, status.keys, status.held), (0, 0, 0));
     match waited {
-        Err(Error::Unsupported { backend, hint, .. }) => Ok((backend, hint)),
+        Err(Error::Refused {
+            found,
+            expected,
+            way_out,
+            ..
+        }) => Ok((found.into_owned(), format!("{expected}; {way_out}"))),
         other => Err(Failure::new(format!("{other:?}"))),
     }
 }
 
 pub(crate) async fn a_galera_node_is_refused<S: Server>(_: &Scene<S>) -> Outcome {
     let db = connect(&env("DLOCK_TEST_GALERA_URL"), 1).await;
-    let (backend, hint) = refused(&db).await?;
-    assert!(backend.contains("Galera"), "{backend}");
+    let (found, hint) = refused(&db).await?;
+    assert!(found.contains("Galera"), "{found}");
     assert!(hint.contains("GET_LOCK"), "{hint}");
     Ok(())
 }
@@ -58,8 +63,8 @@ pub(crate) async fn a_group_with_several_primaries_is_refused<S: Server>(_: &Sce
         let several = single.replace("ON", "OFF");
         admin.run(&several).await?;
         let db = connect(&url, 1).await;
-        let (backend, hint) = refused(&db).await?;
-        assert!(backend.contains("several primaries"), "{backend}");
+        let (found, hint) = refused(&db).await?;
+        assert!(found.contains("several primaries"), "{found}");
         assert!(hint.contains("single primary"), "{hint}");
         admin.run(single).await?;
         Ok(db.dlock(name()).await?.release().await?)
@@ -71,8 +76,8 @@ pub(super) const WRITABLE: &str = "SET GLOBAL read_only = OFF";
 pub(super) const READ_ONLY: &str = "SET GLOBAL read_only = ON";
 
 async fn refused_as_read_only(db: &DatabaseConnection) -> Outcome {
-    let (backend, hint) = refused(db).await?;
-    assert!(backend.contains("read-only"), "{backend}");
+    let (found, hint) = refused(db).await?;
+    assert!(found.contains("read-only"), "{found}");
     assert!(hint.contains("primary"), "{hint}");
     Ok(())
 }
@@ -157,10 +162,10 @@ pub(crate) async fn a_server_of_the_other_kind_is_not_taken_for_the_same<S: Serv
 
     let mut raw = scene.raw().await?;
     kill(&mut raw, &pool).await?;
-    let (backend, hint) = refused(&db).await?;
+    let (found, hint) = refused(&db).await?;
     assert!(
-        backend.contains("MariaDB") && backend.contains("MySQL"),
-        "{backend}"
+        found.contains("MariaDB") && found.contains("MySQL"),
+        "{found}"
     );
     assert!(hint.contains("restart") || hint.contains("anew"), "{hint}");
 

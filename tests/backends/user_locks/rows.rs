@@ -91,9 +91,9 @@ pub(crate) async fn a_session_that_is_in_another_database_is_refused<S: Server>(
             Err(error) => break error,
         }
     };
-    let Error::Unsupported { backend, .. } = refused else {
+    let Error::Refused { found, .. } = refused else {
         panic!("{refused:?}");
     };
-    assert!(backend.contains("another database"), "{backend}");
+    assert!(found.contains("another database"), "{found}");
     raw.run(&format!("DROP DATABASE {database}")).await
 }

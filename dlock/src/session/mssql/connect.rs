@@ -23,11 +23,11 @@ use crate::session::{ConnectSettings, Connector, PinnedBase, STARTUP, Session, S
 /// A server may send its clients elsewhere, and that one, too.
 const MAX_REDIRECTIONS: usize = 5;
 
-const REPLICA: Error = Error::Unsupported {
-    backend: "a read-only SQL Server database, like a secondary replica,",
-    feature: "locks",
-    hint: "its locks exclude nobody on the primary: connect to the primary",
-};
+const REPLICA: Error = Error::refused(
+    "a read-only SQL Server database, like a secondary replica",
+    "the primary",
+    "connect to the primary: locks of a replica exclude no session of the primary",
+);
 
 /// A server, and how its sessions log in.
 pub(crate) struct MsSqlServer(pub(crate) Config);

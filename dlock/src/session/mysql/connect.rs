@@ -11,7 +11,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 
 use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
-use crate::dialect::mysql::{self as dialect, MySql};
+use crate::dialect::mysql::{self as dialect, MySql, PLAIN_SERVER};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::session::one_database::OneDatabase;
@@ -108,38 +108,42 @@ fn is_starting(error: &sqlx::Error) -> bool {
 /// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
 /// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
 /// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
-const REFUSED_WHERE: [(&str, bool, Error); 4] = [
+static REFUSED_WHERE: [(&str, bool, Error); 4] = [
     ("wsrep_on", true, GALERA),
     (dialect::READ_ONLY, true, REPLICA),
     ("innodb_read_only", true, REPLICA),
-    ("group_replication_single_primary_mode", false, GROUP),
+    (
+        "group_replication_single_primary_mode",
+        false,
+        SEVERAL_PRIMARIES,
+    ),
 ];
 
 const VERSION: &str = "version";
 
-const GALERA: Error = Error::Unsupported {
-    backend: "a node of a Galera cluster",
-    feature: "locks",
-    hint: "`GET_LOCK` excludes nobody on the other nodes: use a server that is not part of a cluster for locks",
-};
+const GALERA: Error = Error::refused(
+    "a node of a Galera cluster, whose `GET_LOCK` excludes no session of the other nodes",
+    PLAIN_SERVER,
+    "use a server that is not part of a cluster for locks",
+);
 
-const GROUP: Error = Error::Unsupported {
-    backend: "a MySQL group with several primaries",
-    feature: "locks",
-    hint: "`GET_LOCK` excludes nobody on the other members: use a group with a single primary for locks",
-};
+const SEVERAL_PRIMARIES: Error = Error::refused(
+    "a MySQL group with several primaries, whose `GET_LOCK` excludes no session of the other members",
+    "a group with a single primary",
+    "use a group with a single primary for locks",
+);
 
-const REPLICA: Error = Error::Unsupported {
-    backend: "a read-only MySQL or MariaDB server, like a replica",
-    feature: "locks",
-    hint: "its locks exclude nobody on the primary: connect to the primary",
-};
+const REPLICA: Error = Error::refused(
+    "a read-only MySQL or MariaDB server, like a replica",
+    "the primary",
+    "connect to the primary: locks of a replica exclude no session of the primary",
+);
 
-const ANOTHER_KIND: Error = Error::Unsupported {
-    backend: "a MariaDB server where MySQL was before, or the other way round,",
-    feature: "the same lock names",
-    hint: "connect anew, or restart the service",
-};
+const ANOTHER_KIND: Error = Error::refused(
+    "a MariaDB server where MySQL was before, or the other way round",
+    "the kind of server that the pool's first session was on",
+    "connect anew, or restart the service: the two differ in lock names",
+);
 
 impl MySqlSession {
     fn on(line: Line) -> Self {
@@ -159,10 +163,10 @@ impl MySqlSession {
             .await
             .map_err(failed)?;
         let variables = self.variables().await.map_err(failed)?;
-        for (variable, on, refusal) in REFUSED_WHERE {
-            let value = variables.get(variable);
-            if value.is_some_and(|value| dialect::is_on(value) == on) {
-                return Err(refusal);
+        for (variable, on, refusal) in &REFUSED_WHERE {
+            let value = variables.get(*variable);
+            if value.is_some_and(|value| dialect::is_on(value) == *on) {
+                return Err(refusal.clone());
             }
         }
         let version = variables.get(VERSION).map_or("", String::as_str);

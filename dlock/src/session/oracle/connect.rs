@@ -19,11 +19,11 @@ use crate::session::doubt::ended;
 use crate::session::one_database::OneDatabase;
 use crate::session::{ConnectSettings, Connector, PinnedBase, Session, Source};
 
-const STANDBY: Error = Error::Unsupported {
-    backend: "an Oracle standby database",
-    feature: "locks",
-    hint: "its locks exclude nobody on the primary: connect to the primary",
-};
+const STANDBY: Error = Error::refused(
+    "an Oracle standby database",
+    "the primary",
+    "connect to the primary: locks of a standby exclude no session of the primary",
+);
 
 const NO_PACKAGE: Error = Error::Unsupported {
     backend: "an Oracle account that may not use `DBMS_LOCK`",

@@ -156,24 +156,28 @@ fn is_poolers(error: &sqlx::Error) -> bool {
     })
 }
 
-const POOLER: Error = Error::Unsupported {
-    backend: "a connection pooler in front of PostgreSQL",
-    feature: "session locks",
-    hint: "a pooler that shares server sessions orphans them: name a direct connection with `LockPool::builder(&db).sessions_from(&direct)`, \
-           use `txn.dlock(key).xact()`, or, if it pools whole sessions, `.trust_session_pooling()`",
-};
+const POOLER: Error = Error::refused(
+    "a connection pooler in front of PostgreSQL",
+    OWN_SESSION,
+    AROUND_A_POOLER,
+);
 
-const STANDBY: Error = Error::Unsupported {
-    backend: "a PostgreSQL hot standby",
-    feature: "locks",
-    hint: "its locks exclude nobody on the primary: connect to the primary",
-};
+const OWN_SESSION: &str = "a PostgreSQL session of the pool's own";
 
-const COCKROACH: Error = Error::Unsupported {
-    backend: "CockroachDB",
-    feature: "advisory locks",
-    hint: "it accepts the calls and locks nothing: use a PostgreSQL server for locks",
-};
+const AROUND_A_POOLER: &str = "name a direct connection with `LockPool::builder(&db).sessions_from(&direct)`, \
+     use `txn.dlock(key).xact()`, or, if the pooler gives each client a session of its own, `.trust_session_pooling()`";
+
+const STANDBY: Error = Error::refused(
+    "a PostgreSQL hot standby",
+    "the primary",
+    "connect to the primary: locks of a standby exclude no session of the primary",
+);
+
+const COCKROACH: Error = Error::refused(
+    "CockroachDB, which accepts the calls and locks nothing",
+    "a PostgreSQL server",
+    "use a PostgreSQL server for locks",
+);
 
 impl Line {
     async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> Result<Self, sqlx::Error> {
