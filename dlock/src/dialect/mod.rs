@@ -85,28 +85,31 @@ pub(crate) trait TransactionLocks: Send + Sync {
     /// The lock's name on the server.
     fn physical_key(&self, key: &KeyRepr) -> Result<PhysicalKey, Error>;
 
-    /// One row when the lock is held now, none when somebody else has it.
+    /// As many rows as [`TransactionOutcome::rows`] says.
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String;
 
     /// One row where [`wait`](Self::wait) works.
     fn can_wait(&self) -> String;
 
-    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as they were. As many rows as [`WaitOutcome::rows`] says.
+    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as they were. As many rows as
+    /// [`TransactionOutcome::rows`] says.
     fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String;
 }
 
-/// How a wait inside a transaction ended.
+/// How a try or a wait inside a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WaitOutcome {
-    TimedOut,
+pub(crate) enum TransactionOutcome {
+    Busy,
     Granted,
     Deadlock,
+    /// Nothing was locked: the transaction runs on a hot standby.
+    Standby,
 }
 
-impl WaitOutcome {
-    const ALL: [Self; 3] = [Self::TimedOut, Self::Granted, Self::Deadlock];
+impl TransactionOutcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Busy, Self::Granted, Self::Deadlock, Self::Standby];
 
-    /// As [`TransactionLocks::wait`] answers.
+    /// As [`TransactionLocks`] answers.
     pub(crate) fn rows(self) -> u64 {
         self as u64
     }

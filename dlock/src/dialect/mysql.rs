@@ -1,13 +1,15 @@
 //! MySQL and MariaDB: user-level locks, by name, in the whole server.
 //! <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 
+mod identity;
 mod statements;
 
 use sea_orm::DatabaseBackend;
 
+pub(crate) use self::identity::{INTRODUCE, Identity, ServerName, ping, who_answers};
 pub(crate) use self::statements::{
-    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Tried, batch,
-    holders, is_on, kill, locks, mark, ping, session, sessions, set_session, variables, wait,
+    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Statements,
+    Tried, holders, is_on, kill, locks, mark, sessions, set_session, variables,
 };
 use super::{Dialect, hashed, lock_name, no_such_mode};
 use crate::error::Error;

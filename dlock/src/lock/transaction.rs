@@ -8,9 +8,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::DLock;
-use crate::dialect::{self, TransactionLocks, WaitOutcome};
+use crate::dialect::{self, TransactionLocks, TransactionOutcome};
 use crate::error::{Error, Phase};
-use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
+use crate::key::{CurrentDatabase, Key, KeyRepr};
 use crate::mode::Mode;
 use crate::session::failed_in_transaction;
 use crate::wait::Wait;
@@ -107,33 +107,28 @@ impl<'a> TransactionLock<'a> {
         let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
         locks.dialect().check(self.mode)?;
         let key = locks.physical_key(&*self.whole_key(locks).await?)?;
-        let try_lock = || self.yes(locks.try_lock(&key, self.mode));
+        let try_lock = || self.outcome(locks.try_lock(&key, self.mode));
         if try_lock().await? {
             return Ok(true);
         }
         if wait.one_try {
             return Ok(false);
         }
-        let can_wait = self.yes(locks.can_wait()).await?;
+        let can_wait = self.rows(locks.can_wait()).await? == 1;
         while wait
             .deadline
             .is_none_or(|deadline| Instant::now() < deadline)
         {
             let left = wait.remaining().unwrap_or(Duration::MAX);
-            if can_wait {
-                match self.wait_on_server(locks, &key, left.min(SLICE)).await? {
-                    WaitOutcome::Granted => return Ok(true),
-                    WaitOutcome::TimedOut => {}
-                    WaitOutcome::Deadlock => {
-                        let key = self.key.clone();
-                        return Err(Error::Deadlock { key });
-                    }
-                }
+            let granted = if can_wait {
+                let slice = left.min(SLICE);
+                self.outcome(locks.wait(&key, self.mode, slice)).await?
             } else {
                 sleep(left.min(POLL)).await;
-                if try_lock().await? {
-                    return Ok(true);
-                }
+                try_lock().await?
+            };
+            if granted {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -164,18 +159,17 @@ impl<'a> TransactionLock<'a> {
         Ok(CurrentDatabase::named(name))
     }
 
-    async fn wait_on_server(
-        &self,
-        locks: &dyn TransactionLocks,
-        key: &PhysicalKey,
-        slice: Duration,
-    ) -> Result<WaitOutcome, Error> {
-        let rows = self.rows(locks.wait(key, self.mode, slice)).await?;
-        WaitOutcome::from_rows(rows).ok_or_else(|| unexpected(rows))
-    }
-
-    async fn yes(&self, question: String) -> Result<bool, Error> {
-        Ok(self.rows(question).await? == 1)
+    /// Whether the lock is held after this try or wait.
+    async fn outcome(&self, question: String) -> Result<bool, Error> {
+        let rows = self.rows(question).await?;
+        match TransactionOutcome::from_rows(rows).ok_or_else(|| unexpected(rows))? {
+            TransactionOutcome::Granted => Ok(true),
+            TransactionOutcome::Busy => Ok(false),
+            TransactionOutcome::Deadlock => Err(Error::Deadlock {
+                key: self.key.clone(),
+            }),
+            TransactionOutcome::Standby => Err(STANDBY),
+        }
     }
 
     /// By the simple protocol, whose answer is a number of rows.
@@ -187,8 +181,14 @@ impl<'a> TransactionLock<'a> {
     }
 }
 
+const STANDBY: Error = Error::refused(
+    "a transaction on a hot standby",
+    "the primary",
+    "begin the transaction on the primary: locks of a standby exclude no session of the primary",
+);
+
 fn unexpected(rows: u64) -> Error {
-    let outcome = format!("unexpected outcome of a wait: {rows} rows");
+    let outcome = format!("unexpected outcome of a try or wait: {rows} rows");
     Phase::Acquire.failed(DbErr::Custom(outcome))
 }
 

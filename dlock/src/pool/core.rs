@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) closing: watch::Sender<bool>,
     /// Turns true when the guards that are left lose their locks.
     pub(crate) abandoned: watch::Sender<bool>,
+    /// Counts how often the [sessions of the pool were refused](Self::refuse).
+    pub(crate) refusals: watch::Sender<u64>,
     /// One for each pinned session that there may be.
     pub(crate) pinned_sessions: Arc<Semaphore>,
     /// A task of the pool has ended.
@@ -56,6 +58,7 @@ impl Core {
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
             abandoned: watch::Sender::new(false),
+            refusals: watch::Sender::new(0),
             pinned_sessions: Arc::new(Semaphore::new(
                 config.max_pinned_sessions.min(Semaphore::MAX_PERMITS),
             )),
@@ -134,10 +137,8 @@ impl Core {
 
     /// Starts the task of a pinned lock.
     pub(super) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<(), Error> {
-        let begun = self.with(|state, _| {
-            if state.closing {
-                return Err(Error::PoolClosed);
-            }
+        let begun = self.with(|state, now| {
+            state.admit(now)?;
             let start = Start::of(state).ok_or(Error::NoRuntime)?;
             Ok((state.begin_pinned(order.name.clone()), start))
         });
@@ -155,6 +156,16 @@ impl Core {
         }
         self.with(|state, _| state.begin_close());
         self.task_ended.notify_waiters();
+    }
+
+    /// An answer came from another place than the locks are in: all guards lose their locks, and
+    /// whoever waits or asks soon gets this error.
+    pub(crate) fn refuse(self: &Arc<Self>, error: &Error) {
+        tracing::error!(%error, "dlock: lock pool refused");
+        for key in self.with(|state, now| state.refuse(error, now)) {
+            tracing::warn!(%key, "dlock: lock lost");
+        }
+        self.refusals.send_modify(|count| *count += 1);
     }
 
     /// Tells every guard that its lock is lost.

@@ -30,9 +30,7 @@ impl State {
         wait: Wait,
         now: Instant,
     ) -> Result<(TicketId, Reply), Error> {
-        if self.closing {
-            return Err(Error::PoolClosed);
-        }
+        self.admit(now)?;
         let id = self.next_id();
         let (reply, receiver) = oneshot::channel();
         let spare = &mut self.spare_queues;
@@ -267,8 +265,8 @@ impl State {
 
     /// Answers as soon as there is a session, for which one is opened.
     pub(crate) fn meet_server(&mut self, meet: Meet, now: Instant) {
-        if self.closing {
-            return drop(meet.send(Err(Error::PoolClosed)));
+        if let Err(error) = self.admit(now) {
+            return drop(meet.send(Err(error)));
         }
         if self.sessions.values().any(|session| session.ready) {
             return drop(meet.send(Ok(())));
@@ -279,8 +277,11 @@ impl State {
 
     /// Hands a question about the server's locks to a session.
     pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
-        if self.closing && !self.has_pinned_held() {
-            return inspect.refuse(&Error::PoolClosed);
+        match self.admit(now) {
+            // Another session may have to be asked about a pinned lock.
+            Err(Error::PoolClosed) if self.has_pinned_held() => {}
+            Err(error) => return inspect.refuse(&error),
+            Ok(()) => {}
         }
         let session = self.session_for_try(|_| false, now);
         match session.and_then(|id| self.sessions.get_mut(&id)) {

@@ -43,6 +43,11 @@ pub(crate) enum Job {
 impl State {
     /// What this session does next.
     pub(crate) fn next_job(&mut self, id: SessionId, now: Instant) -> Job {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && std::mem::take(&mut session.must_prove)
+        {
+            return Job::Ping;
+        }
         let session = self.sessions.get(&id);
         if session.is_some_and(|session| session.local.is_some() && !session.tries.is_empty()) {
             return Job::Yield;

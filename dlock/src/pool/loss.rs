@@ -1,5 +1,6 @@
 //! How sessions fail and end, and what becomes of those who relied on them. See `state`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DbErr;
@@ -16,6 +17,10 @@ use crate::session::Batch;
 /// After a refused connection the sessions that exist carry on for this long before another is tried.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// After the pool was refused, new requests get the error for this long. A proxy that moves
+/// sessions may leave a lock behind each time, so it gets few occasions.
+pub(crate) const QUARANTINE: Duration = Duration::from_secs(10);
+
 /// So many sessions in a row may die before their first answer.
 pub(crate) const MAX_STILLBORN: u32 = 3;
 
@@ -27,6 +32,9 @@ impl State {
         };
         self.inspections.extend(session.inspections);
         self.counters.sessions_refused += 1;
+        if let Error::Refused { .. } = error {
+            self.prove_all();
+        }
         if self.sessions.is_empty() {
             return self.refuse_everybody(error);
         }
@@ -92,6 +100,33 @@ impl State {
         for key in keys {
             self.settle(&key, now);
         }
+        lost
+    }
+
+    /// The address leads elsewhere, too: every session proves that its own server still answers.
+    pub(crate) fn prove_all(&mut self) {
+        for session in self.sessions.values_mut().filter(|session| session.ready) {
+            session.must_prove = true;
+            session.inbox.notify_one();
+        }
+    }
+
+    /// No answer of this pool's sessions counts any more. Returns the names of the locks that are
+    /// lost.
+    pub(crate) fn refuse(&mut self, error: &Error, now: Instant) -> Vec<Key> {
+        self.quarantine = Some((error.clone(), now + QUARANTINE));
+        self.refuse_everybody(error);
+        let sessions = self.sessions.iter();
+        let sessions: Vec<_> = sessions
+            .map(|(id, session)| (*id, Arc::clone(&session.inbox)))
+            .collect();
+        let mut lost = Vec::new();
+        for (id, inbox) in sessions {
+            lost.extend(self.session_lost(id, error.clone().into(), now));
+            // Its task finds no entry any more, and closes it.
+            inbox.notify_one();
+        }
+        self.stillborn = 0;
         lost
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct SessionEntry {
     pub(crate) can_wait: bool,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) local: Option<Arc<dyn Local>>,
+    /// It is to be asked for a sign of life before anything else.
+    pub(crate) must_prove: bool,
     pub(crate) has_answered: bool,
     pub(crate) last_reply: Instant,
     pub(crate) last_ping: Instant,
@@ -133,6 +135,7 @@ impl SessionEntry {
             can_wait: false,
             heartbeat: None,
             local: None,
+            must_prove: false,
             has_answered: false,
             last_reply: now,
             last_ping: now,

@@ -47,6 +47,8 @@ pub(crate) struct State {
     /// Sessions in a row that died before their first answer.
     pub(crate) stillborn: u32,
     pub(crate) closing: bool,
+    /// The pool was refused: until then, new requests get this error.
+    pub(crate) quarantine: Option<(Error, Instant)>,
     /// Sessions that were taken away from their guards: they close when the guards are gone.
     pub(crate) abandoned: HashMap<SessionId, watch::Sender<bool>>,
     /// Tasks that own a session, or are opening one.
@@ -90,6 +92,7 @@ impl State {
             refused_until: None,
             stillborn: 0,
             closing: false,
+            quarantine: None,
             abandoned: HashMap::new(),
             tasks: 0,
             counters: Counters::default(),
@@ -120,6 +123,17 @@ impl State {
         self.closing = true;
         self.refuse_everybody(&Error::PoolClosed);
         self.wake_all();
+    }
+
+    /// Whether a new request is let in.
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Error> {
+        if self.closing {
+            return Err(Error::PoolClosed);
+        }
+        match &self.quarantine {
+            Some((error, until)) if now < *until => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Every session looks what there is to do.

@@ -16,7 +16,7 @@ use super::queue::SessionId;
 use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
-use crate::session::{SILENT, Session};
+use crate::session::{SILENT, Session, SessionError};
 
 /// A session looks at its socket when its last answer is older than this and nothing has come in.
 const CALM: Duration = Duration::from_millis(5);
@@ -73,12 +73,13 @@ async fn serve(mut session: Box<dyn Session>, task: Task) {
             }
             tracing::debug!(session = id, "dlock: session closed");
         }
-        Err(error) => {
+        Err(SessionError::Ended(error)) => {
             tracing::warn!(session = id, %error, "dlock: session lost");
             for key in core.with(|state, now| state.session_lost(id, error, now)) {
                 tracing::warn!(session = id, %key, "dlock: lock lost");
             }
         }
+        Err(SessionError::Refused(error)) => core.refuse(&error),
     }
     session.close().await;
     task.finish();
@@ -89,7 +90,7 @@ async fn carry_out_jobs(
     core: &Arc<Core>,
     id: SessionId,
     session: &mut dyn Session,
-) -> Result<Option<watch::Sender<bool>>, DbErr> {
+) -> Result<Option<watch::Sender<bool>>, SessionError> {
     let reply_timeout = core.config.reply_timeout();
     let is_local = session.local().is_some();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
@@ -166,7 +167,7 @@ async fn carry_out_jobs(
                 tokio::select! {
                     biased;
                     () = inbox.notified() => {}
-                    error = session.gone() => return Err(error),
+                    error = session.gone() => return Err(error.into()),
                     () = alarm.until(until) => {}
                 }
             }
@@ -241,26 +242,26 @@ async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, DbEr
 }
 
 /// A server that does not answer in time may be cut off: the session is given up.
-pub(super) async fn within<T>(
+pub(super) async fn within<T, E: From<DbErr>>(
     limit: Duration,
-    statement: impl Future<Output = Result<T, DbErr>>,
-) -> Result<T, DbErr> {
+    statement: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     in_time(&mut Alarm::new(), limit, statement).await
 }
 
 /// [`within`], for who does it often.
-async fn in_time<T>(
+async fn in_time<T, E: From<DbErr>>(
     alarm: &mut Alarm,
     limit: Duration,
-    statement: impl Future<Output = Result<T, DbErr>>,
-) -> Result<T, DbErr> {
+    statement: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let deadline = after(Instant::now(), limit);
     tokio::select! {
         biased;
         answer = statement => answer,
         () = alarm.until(deadline) => {
             let silent = format!("{SILENT} within {limit:?}");
-            Err(DbErr::Conn(RuntimeErr::Internal(silent)))
+            Err(DbErr::Conn(RuntimeErr::Internal(silent)).into())
         }
     }
 }

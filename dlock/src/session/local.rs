@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(feature = "sqlite")]
 pub(super) use self::files::Files;
 pub(super) use self::memory::Memory;
-use super::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session};
+use super::{Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session, SessionError};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -214,19 +214,19 @@ impl Session for LocalSession {
         Some(Arc::<Held>::clone(&self.0))
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         Ok(self.0.exchange(batch))
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         Ok(answer(self.wait_in_turn(request, slice).await))
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
+    async fn ping(&mut self) -> Result<(), SessionError> {
         for (key, lock) in &*self.0.locks() {
             if !lock.is_in_place()? {
                 let lost = format!("lock {key} was taken away from outside");
-                return Err(DbErr::Custom(lost));
+                return Err(DbErr::Custom(lost).into());
             }
         }
         Ok(())

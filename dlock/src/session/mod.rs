@@ -20,10 +20,14 @@ mod mysql;
     feature = "oracle"
 ))]
 mod one_database;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod one_server;
 #[cfg(feature = "oracle")]
 mod oracle;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod probe;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
@@ -139,9 +143,26 @@ impl From<bool> for Answer {
     }
 }
 
+/// Why a session is not used any more.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum SessionError {
+    /// It has ended, or its state is unknown: its locks are lost.
+    #[error("{0}")]
+    Ended(DbErr),
+    /// Its answers are not those of the server session that holds the pool's locks: all locks of the pool are lost.
+    #[error("{0}")]
+    Refused(Error),
+}
+
+impl From<DbErr> for SessionError {
+    fn from(error: DbErr) -> Self {
+        Self::Ended(error)
+    }
+}
+
 const NOT_PINNED: &str = "no session was pinned here";
 
-/// One session on the server. Only a task of the pool owns one. An error of any method means that its state is unknown: it is dropped, and its locks with it.
+/// One session on the server. Only a task of the pool owns one. After an error of any method it is closed, and its locks with it.
 #[async_trait]
 pub(crate) trait Session: Send {
     /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
@@ -158,19 +179,19 @@ pub(crate) trait Session: Send {
     }
 
     /// One round trip, unless the server refuses something.
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr>;
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError>;
 
     /// Waits on the server for `slice` at most. The session holds nothing before, and nothing but this lock afterwards, if the answer is yes.
     /// Cancel safe where there is a [`local`](Self::local).
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr>;
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError>;
 
     /// Makes a lock that it holds one of this mode, and waits for that for `slice` at most. Only asked for where the [dialect](Dialect::upgraded) knows it.
-    async fn upgrade(&mut self, _: &Request, _slice: Duration) -> Result<Answer, DbErr> {
+    async fn upgrade(&mut self, _: &Request, _slice: Duration) -> Result<Answer, SessionError> {
         unreachable!("BUG: the dialect knows no upgrade")
     }
 
     /// A round trip that proves that the session lives, and its locks with it.
-    async fn ping(&mut self) -> Result<(), DbErr>;
+    async fn ping(&mut self) -> Result<(), SessionError>;
 
     /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;

@@ -18,7 +18,7 @@ pub(crate) use self::connect::MsSqlServer;
 use self::connect::Opener;
 use self::socket::{Socket, Watch};
 use super::doubt::{Doubt, ended, refused};
-use super::{Answer, Answers, Batch, Request, Session};
+use super::{Answer, Answers, Batch, Request, Session, SessionError};
 use crate::dialect::MAX_BATCH;
 use crate::dialect::mssql::{self as dialect, Acquire, Release, Statement, Status, Value};
 use crate::key::PhysicalKey;
@@ -250,7 +250,7 @@ impl Session for MsSqlSession {
         true
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         let Batch { releases, tries } = batch;
         let statement = dialect::exchange(
             releases.iter().map(|request| Release {
@@ -282,7 +282,7 @@ impl Session for MsSqlSession {
         Ok(answers)
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         let answer = self.acquire(request, slice).await?;
         if let (true, Answer::No) = (self.is_babelfish, &answer) {
             self.begin_anew().await?;
@@ -290,7 +290,11 @@ impl Session for MsSqlSession {
         Ok(answer)
     }
 
-    async fn upgrade(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn upgrade(
+        &mut self,
+        request: &Request,
+        slice: Duration,
+    ) -> Result<Answer, SessionError> {
         let patience = match self.is_babelfish {
             true => Duration::ZERO,
             false => slice,
@@ -302,20 +306,22 @@ impl Session for MsSqlSession {
         Ok(answer)
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
+    async fn ping(&mut self) -> Result<(), SessionError> {
         self.doubt.check()?;
         let life = self.sign_of_life().await.map_err(db)?;
         if life.id != self.id {
             return Err(ended(format!(
                 "another server session answers: {} in the place of {}",
                 life.id, self.id
-            )));
+            ))
+            .into());
         }
         match life.is_read_only {
             false => Ok(()),
             true => Err(ended(
                 "the database has become read-only, like a secondary replica: its locks exclude nobody on the primary".to_owned(),
-            )),
+            )
+            .into()),
         }
     }
 

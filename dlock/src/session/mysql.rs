@@ -13,10 +13,11 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, MySqlConnection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
+use super::one_server::Membership;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
-use super::{Answer, Answers, Batch, Request, Session};
-use crate::dialect::mysql::{self as dialect, GRANTED, MySql, Shape, Tried};
+use super::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::dialect::mysql::{self as dialect, GRANTED, Identity, MySql, Shape, Statements, Tried};
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
@@ -51,8 +52,9 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 pub(crate) struct MySqlSession {
     line: Line,
     server: MySql,
-    /// The server's number for it.
-    id: u64,
+    statements: Statements,
+    /// From the check on.
+    membership: Option<Membership>,
     /// What it held before the statement that runs.
     held: HashSet<Arc<str>>,
 }
@@ -63,7 +65,7 @@ enum Line {
     Lent(Slot<sqlx::MySql>),
 }
 
-/// The answers to a batch; `None` where the server failed without saying so.
+/// The answers to a batch of the session itself; `None` where the server failed without saying so.
 struct Said {
     releases: Vec<bool>,
     tries: Vec<Option<Tried>>,
@@ -110,33 +112,60 @@ impl MySqlSession {
         }
     }
 
-    async fn row(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
+    async fn optional_row(&mut self, sql: String) -> Result<Option<MySqlRow>, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        query.fetch_one(self.connection()).await
+        query.fetch_optional(self.connection()).await
     }
 
     /// For a statement that may be repeated.
     async fn row_at_last(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
+        let row = self.optional_row_at_last(sql).await?;
+        row.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    async fn optional_row_at_last(&mut self, sql: String) -> Result<Option<MySqlRow>, sqlx::Error> {
         for _ in 1..ATTEMPTS {
-            match self.row(sql.clone()).await {
+            match self.optional_row(sql.clone()).await {
                 Err(error) if number(&error) == Some(INTERRUPTED) => {}
                 row => return row,
             }
         }
-        self.row(sql).await
+        self.optional_row(sql).await
     }
 
-    /// The server's number for this session, and whether the server is read-only.
-    async fn sign_of_life(&mut self) -> Result<(u64, bool), sqlx::Error> {
-        let row = self.row_at_last(dialect::ping()).await?;
-        Ok((row.try_get(0)?, dialect::is_on(row.try_get(1)?)))
+    /// The answer, if this session gave it and all sessions of the pool are on its server.
+    async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
+        match answer {
+            Some(answer) => {
+                if let Some(membership) = &self.membership {
+                    membership.confirm()?;
+                }
+                Ok(answer)
+            }
+            None => Err(Box::pin(self.misdirected()).await),
+        }
     }
 
-    /// The whole batch as one prepared statement.
-    async fn ask(&mut self, batch: &Batch) -> Result<Said, sqlx::Error> {
+    /// After a statement that did nothing, since the session that ran it is another one or cannot
+    /// be written to: what answers now.
+    async fn misdirected(&mut self) -> SessionError {
+        let expected = self.statements.identity().clone();
+        let who_answers = dialect::who_answers(expected.server.as_ref());
+        match self.row_at_last(who_answers).await {
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Err(error) => SessionError::Refused(connect::another_session(
+                &expected,
+                format!("an answer of another server session (asked which one, it says: {error})"),
+            )),
+        }
+    }
+
+    /// The whole batch as one prepared statement. `None`: another server session answered, and did
+    /// nothing.
+    async fn ask(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
-        let mut query = sqlx::query(AssertSqlSafe(shape.statement()));
+        let mut query = sqlx::query(AssertSqlSafe(self.statements.prepared(shape)));
         let parts = [
             (releases, shape.releases, dialect::NAMES_PER_RELEASE),
             (tries, shape.tries, dialect::NAMES_PER_TRY),
@@ -149,23 +178,25 @@ impl MySqlSession {
                 }
             }
         }
-        let row = query.fetch_one(self.connection()).await?;
-        Said::read(&row, batch, shape)
+        let row = query.fetch_optional(self.connection()).await?;
+        row.map(|row| Said::read(&row, batch, shape)).transpose()
     }
 
     /// The same without preparing it.
-    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Said, sqlx::Error> {
-        let row = self.row(in_words(batch)).await?;
-        Said::read(
-            &row,
-            batch,
-            Shape::exactly(batch.releases.len(), batch.tries.len()),
-        )
+    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
+        let row = self.optional_row(self.in_words(batch)).await?;
+        let shape = Shape::exactly(batch.releases.len(), batch.tries.len());
+        row.map(|row| Said::read(&row, batch, shape)).transpose()
+    }
+
+    fn in_words(&self, batch: &Batch) -> String {
+        self.statements
+            .in_words(names(&batch.releases), names(&batch.tries))
     }
 
     /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
     /// then each lock is tried for on its own.
-    async fn redo(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         if !batch.releases.is_empty() {
             self.give_back(&batch.releases).await?;
         }
@@ -182,10 +213,16 @@ impl MySqlSession {
         Ok(answers)
     }
 
-    async fn try_again(&mut self, request: &Request) -> Result<Answer, DbErr> {
-        let sql = in_words(&Batch::of_one_try(request));
-        let row = self.row_at_last(sql).await;
-        let error = match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+    async fn try_again(&mut self, request: &Request) -> Result<Answer, SessionError> {
+        let sql = self.in_words(&Batch::of_one_try(request));
+        let answer = match self.optional_row_at_last(sql).await {
+            Ok(row) => {
+                let row = self.answered(row).await?;
+                row.try_get::<Option<i64>, _>(0)
+            }
+            Err(error) => Err(error),
+        };
+        let error = match answer {
             Ok(None) => no_answer(&request.key),
             Ok(Some(answer)) => match Tried::of(answer) {
                 Tried::Granted => return Ok(Answer::Yes),
@@ -196,7 +233,7 @@ impl MySqlSession {
                     return Ok(Answer::Yes);
                 }
             },
-            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
             Err(error) => db(error),
         };
         self.has_no_other_name(&request.key)?;
@@ -216,10 +253,10 @@ impl MySqlSession {
         }
     }
 
-    async fn give_back(&mut self, releases: &[Request]) -> Result<(), DbErr> {
-        let batch = Batch::of_releases(releases.to_vec());
-        let released = self.row_at_last(in_words(&batch)).await;
-        released.map(drop).map_err(db)
+    async fn give_back(&mut self, releases: &[Request]) -> Result<(), SessionError> {
+        let sql = self.in_words(&Batch::of_releases(releases.to_vec()));
+        let released = self.optional_row_at_last(sql).await.map_err(db)?;
+        self.answered(released).await.map(drop)
     }
 
     fn note(&mut self, request: &Request, answer: &Answer) {
@@ -229,6 +266,37 @@ impl MySqlSession {
     }
 }
 
+/// What to make of the session that [answers](dialect::who_answers) in the place of the expected.
+fn misdirected(expected: &Identity, row: &MySqlRow) -> Result<SessionError, sqlx::Error> {
+    let ended = |why: &str| DbErr::Conn(RuntimeErr::Internal(why.to_owned())).into();
+    let stamp: Option<u64> = row.try_get(0)?;
+    let session: u64 = row.try_get(1)?;
+    let is_writable: i64 = row.try_get(2)?;
+    let server: Option<String> = row.try_get(3)?;
+    let is_same_server = server.as_ref() == expected.server.as_ref().map(|server| &server.value);
+    if is_same_server && session == expected.session {
+        if is_writable == 0 {
+            return Ok(ended(
+                "the server has become read-only, like a replica: its locks exclude no session of the primary",
+            ));
+        }
+        if stamp.is_none() {
+            return Ok(ended(
+                "the session was reset, and its locks were released with that",
+            ));
+        }
+    }
+    let whose = match (is_same_server, is_writable != 0) {
+        (true, _) => "of the same server",
+        (false, true) => "of another server",
+        (false, false) => "of a read-only server, like a replica",
+    };
+    let found = format!("an answer of another server session ({whose}, number {session})");
+    Ok(SessionError::Refused(connect::another_session(
+        expected, found,
+    )))
+}
+
 fn name(key: &PhysicalKey) -> &Arc<str> {
     match key {
         PhysicalKey::Name(name) => name,
@@ -236,10 +304,6 @@ fn name(key: &PhysicalKey) -> &Arc<str> {
             unreachable!("BUG: MySQL knows locks by name")
         }
     }
-}
-
-fn in_words(batch: &Batch) -> String {
-    dialect::batch(names(&batch.releases), names(&batch.tries))
 }
 
 fn names(requests: &[Request]) -> impl Iterator<Item = &str> {
@@ -263,7 +327,7 @@ impl Session for MySqlSession {
         Some(HEARTBEAT)
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         if let Line::Lent(_) = self.line
             && !batch.releases.is_empty()
         {
@@ -280,10 +344,14 @@ impl Session for MySqlSession {
             }
             said => said,
         };
+        let said = match said {
+            Ok(said) => Some(self.answered(said).await?),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(_) => None,
+        };
         let answers = match said {
-            Ok(said) if said.is_whole() => said.answers(),
-            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
-            Ok(_) | Err(_) => return self.redo(batch).await,
+            Some(said) if said.is_whole() => said.answers(),
+            _ => return self.redo(batch).await,
         };
         for (request, answer) in batch.tries.iter().zip(&answers.tries) {
             self.note(request, answer);
@@ -291,17 +359,22 @@ impl Session for MySqlSession {
         Ok(answers)
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let sql = dialect::wait(self.server, name(&request.key), slice);
-        let query = sqlx::raw_sql(AssertSqlSafe(sql));
-        let waited = query.fetch_one(self.connection()).await;
-        let answer = match waited.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        let sql = self.statements.wait(self.server, name(&request.key), slice);
+        let waited = match self.optional_row(sql).await {
+            Ok(row) => {
+                let row = self.answered(row).await?;
+                row.try_get::<Option<i64>, _>(0)
+            }
+            Err(error) => Err(error),
+        };
+        let answer = match waited {
             Ok(Some(answer)) => {
                 let answer = Answer::from(answer == GRANTED);
                 self.note(request, &answer);
                 return Ok(answer);
             }
-            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
             Err(error) => match number(&error) {
                 Some(OUT_OF_TIME) => Some(Answer::No),
                 Some(INTERRUPTED) => None,
@@ -318,19 +391,10 @@ impl Session for MySqlSession {
         Ok(answer.unwrap_or(Answer::No))
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
-        let ended = |why| Err(DbErr::Conn(RuntimeErr::Internal(why)));
-        match self.sign_of_life().await.map_err(db)? {
-            (id, _) if id != self.id => ended(format!(
-                "another server session answers: {id} in the place of {}",
-                self.id
-            )),
-            (_, true) => ended(
-                "the server has become read-only, like a replica: its locks exclude nobody on the primary"
-                    .to_owned(),
-            ),
-            (_, false) => Ok(()),
-        }
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        let ping = dialect::ping(self.statements.identity());
+        let answer = self.optional_row_at_last(ping).await.map_err(db)?;
+        self.answered(answer).await.map(drop)
     }
 
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
@@ -380,6 +444,6 @@ impl Lent<sqlx::MySql> for MySqlSession {
     }
 
     fn number(&self) -> i64 {
-        i64::try_from(self.id).unwrap_or(i64::MAX)
+        i64::try_from(self.statements.identity().session).unwrap_or(i64::MAX)
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) use self::connect::OracleServer;
 use self::thread::DriverThread;
 use super::doubt::{Doubt, ended, refused};
-use super::{Answer, Answers, Batch, Request, Session};
+use super::{Answer, Answers, Batch, Request, Session, SessionError};
 use crate::dialect::oracle::{self as dialect, Acquire, Block, Code};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
@@ -158,7 +158,7 @@ impl Session for OracleSession {
         Some(HEARTBEAT)
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         let Batch { releases, tries } = batch;
         let block = dialect::exchange(
             releases.iter().map(|request| id(&request.key)),
@@ -184,9 +184,9 @@ impl Session for OracleSession {
         Ok(answers)
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         if slice >= Duration::from_secs(1) {
-            return self.acquire(request, slice).await;
+            return Ok(self.acquire(request, slice).await?);
         }
         let until = Instant::now() + slice;
         loop {
@@ -199,21 +199,23 @@ impl Session for OracleSession {
         }
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
+    async fn ping(&mut self) -> Result<(), SessionError> {
         self.doubt.check()?;
         let life = self.sign_of_life().await?;
         if life.identity != self.identity {
             return Err(ended(format!(
                 "another server session answers: {:?} in the place of {:?}",
                 life.identity, self.identity
-            )));
+            ))
+            .into());
         }
         match life.is_primary {
             true => Ok(()),
             false => Err(ended(
                 "the database has become a standby: its locks exclude nobody on the primary"
                     .to_owned(),
-            )),
+            )
+            .into()),
         }
     }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
-use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, Connection as _, PgConnection, Postgres, Row};
+use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
+use super::one_server::Membership;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
-use super::{Answer, Answers, Batch, Request, Session};
-use crate::dialect::postgres::{self as dialect, Arm};
+use super::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::dialect::postgres::{self as dialect, Arm, Identity, Statements, WaitAnswer};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -32,8 +33,9 @@ fn code(error: &sqlx::Error) -> Option<&str> {
 pub(crate) struct PgSession {
     line: Line,
     can_wait: bool,
-    /// The process that serves it.
-    pid: i32,
+    statements: Statements,
+    /// From the check on.
+    membership: Option<Membership>,
 }
 
 /// How the connection is had.
@@ -55,20 +57,39 @@ impl PgSession {
     }
 
     async fn row(&mut self, sql: String) -> Result<PgRow, sqlx::Error> {
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        query.fetch_one(self.connection().await?).await
+        let row = self.optional_row(sql).await?;
+        row.ok_or(sqlx::Error::RowNotFound)
     }
 
-    async fn ask(&mut self, batch: &Batch) -> Result<Answers, sqlx::Error> {
+    async fn optional_row(&mut self, sql: String) -> Result<Option<PgRow>, sqlx::Error> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        query.fetch_optional(self.connection().await?).await
+    }
+
+    /// The proof of a pinned session, whose holder may have begun a transaction: `SHOW` takes no
+    /// snapshot there, and is refused only in a transaction that has failed.
+    async fn show_stamp(&mut self) -> Result<Option<()>, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(dialect::SHOW_STAMP));
+        let found: Option<String> = match query.fetch_one(self.connection().await?).await {
+            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => return Ok(Some(())),
+            Err(error) if code(&error) == Some(UNDEFINED_OBJECT) => None,
+            row => row?.try_get(0)?,
+        };
+        let stamp = &self.statements.identity().stamp;
+        Ok((found.as_ref() == Some(stamp)).then_some(()))
+    }
+
+    /// `None`: another server session answered, and did nothing.
+    async fn ask(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
         match (&*batch.releases, &*batch.tries) {
-            ([], [request]) => Ok(Answers {
-                tries: vec![self.ask_one(false, request).await?],
+            ([], [request]) => Ok(self.ask_one(false, request).await?.map(|answer| Answers {
+                tries: vec![answer],
                 ..Answers::default()
-            }),
-            ([request], []) => Ok(Answers {
-                releases: vec![self.ask_one(true, request).await?],
+            })),
+            ([request], []) => Ok(self.ask_one(true, request).await?.map(|answer| Answers {
+                releases: vec![answer],
                 ..Answers::default()
-            }),
+            })),
             // Apart from the session's task, so that one request alone needs less room.
             _ => Box::pin(self.ask_many(batch)).await,
         }
@@ -78,15 +99,15 @@ impl PgSession {
         &mut self,
         release: bool,
         Request { key, mode }: &Request,
-    ) -> Result<Answer, sqlx::Error> {
-        let single = dialect::single(Arm::of(release, *mode, key));
+    ) -> Result<Option<Answer>, sqlx::Error> {
+        let single = self.statements.single(Arm::of(release, *mode, key));
         let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
-        let row = query.fetch_one(self.connection().await?).await?;
-        row.try_get(0).map(bool::into)
+        let row = query.fetch_optional(self.connection().await?).await?;
+        row.map(|row| row.try_get(0).map(bool::into)).transpose()
     }
 
     /// The whole batch as one statement.
-    async fn ask_many(&mut self, batch: &Batch) -> Result<Answers, sqlx::Error> {
+    async fn ask_many(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
         let releases = batch.releases.iter().map(|request| (true, request));
         let tries = batch.tries.iter().map(|request| (false, request));
         let mut keys: [Vec<i64>; Arm::COUNT] = Default::default();
@@ -95,11 +116,15 @@ impl PgSession {
             keys[arm].push(dialect::packed(&request.key));
         }
         let asked = keys.each_ref().map(Vec::len);
-        let mut query = sqlx::query(AssertSqlSafe(dialect::batch(asked.map(|keys| keys > 0))));
+        let statement = self.statements.batch(asked.map(|keys| keys > 0));
+        let mut query = sqlx::query(AssertSqlSafe(statement));
         for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
             query = query.bind(keys);
         }
-        let row = query.fetch_one(self.connection().await?).await?;
+        let row = query.fetch_optional(self.connection().await?).await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
         let mut said: [std::vec::IntoIter<bool>; Arm::COUNT] = Default::default();
         let present = (0..Arm::COUNT).filter(|arm| asked[*arm] > 0);
         for (column, arm) in present.enumerate() {
@@ -117,19 +142,19 @@ impl PgSession {
             let arm = Arm::of(release, request.mode, &request.key).index();
             said[arm].next().expect("BUG: they were counted").into()
         };
-        Ok(Answers {
+        Ok(Some(Answers {
             releases: (batch.releases.iter())
                 .map(|request| answer(true, request))
                 .collect(),
             tries: (batch.tries.iter())
                 .map(|request| answer(false, request))
                 .collect(),
-        })
+        }))
     }
 
     /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
     /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
-    async fn redo(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         let all = batch.releases.iter().chain(&batch.tries);
         self.give_back(all.cloned().collect()).await?;
         let mut answers = Answers {
@@ -144,8 +169,9 @@ impl PgSession {
             }
             let one = Batch::of_one_try(request);
             let answer = match self.ask(&one).await {
-                Ok(mut answers) => answers.tries.remove(0),
-                Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+                Ok(Some(mut answers)) => answers.tries.remove(0),
+                Ok(None) => return Err(self.misdirected().await),
+                Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
                 Err(error) => {
                     self.give_back(one.tries).await?;
                     let is_full = code(&error) == Some(OUT_OF_MEMORY);
@@ -159,9 +185,35 @@ impl PgSession {
         Ok(answers)
     }
 
-    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), DbErr> {
+    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), SessionError> {
         let batch = Batch::of_releases(releases);
-        self.ask(&batch).await.map(drop).map_err(db)
+        let released = self.ask(&batch).await.map_err(db)?;
+        self.answered(released.map(drop)).await
+    }
+
+    /// The answer, if this session gave it and all sessions of the pool are on its server.
+    async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
+        match answer {
+            Some(answer) => {
+                if let Some(membership) = &self.membership {
+                    membership.confirm()?;
+                }
+                Ok(answer)
+            }
+            None => Err(Box::pin(self.misdirected()).await),
+        }
+    }
+
+    /// After an answer of another server session: what answers now.
+    async fn misdirected(&mut self) -> SessionError {
+        let expected = self.statements.identity().clone();
+        match self.row(dialect::who_answers()).await {
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Err(error) => SessionError::Refused(connect::another_session(
+                &expected,
+                format!("an answer of another server session (asked which one, it says: {error})"),
+            )),
+        }
     }
 
     /// Whether there was any row.
@@ -190,6 +242,9 @@ const IN_FAILED_TRANSACTION: &str = "25P02";
 /// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const QUERY_CANCELED: &str = "57014";
 
+/// A setting that the session does not have.
+const UNDEFINED_OBJECT: &str = "42704";
+
 /// No room for another lock: what was refused once is not worth another statement.
 const OUT_OF_MEMORY: &str = "53200";
 
@@ -209,48 +264,57 @@ impl Session for PgSession {
         self.can_wait
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         if let Line::Lent(_) = self.line
             && !batch.releases.is_empty()
         {
             Box::pin(self.leave_transaction()).await?;
         }
         match self.ask(batch).await {
-            Ok(answers) => Ok(answers),
+            Ok(answers) => self.answered(answers).await,
             Err(error) if error.as_database_error().is_some() => Box::pin(self.redo(batch)).await,
-            Err(error) => Err(db(error)),
+            Err(error) => Err(db(error).into()),
         }
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
-        let sql = dialect::wait(&request.key, request.mode, slice);
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        let identity = self.statements.identity();
+        let sql = dialect::wait(identity, &request.key, request.mode, slice);
         let connection = self.connection().await.map_err(db)?;
-        let error = match sqlx::raw_sql(AssertSqlSafe(sql))
-            .fetch_one(connection)
-            .await
-        {
-            Ok(row) => {
-                let granted: String = row.try_get(0).map_err(db)?;
-                return Ok(Answer::from(granted == "true"));
+        let waited = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_all(connection)
+            .await;
+        let error = match waited {
+            Ok(rows) => {
+                let answer = match wait_answer(&rows).map_err(db)? {
+                    WaitAnswer::Granted => Some(Answer::Yes),
+                    WaitAnswer::Busy => Some(Answer::No),
+                    WaitAnswer::WrongSession => None,
+                };
+                return self.answered(answer).await;
             }
-            Err(error) if error.as_database_error().is_none() => return Err(db(error)),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
             Err(error) => error,
         };
         // The lock may have been granted all the same.
-        self.row(dialect::unlock_all()).await.map_err(db)?;
+        let unlock_all = dialect::unlock_all(self.statements.identity());
+        let unlocked = self.optional_row(unlock_all).await.map_err(db)?;
+        self.answered(unlocked).await?;
         match code(&error) {
             Some(QUERY_CANCELED) => Ok(Answer::No),
             _ => Ok(Answer::Failed(explained(error))),
         }
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
-        match &mut self.line {
-            Line::Ours { .. } => self.row(dialect::ping()).await.map(drop),
-            // A statement would be part of a transaction that the holder has begun.
-            Line::Lent(slot) => slot.connection().ping().await,
-        }
-        .map_err(db)
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        let answer = match &self.line {
+            Line::Ours { .. } => {
+                let ping = dialect::ping(self.statements.identity());
+                self.optional_row(ping).await.map_err(db)?.map(drop)
+            }
+            Line::Lent(_) => self.show_stamp().await.map_err(db)?,
+        };
+        self.answered(answer).await
     }
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
@@ -310,8 +374,49 @@ impl Lent<Postgres> for PgSession {
     }
 
     fn number(&self) -> i64 {
-        self.pid.into()
+        self.statements.identity().pid.into()
     }
+}
+
+/// What stands in the last row of a [wait](dialect::wait).
+fn wait_answer(rows: &[PgRow]) -> Result<WaitAnswer, sqlx::Error> {
+    let [_parameters, answer] = rows else {
+        return Err(sqlx::Error::Protocol(format!(
+            "a wait was answered by {} rows",
+            rows.len()
+        )));
+    };
+    let answer: String = answer.try_get(0)?;
+    let unknown = || sqlx::Error::Protocol(format!("a wait was answered by `{answer}`"));
+    WaitAnswer::from_text(&answer).ok_or_else(unknown)
+}
+
+/// What to make of the session that [answers](dialect::who_answers) in the place of the expected.
+fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::Error> {
+    let stamp: Option<String> = row.try_get(0)?;
+    let found = Identity {
+        stamp: stamp.unwrap_or_default(),
+        pid: row.try_get(1)?,
+        server_start: row.try_get(2)?,
+    };
+    let is_standby: bool = row.try_get(3)?;
+    let is_same_process = (found.pid, found.server_start) == (expected.pid, expected.server_start);
+    if is_same_process && found.stamp.is_empty() {
+        let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks perhaps with them";
+        return Ok(DbErr::Conn(RuntimeErr::Internal(reset.to_owned())).into());
+    }
+    let whose = match (is_standby, found.server_start == expected.server_start) {
+        (true, _) => "of a hot standby",
+        (false, true) => "of the same server",
+        (false, false) => "of another server",
+    };
+    let found = format!(
+        "an answer of another server session ({whose}, process {})",
+        found.pid
+    );
+    Ok(SessionError::Refused(connect::another_session(
+        expected, found,
+    )))
 }
 
 fn lock(row: &PgRow) -> Result<ServerLock, sqlx::Error> {

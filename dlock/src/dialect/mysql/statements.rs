@@ -1,15 +1,17 @@
 //! The statements of MySQL and MariaDB. A name is a parameter of a prepared statement, or written out in a statement that needs no preparing: in hexadecimal, since
 //! what a backslash means depends on `sql_mode`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt as _};
 use sea_query::{
     Alias, Expr, ExprTrait, Func, FunctionCall, MysqlQueryBuilder, Query, SelectStatement, TableRef,
 };
 
 use super::MySql;
-use crate::dialect::{MAX_BATCH, hexadecimal};
+use super::identity::Identity;
+use crate::dialect::hexadecimal;
 
 fn parameter() -> Expr {
     Expr::cust("?")
@@ -65,15 +67,13 @@ pub(crate) const NAMES_PER_TRY: usize = 2;
 
 /// The shape of a prepared batch. Each is a statement of its own, of which the server has room for 16,382 by default, so releases and tries have the same number of
 /// places, a power of two; places that are left repeat the last name: what is released is not held any more, and what is held is not taken twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     pub(crate) releases: usize,
     pub(crate) tries: usize,
 }
 
 impl Shape {
-    const WIDTHS: usize = MAX_BATCH.ilog2() as usize + 1;
-
     /// For so many releases and so many tries, of which there is one at least.
     pub(crate) fn of(releases: usize, tries: usize) -> Self {
         let width = releases.max(tries).next_power_of_two();
@@ -88,16 +88,51 @@ impl Shape {
     pub(crate) fn exactly(releases: usize, tries: usize) -> Self {
         Self { releases, tries }
     }
+}
 
-    pub(crate) fn statement(self) -> Arc<str> {
-        static STATEMENTS: [[OnceLock<Arc<str>>; 3]; Shape::WIDTHS] =
-            [const { [const { OnceLock::new() }; 3] }; Shape::WIDTHS];
-        let Self { releases, tries } = self;
-        let parts = usize::from(releases > 0) + 2 * usize::from(tries > 0);
-        let width = releases.max(tries).ilog2() as usize;
+/// The statements of one session that take and give back locks. Each ends with the proof of that
+/// session.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    identity: Identity,
+    prepared: HashMap<Shape, Arc<str>>,
+}
+
+impl Statements {
+    pub(crate) fn of(identity: Identity) -> Self {
+        Self {
+            identity,
+            prepared: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// A batch of this shape, to be prepared; built once.
+    pub(crate) fn prepared(&mut self, shape: Shape) -> Arc<str> {
+        let Self { identity, prepared } = self;
         let names = |places| std::iter::repeat_n(parameter(), places);
-        let build = || select_batch(names(releases), names(tries)).into();
-        Arc::clone(STATEMENTS[width][parts - 1].get_or_init(build))
+        let build = || {
+            let Shape { releases, tries } = shape;
+            (select_batch(names(releases), names(tries)) + &identity.proof()).into()
+        };
+        Arc::clone(prepared.entry(shape).or_insert_with(build))
+    }
+
+    /// A batch that needs no preparing.
+    pub(crate) fn in_words<'a>(
+        &self,
+        releases: impl Iterator<Item = &'a str>,
+        tries: impl Iterator<Item = &'a str>,
+    ) -> String {
+        select_batch(releases.map(literal), tries.map(literal)) + &self.identity.proof()
+    }
+
+    /// A slice of a wait.
+    pub(crate) fn wait(&self, server: MySql, name: &str, slice: Duration) -> String {
+        wait(server, name, slice) + &self.identity.proof()
     }
 }
 
@@ -107,17 +142,9 @@ fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item 
     text(Query::select().exprs(columns))
 }
 
-/// A batch that needs no preparing.
-pub(crate) fn batch<'a>(
-    releases: impl Iterator<Item = &'a str>,
-    tries: impl Iterator<Item = &'a str>,
-) -> String {
-    select_batch(releases.map(literal), tries.map(literal))
-}
-
 /// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which is an error.
 /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-execution-time>
-pub(crate) fn wait(server: MySql, name: &str, slice: Duration) -> String {
+fn wait(server: MySql, name: &str, slice: Duration) -> String {
     let get_lock = |seconds: Expr| Func::cust("GET_LOCK").arg(literal(name)).arg(seconds);
     let wait = |seconds| text(Query::select().expr(get_lock(seconds)));
     match server {
@@ -134,24 +161,6 @@ pub(crate) fn wait(server: MySql, name: &str, slice: Duration) -> String {
 /// `select.to_string` for statements without values.
 fn text(select: &SelectStatement) -> String {
     select.to_string(MysqlQueryBuilder)
-}
-
-/// The server's number for the session, which behind a proxy may have become another; and whether the server is a replica by now.
-pub(crate) fn ping() -> String {
-    text(
-        Query::select()
-            .expr(number())
-            .expr(Expr::cust(format!("@@GLOBAL.{READ_ONLY}")).cast_as("CHAR")),
-    )
-}
-
-/// The server's number for the session, and the database that it is in.
-pub(crate) fn session() -> String {
-    text(Query::select().expr(number()).expr(Func::cust("DATABASE")))
-}
-
-fn number() -> Expr {
-    Expr::expr(Func::cust("CONNECTION_ID")).cast_as("UNSIGNED")
 }
 
 /// A primary may turn into a replica, and its sessions stay.
@@ -181,10 +190,11 @@ pub(crate) fn set_session(settings: &[(&str, String)]) -> String {
 /// MariaDB compares the bytes of names as they arrive, whatever characters they stand for.
 pub(crate) const NAMES: &str = "SET NAMES utf8mb4";
 
-/// The variable by which others recognise a lock session, with the program that it belongs to: the protocol's own way, a connection attribute, is not in sqlx.
-pub(crate) fn mark(program: &str) -> String {
+/// Two variables of the session: its stamp, and the program that it belongs to, by which others
+/// recognise a lock session. A connection attribute, the protocol's own way, is not in sqlx.
+pub(crate) fn mark(stamp: u64, program: &str) -> String {
     let program = hexadecimal(program.as_bytes());
-    format!("SET @dlock = _utf8mb4 x'{program}'")
+    format!("SET @dlock_stamp = {stamp}, @dlock = _utf8mb4 x'{program}'")
 }
 
 /// Every user-level lock of the server: its name, whether it is granted; the number of its session, the account, the mark. Nothing where the server does not
@@ -253,15 +263,32 @@ pub(crate) fn sessions() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::MAX_BATCH;
+
+    fn statements() -> Statements {
+        Statements::of(Identity {
+            stamp: 7,
+            session: 42,
+            server: None,
+        })
+    }
+
+    /// Without its proof.
+    fn unproved(text: &str) -> &str {
+        let (calls, proof) = text.split_once(" FROM DUAL WHERE ").expect("a proof");
+        assert!(proof.contains("= 7") && proof.contains("= 42"), "{proof}");
+        calls
+    }
 
     #[test]
     fn a_batch_releases_before_it_tries() {
+        let mut statements = statements();
         assert_eq!(
-            &*Shape::of(1, 1).statement(),
+            unproved(&statements.prepared(Shape::of(1, 1))),
             "SELECT RELEASE_LOCK(?), IF(IS_USED_LOCK(?) = CONNECTION_ID(), 2, GET_LOCK(?, 0))"
         );
         assert_eq!(
-            batch(["a'"].into_iter(), ["é"].into_iter()),
+            unproved(&statements.in_words(["a'"].into_iter(), ["é"].into_iter())),
             "SELECT RELEASE_LOCK(_utf8mb4 x'6127'), \
              IF(IS_USED_LOCK(_utf8mb4 x'c3a9') = CONNECTION_ID(), 2, GET_LOCK(_utf8mb4 x'c3a9', 0))"
         );
@@ -276,7 +303,7 @@ mod tests {
                 (shape.releases > 0, shape.tries > 0),
                 (releases > 0, tries > 0)
             );
-            let parameters = shape.statement().matches('?').count();
+            let parameters = statements().prepared(shape).matches('?').count();
             assert_eq!(
                 parameters,
                 shape.releases * NAMES_PER_RELEASE + shape.tries * NAMES_PER_TRY

@@ -1,10 +1,12 @@
 //! Tries and releases: many in one statement.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use sea_query::{Expr, Func, FunctionCall, Query};
+use foldhash::{HashMap, HashMapExt as _};
+use sea_query::{Expr, Func, FunctionCall, Query, SelectStatement};
 
-use super::{Call, NO_NAMES, function, text};
+use super::identity::Identity;
+use super::{Call, NO_NAMES, call_of, function, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -47,12 +49,15 @@ impl Arm {
         })
     }
 
-    fn call(self, key: &str) -> FunctionCall {
-        let call = if self.release {
-            Call::Unlock
-        } else {
-            Call::Try
-        };
+    /// Its call of the batch, for one key.
+    fn call_once(self, key: &str) -> FunctionCall {
+        match self.release {
+            true => self.call(Call::Unlock, key),
+            false => self.call(Call::Try, key),
+        }
+    }
+
+    pub(super) fn call(self, call: Call, key: &str) -> FunctionCall {
         let lock = Func::cust(function(call, self.mode));
         match self.pair {
             false => lock.arg(Expr::cust(key.to_owned())),
@@ -64,9 +69,9 @@ impl Arm {
     }
 
     fn answers(self, parameter: usize) -> FunctionCall {
-        let keys = Func::cust("unnest").arg(Expr::cust(format!("${parameter}::bigint[]")));
+        let keys = call_of("unnest").arg(Expr::cust(format!("${parameter}::bigint[]")));
         let calls = Query::select()
-            .expr(self.call("k"))
+            .expr(self.call_once("k"))
             .from_function(keys, "k")
             .to_owned();
         Func::cust("ARRAY").arg(Expr::SubQuery(None, Box::new(calls.into())))
@@ -82,32 +87,85 @@ pub(crate) fn packed(key: &PhysicalKey) -> i64 {
     }
 }
 
-/// The statement for the arms that are present, built once per combination: its parameters are their keys, in the order of [`Arm::index`].
-pub(crate) fn batch(present: [bool; Arm::COUNT]) -> Arc<str> {
-    static STATEMENTS: [OnceLock<Arc<str>>; 1 << Arm::COUNT] =
-        [const { OnceLock::new() }; 1 << Arm::COUNT];
-    let shape = present.iter().enumerate().fold(0, |shape, (bit, present)| {
-        shape | usize::from(*present) << bit
-    });
-    let build = || {
-        let present = Arm::all().zip(present);
-        let arms = present.filter_map(|(arm, present)| present.then_some(arm));
-        let columns = arms.zip(1..).map(|(arm, parameter)| arm.answers(parameter));
-        text(Query::select().exprs(columns)).into()
-    };
-    Arc::clone(STATEMENTS[shape].get_or_init(build))
+/// The statements of one session for tries and releases. Each has the proof of that session in it:
+/// on another server session it does nothing and answers no row.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    identity: Identity,
+    texts: HashMap<Shape, Arc<str>>,
 }
 
-/// The statement for one request, which costs the server less than a batch: its parameter is the key.
-pub(crate) fn single(arm: Arm) -> Arc<str> {
-    static STATEMENTS: [OnceLock<Arc<str>>; Arm::COUNT] = [const { OnceLock::new() }; Arm::COUNT];
-    let build = || text(Query::select().expr(arm.call("$1::bigint"))).into();
-    Arc::clone(STATEMENTS[arm.index()].get_or_init(build))
+/// Each is built once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    /// The [index](Arm::index) of its arm.
+    Single(usize),
+    /// A bit for each arm that is present.
+    Batch(usize),
+}
+
+impl Statements {
+    pub(crate) fn of(identity: Identity) -> Self {
+        Self {
+            identity,
+            texts: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// For the arms that are present: its parameters are their keys, in the order of [`Arm::index`].
+    pub(crate) fn batch(&mut self, present: [bool; Arm::COUNT]) -> Arc<str> {
+        let shape = present.iter().enumerate().fold(0, |shape, (bit, present)| {
+            shape | usize::from(*present) << bit
+        });
+        self.text(Shape::Batch(shape), || {
+            let present = Arm::all().zip(present);
+            let arms = present.filter_map(|(arm, present)| present.then_some(arm));
+            let columns = arms.zip(1..).map(|(arm, parameter)| arm.answers(parameter));
+            Query::select().exprs(columns).to_owned()
+        })
+    }
+
+    /// For one request, which costs the server less than a batch: its parameter is the key.
+    pub(crate) fn single(&mut self, arm: Arm) -> Arc<str> {
+        self.text(Shape::Single(arm.index()), || {
+            Query::select().expr(arm.call_once("$1::bigint")).to_owned()
+        })
+    }
+
+    fn text(&mut self, shape: Shape, build: impl FnOnce() -> SelectStatement) -> Arc<str> {
+        let Self { identity, texts } = self;
+        let text = texts
+            .entry(shape)
+            .or_insert_with(|| text(build().and_where(identity.proof())).into());
+        Arc::clone(text)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn statements() -> Statements {
+        Statements::of(Identity {
+            stamp: "c0ffee".to_owned(),
+            pid: 4242,
+            server_start: 1,
+        })
+    }
+
+    /// Without its proof.
+    fn unproved(text: &str) -> &str {
+        let (calls, proof) = text.rsplit_once(" WHERE ").expect("a proof");
+        assert!(
+            proof.contains("'c0ffee'") && proof.contains("= 4242"),
+            "{proof}"
+        );
+        calls
+    }
 
     #[test]
     fn a_batch_releases_before_it_tries_and_numbers_its_parameters() {
@@ -115,22 +173,23 @@ mod tests {
         present[Arm::of(true, Mode::Exclusive, &PhysicalKey::Int(1)).index()] = true;
         present[Arm::of(false, Mode::Shared, &PhysicalKey::Pair(1, 2)).index()] = true;
         assert_eq!(
-            &*batch(present),
-            "SELECT ARRAY((SELECT pg_advisory_unlock(k) FROM unnest($1::bigint[]) AS \"k\")), \
-             ARRAY((SELECT pg_try_advisory_lock_shared((k >> 32)::int4, ((k << 32) >> 32)::int4) FROM unnest($2::bigint[]) AS \"k\"))"
+            unproved(&statements().batch(present)),
+            "/*dlock*/ SELECT ARRAY((SELECT pg_catalog.pg_advisory_unlock(k) FROM pg_catalog.unnest($1::bigint[]) AS \"k\")), \
+             ARRAY((SELECT pg_catalog.pg_try_advisory_lock_shared((k >> 32)::int4, ((k << 32) >> 32)::int4) FROM pg_catalog.unnest($2::bigint[]) AS \"k\"))"
         );
     }
 
     #[test]
     fn a_request_alone_needs_no_list() {
         let arm = |key| Arm::of(false, Mode::Exclusive, &key);
+        let mut statements = statements();
         assert_eq!(
-            &*single(arm(PhysicalKey::Int(1))),
-            "SELECT pg_try_advisory_lock($1::bigint)"
+            unproved(&statements.single(arm(PhysicalKey::Int(1)))),
+            "/*dlock*/ SELECT pg_catalog.pg_try_advisory_lock($1::bigint)"
         );
         assert_eq!(
-            &*single(arm(PhysicalKey::Pair(1, 2))),
-            "SELECT pg_try_advisory_lock(($1::bigint >> 32)::int4, (($1::bigint << 32) >> 32)::int4)"
+            unproved(&statements.single(arm(PhysicalKey::Pair(1, 2)))),
+            "/*dlock*/ SELECT pg_catalog.pg_try_advisory_lock(($1::bigint >> 32)::int4, (($1::bigint << 32) >> 32)::int4)"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 
-use super::{packed, text};
+use super::{call_of, packed, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -26,7 +26,7 @@ fn is_shared() -> Expr {
 /// Every advisory lock of the server.
 fn advisory_locks() -> SelectStatement {
     Query::select()
-        .from_as("pg_locks", "l")
+        .from_as(("pg_catalog", "pg_locks"), "l")
         .and_where(column("locktype").eq("advisory"))
         .to_owned()
 }
@@ -45,11 +45,11 @@ pub(crate) fn locks() -> String {
                 Expr::val(""),
             ]))
             .left_join(
-                sea_query::TableRef::from("pg_stat_activity").alias("a"),
+                sea_query::TableRef::from(("pg_catalog", "pg_stat_activity")).alias("a"),
                 Expr::col(("a", "pid")).equals(("l", "pid")),
             )
             .and_where(column("database").eq(Expr::cust(
-                "(SELECT oid FROM pg_database WHERE datname = current_database())",
+                "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
             ))),
     )
 }
@@ -73,7 +73,7 @@ pub(crate) fn held(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
 
 /// Ends that session. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
 pub(crate) fn end_holder(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
-    let end = Func::cust("pg_terminate_backend").arg(column("pid"));
+    let end = call_of("pg_terminate_backend").arg(column("pid"));
     text(lock_of(key, mode, pid).expr(end))
 }
 

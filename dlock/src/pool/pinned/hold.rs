@@ -16,7 +16,7 @@ use crate::pool::queue::Link;
 use crate::pool::registry::Guest;
 use crate::pool::sessions::{Holder, Inspect};
 use crate::pool::worker::{FAREWELL, is_silence, within};
-use crate::session::{Answer, Batch, Pinned, Request, nobody_is_there};
+use crate::session::{Answer, Batch, Pinned, Request, SessionError, nobody_is_there};
 
 /// How often the session is looked at.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ enum End {
     Released(Option<Confirm>),
     /// `lost` has been said to the guards that are left.
     Abandoned,
-    Lost(DbErr),
+    Lost(SessionError),
 }
 
 /// When the runtime ends, `lost` is dropped before the session: the guard hears of its loss before the lock is free.
@@ -96,7 +96,12 @@ pub(super) async fn hold(
             });
             lost.send_replace(true);
             drop(is_done);
-            tracing::warn!(session = id, %error, "dlock: session lost");
+            match error {
+                SessionError::Ended(error) => {
+                    tracing::warn!(session = id, %error, "dlock: session lost");
+                }
+                SessionError::Refused(error) => core.refuse(&error),
+            }
             tracing::warn!(session = id, key = %name, "dlock: lock lost");
             None
         }
@@ -115,6 +120,7 @@ async fn look_after(
     is_done: &mut oneshot::Receiver<Confirm>,
 ) -> End {
     let mut abandoned = core.abandoned.subscribe();
+    let mut refusals = core.refusals.subscribe();
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut proof = Proof::now(core);
@@ -124,12 +130,17 @@ async fn look_after(
             biased;
             answer = &mut *is_done => return End::Released(answer.ok()),
             () = turned_true(&mut abandoned) => return End::Abandoned,
+            _ = refusals.changed() => {
+                return End::Lost(gone("the lock pool was refused").into());
+            }
             answer = answered(&mut asked) => match answer {
                 Ok(true) => proof = Proof::now(core),
-                Ok(false) => return End::Lost(gone("the server does not see its lock any more")),
+                Ok(false) => {
+                    return End::Lost(gone("the server does not see its lock any more").into());
+                }
                 Err(Error::Database { source, .. }) => {
                     if let Some(error) = proof.doubt(core, source) {
-                        return End::Lost(error);
+                        return End::Lost(error.into());
                     }
                 }
                 Err(_) => {}
@@ -138,16 +149,16 @@ async fn look_after(
                 Ok(Some(session)) => {
                     let alive = within(core.config.reply_timeout(), session.ping()).await;
                     pinned.lend();
-                    if let Err(error) = alive {
-                        return End::Lost(error);
+                    match alive {
+                        Ok(()) => proof = Proof::now(core),
+                        Err(error) => return End::Lost(error),
                     }
-                    proof = Proof::now(core);
                 }
                 Ok(None) if proof.is_too_old(core) => {
-                    return End::Lost(gone("the server cannot be reached"));
+                    return End::Lost(gone("the server cannot be reached").into());
                 }
                 Ok(None) => asked = asked.or_else(|| Some(ask_another(core, holder.clone()))),
-                Err(error) => return End::Lost(error),
+                Err(error) => return End::Lost(error.into()),
             }
         }
     }
@@ -227,8 +238,12 @@ async fn give_back(
     let session = taken.map_err(|_closed| lost())?;
     let released = within(core.config.reply_timeout(), session.exchange(&batch)).await;
     let mut answers = released.map_err(|error| match error {
-        DbErr::Conn(_) => lost(),
-        error => Phase::Release.failed(error),
+        SessionError::Refused(error) => {
+            core.refuse(&error);
+            lost()
+        }
+        SessionError::Ended(DbErr::Conn(_)) => lost(),
+        SessionError::Ended(error) => Phase::Release.failed(error),
     })?;
     match answers.releases.pop() {
         Some(Answer::Yes) => Ok(()),

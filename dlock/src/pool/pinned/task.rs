@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -16,7 +15,7 @@ use crate::pool::loss::MAX_STILLBORN;
 use crate::pool::queue::{Refusal, SessionId};
 use crate::pool::state::State;
 use crate::pool::worker::{cause, within};
-use crate::session::{Answer, Batch, Pinned, PinnedBase, Request, Session};
+use crate::session::{Answer, Batch, Pinned, PinnedBase, Request, Session, SessionError};
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.
 pub(in crate::pool) struct Task {
@@ -124,7 +123,7 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
             tracing::debug!(session = id, "dlock: session opened");
         }
         Err(error) => {
-            core.with(|state, _| state.counters.sessions_refused += 1);
+            core.with(|state, _| state.pinned_refused(error));
             tracing::warn!(session = id, %error, cause = cause(error), "dlock: session refused");
         }
     }
@@ -157,7 +156,12 @@ async fn on_session(
     let refusal = match asked {
         Ok(Asked::Refused(refusal)) => Some(refusal),
         Ok(Asked::Granted | Asked::Unwanted) => None,
-        Err(error) => {
+        Err(SessionError::Refused(error)) => {
+            core.with(|state, _| state.pinned_died(*id));
+            core.refuse(&error);
+            Some(Refusal::Failed(error))
+        }
+        Err(SessionError::Ended(error)) => {
             tracing::warn!(session = id, %error, "dlock: session lost");
             core.with(|state, _| state.pinned_died(*id));
             *stillborn += 1;
@@ -179,7 +183,7 @@ async fn ask(
     request: &Request,
     order: &mut Order,
     stillborn: &mut u32,
-) -> Result<Asked, DbErr> {
+) -> Result<Asked, SessionError> {
     let Order { wait, reply, .. } = order;
     let limit = core.config.reply_timeout();
     let mut closing = core.closing.subscribe();
@@ -234,7 +238,7 @@ async fn try_once(
     session: &mut dyn Session,
     request: &Request,
     limit: Duration,
-) -> Result<Answer, DbErr> {
+) -> Result<Answer, SessionError> {
     let batch = Batch::of_one_try(request);
     let mut answers = within(limit, session.exchange(&batch)).await?;
     Ok(answers.tries.pop().expect("BUG: one try, one answer"))

@@ -26,15 +26,27 @@ use crate::session::{Connector as _, Request, Session};
 pub(super) enum Fault {
     /// The connection is refused.
     Refuse,
+    /// The connection is refused, since locks on it would be false.
+    WrongServer,
     /// Every request of the statement is refused; nothing changes.
     Fail,
     /// The session dies before the statement does anything.
     DieBefore,
     /// The session dies after the statement has taken effect.
     DieAfter,
+    /// Another session answers in the place of the one that was asked.
+    WrongSession,
     /// The answer takes this long.
     Slow(Duration),
 }
+
+impl Fault {
+    pub(super) fn is_met_at_open(self) -> bool {
+        matches!(self, Self::Refuse | Self::WrongServer)
+    }
+}
+
+pub(super) const WRONG: Error = Error::refused("another", "this one", "connect directly");
 
 #[derive(Default)]
 pub(super) struct Server {
@@ -254,8 +266,10 @@ impl Server {
 
     fn open(&self) -> Result<u64, Error> {
         let mut state = self.state();
-        if state.next_fault(|fault| fault == Fault::Refuse).is_some() {
-            return Err(Phase::Connect.failed(DbErr::Custom("refused".into())));
+        match state.next_fault(Fault::is_met_at_open) {
+            Some(Fault::WrongServer) => return Err(WRONG),
+            Some(_) => return Err(Phase::Connect.failed(DbErr::Custom("refused".into()))),
+            None => {}
         }
         state.last_session += 1;
         let id = state.last_session;
@@ -266,7 +280,7 @@ impl Server {
     async fn round_trip(&self) -> Option<Fault> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         sleep(self.latency).await;
-        let fault = self.state().next_fault(|fault| fault != Fault::Refuse);
+        let fault = self.state().next_fault(|fault| !fault.is_met_at_open());
         if let Some(Fault::Slow(delay)) = fault {
             sleep(delay).await;
         }

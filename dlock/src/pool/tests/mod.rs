@@ -4,6 +4,7 @@ mod chaos;
 mod fake;
 mod faults;
 mod queueing;
+mod refused;
 mod sessions;
 mod turns;
 mod upgrades;

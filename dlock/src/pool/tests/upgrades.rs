@@ -310,6 +310,6 @@ fn outside_of_a_runtime_an_upgrade_says_so() {
     let upgraded = upgrading.as_mut().poll(&mut context);
     assert!(matches!(
         upgraded,
-        std::task::Poll::Ready(Err(Error::Unsupported { .. }))
+        std::task::Poll::Ready(Err(Error::NoRuntime))
     ));
 }

@@ -1,5 +1,6 @@
 //! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,10 +12,15 @@ use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 
 use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
-use crate::dialect::mysql::{self as dialect, MySql, PLAIN_SERVER};
+use crate::dialect::mysql::{
+    self as dialect, Identity, MySql, PLAIN_SERVER, ServerName, Statements,
+};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
+use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
+use crate::session::one_server::{OneServer, ServerId};
+use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
@@ -29,6 +35,7 @@ pub(crate) struct MySqlConnector {
     /// Known with the first session.
     server: OnceLock<MySql>,
     database: OneDatabase,
+    servers: OneServer,
     keepalive: Duration,
 }
 
@@ -41,6 +48,7 @@ impl Driver for sqlx::MySql {
             latest: Latest::of(pool),
             server: OnceLock::new(),
             database: OneDatabase::default(),
+            servers: OneServer::default(),
             keepalive: settings.keepalive,
         }
     }
@@ -121,6 +129,9 @@ static REFUSED_WHERE: [(&str, bool, Error); 4] = [
 
 const VERSION: &str = "version";
 
+/// What tells a server from others where it has no name of its own.
+const ADDRESS: [&str; 3] = ["hostname", "port", "server_id"];
+
 const GALERA: Error = Error::refused(
     "a node of a Galera cluster, whose `GET_LOCK` excludes no session of the other nodes",
     PLAIN_SERVER,
@@ -139,6 +150,50 @@ const REPLICA: Error = Error::refused(
     "connect to the primary: locks of a replica exclude no session of the primary",
 );
 
+const OWN_SESSION: &str = "a server session of the pool's own";
+
+const AROUND_A_PROXY: &str =
+    "name a direct connection to the primary with `LockPool::builder(&db).sessions_from(&direct)`";
+
+const SHARED: Error = Error::refused(
+    "a server session with the stamp of another lock session: a proxy shares it, or passes it on without a reset",
+    OWN_SESSION,
+    AROUND_A_PROXY,
+);
+
+const NO_LOCKS: Error = Error::refused(
+    "a server that grants user-level locks and does not hold them",
+    "a MySQL or MariaDB server whose `IS_USED_LOCK` reports a lock that it has granted",
+    AROUND_A_PROXY,
+);
+
+/// The answer came from another server session than the one that holds the pool's locks.
+pub(super) fn another_session(expected: &Identity, found: String) -> Error {
+    Error::Refused {
+        found: Cow::Owned(found),
+        expected: Cow::Owned(format!(
+            "server session {}, which holds the locks",
+            expected.session
+        )),
+        way_out: AROUND_A_PROXY,
+    }
+}
+
+fn server_name(variables: &HashMap<String, String>) -> Option<ServerName> {
+    let mut known = ServerName::VARIABLES.into_iter();
+    known.find_map(|variable| {
+        let value = variables.get(variable)?.clone();
+        Some(ServerName { variable, value })
+    })
+}
+
+fn server_id(name: Option<&ServerName>, variables: &HashMap<String, String>) -> ServerId {
+    let address = ADDRESS.map(|variable| variables.get(variable).map_or("", String::as_str));
+    let [host, port, id] = address;
+    let name = name.map_or("", |name| &*name.value);
+    format!("the server {host}:{port} with server_id {id} {name}").into()
+}
+
 const ANOTHER_KIND: Error = Error::refused(
     "a MariaDB server where MySQL was before, or the other way round",
     "the kind of server that the pool's first session was on",
@@ -150,12 +205,14 @@ impl MySqlSession {
         Self {
             line,
             server: MySql::MySql,
-            id: 0,
+            statements: Statements::of(Identity::default()),
+            membership: None,
             held: HashSet::new(),
         }
     }
 
-    /// Is this a server whose locks count, and the kind that it was? Then the session gets its settings.
+    /// Whether this is a session of our own, on a server whose locks exclude others, and of the kind
+    /// that it was. Then it gets its stamp and its settings, and every later statement proves it.
     async fn check(&mut self, connector: &MySqlConnector, limits: Limits) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
         // First, since a hook may have chosen characters in which nothing that follows could be read.
@@ -171,33 +228,46 @@ impl MySqlSession {
         }
         let version = variables.get(VERSION).map_or("", String::as_str);
         self.server = MySql::of_version(version)?;
+        let name = server_name(&variables);
+        let server = server_id(name.as_ref(), &variables);
+        self.membership = Some(connector.servers.join(&server)?);
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }
-        let database = self.introduce().await.map_err(failed)?;
-        connector.database.meet(database)?;
-        self.prepare(connector.keepalive, limits)
-            .await
-            .map_err(failed)
+        let row = self.row_at_last(dialect::INTRODUCE.to_owned()).await;
+        let row = row.map_err(failed)?;
+        let stamp_before: Option<u64> = row.try_get(0).map_err(failed)?;
+        if stamp_before.is_some() {
+            return Err(SHARED);
+        }
+        self.statements = Statements::of(Identity {
+            stamp: fastrand::u64(..),
+            session: row.try_get(1).map_err(failed)?,
+            server: name,
+        });
+        connector.database.meet(row.try_get(2).map_err(failed)?)?;
+        let prepared = self.prepare(connector.keepalive, limits).await;
+        prepared.map_err(failed)?;
+        if !connector.servers.is_proven(&server) {
+            let name = format!("dlock probe {:032x}", fastrand::u128(..));
+            probe(self, PhysicalKey::Name(name.into()), NO_LOCKS).await?;
+            connector.servers.set_proven(&server);
+        }
+        Ok(())
     }
 
     async fn variables(&mut self) -> Result<HashMap<String, String>, sqlx::Error> {
-        let names = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
+        let refused = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
+        let names = refused.chain(ServerName::VARIABLES).chain(ADDRESS);
         let query = AssertSqlSafe(dialect::variables(names.chain([VERSION])));
         let rows = sqlx::raw_sql(query).fetch_all(self.connection()).await?;
         let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
         rows.iter().map(pair).collect()
     }
 
-    /// Learns its own number, and tells its database.
-    async fn introduce(&mut self) -> Result<Option<String>, sqlx::Error> {
-        let row = self.row_at_last(dialect::session()).await?;
-        self.id = row.try_get(0)?;
-        row.try_get(1)
-    }
-
     async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
-        self.execute(dialect::mark(&program())).await?;
+        let stamp = self.statements.identity().stamp;
+        self.execute(dialect::mark(stamp, &program())).await?;
         // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
         let silence = keepalive
             .as_secs()

@@ -1,17 +1,22 @@
 //! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions, Row};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
+use tokio::time::timeout;
 
 use super::{Line, PgSession, code};
 use crate::dialect::Dialect;
-use crate::dialect::postgres::{self as dialect, Postgres};
+use crate::dialect::postgres::{self as dialect, Identity, Postgres, Statements};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
+use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
+use crate::session::one_server::{OneServer, ServerId};
+use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
@@ -24,6 +29,7 @@ pub(crate) struct PgConnector {
     pool: PgPoolOptions,
     latest: Latest<sqlx::Postgres>,
     database: OneDatabase,
+    servers: OneServer,
     trust_session_pooling: bool,
     /// The settings of every session, for the whole of its life.
     settings: Vec<Setting>,
@@ -59,18 +65,19 @@ impl PgConnector {
             pool: for_one_session(pool),
             latest: Latest::of(pool),
             database: OneDatabase::default(),
+            servers: OneServer::default(),
             trust_session_pooling,
             settings,
             keepalive,
         }
     }
 
-    /// The application's options, with a token.
+    /// The application's options, with start-up options that show where they arrive.
     fn options(&self, token: &str) -> PgConnectOptions {
         let options = PgConnectOptions::clone(&self.latest.options());
         match self.trust_session_pooling {
             true => options,
-            false => options.options([(dialect::SESSION_TOKEN, token)]),
+            false => options.options([(dialect::SESSION_TOKEN, token), dialect::ORIGIN_PROBE]),
         }
     }
 
@@ -83,14 +90,64 @@ impl PgConnector {
         Opening: Future<Output = Result<S, sqlx::Error>>,
     {
         let opened = connect::<sqlx::Postgres, _, _>(open, options, is_starting, self.keepalive);
-        opened.await.map_err(|error| match is_poolers(&error) {
-            true => POOLER,
-            false => refused(error),
-        })
+        match opened.await {
+            Ok(opened) => Ok(opened),
+            Err(error) => Err(self.explained(error).await),
+        }
+    }
+
+    /// A proxy may refuse our start-up options, in words of its own: then it accepts a connection
+    /// without them.
+    async fn explained(&self, error: sqlx::Error) -> Error {
+        if self.trust_session_pooling || !may_be_of_options(&error) {
+            return refused(error);
+        }
+        let plain = PgConnectOptions::clone(&self.latest.options()).disable_statement_logging();
+        match timeout(self.keepalive, plain.connect()).await {
+            Ok(Ok(connection)) => {
+                drop(timeout(self.keepalive, connection.close()).await);
+                refuses_options(&error)
+            }
+            Ok(Err(_)) | Err(_) => refused(error),
+        }
     }
 }
 
-fn token() -> String {
+/// Whether the server's refusal may be one of start-up options. Not of these classes: invalid
+/// authorization, invalid catalog name, insufficient resources, operator intervention.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn may_be_of_options(error: &sqlx::Error) -> bool {
+    const OTHERS: [&str; 4] = ["28", "3D", "53", "57"];
+    code(error).is_some_and(|code| !OTHERS.iter().any(|class| code.starts_with(class)))
+}
+
+fn refuses_options(error: &sqlx::Error) -> Error {
+    let said = error
+        .as_database_error()
+        .map_or_else(String::new, |error| format!(": {}", error.message()));
+    Error::Refused {
+        found: Cow::Owned(format!(
+            "a connection pooler in front of PostgreSQL, which refuses start-up options{said}"
+        )),
+        expected: Cow::Borrowed(OWN_SESSION),
+        way_out: AROUND_A_POOLER,
+    }
+}
+
+/// The answer came from another server session than the one that holds the pool's locks.
+pub(super) fn another_session(expected: &Identity, found: String) -> Error {
+    Error::Refused {
+        found: Cow::Owned(found),
+        expected: Cow::Owned(format!(
+            "server process {}, which holds the locks",
+            expected.pid
+        )),
+        way_out: AROUND_A_POOLER,
+    }
+}
+
+/// 128 bits, in hexadecimal.
+fn token_of_chance() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
@@ -117,7 +174,7 @@ impl Connector for PgConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let token = token();
+        let token = token_of_chance();
         let options = self.options(&token).disable_statement_logging();
         let open = || Line::open(self.pool.clone(), options.clone());
         let mut session = PgSession::on(self.open(open, &options).await?);
@@ -128,7 +185,7 @@ impl Connector for PgConnector {
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
-        let token = token();
+        let token = token_of_chance();
         let options = self.options(&token);
         let open = || open_alone(self.pool.clone(), options.clone());
         let (pool, connection) = self.open(open, &options).await?;
@@ -148,18 +205,30 @@ fn is_starting(error: &sqlx::Error) -> bool {
     nobody_listens(error) || code(error) == Some(CANNOT_CONNECT_NOW)
 }
 
-/// A proxy that knows no start-up option of ours says so in words.
-fn is_poolers(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        let message = error.message();
-        message.contains("startup parameter") || message.contains(dialect::SESSION_TOKEN)
-    })
-}
-
 const POOLER: Error = Error::refused(
-    "a connection pooler in front of PostgreSQL",
+    "a connection pooler in front of PostgreSQL: start-up options do not reach the server session",
     OWN_SESSION,
     AROUND_A_POOLER,
+);
+
+const SHARED: Error = Error::refused(
+    "a PostgreSQL session with the stamp of another lock session: a pooler shares it, or passes it on without a reset",
+    OWN_SESSION,
+    AROUND_A_POOLER,
+);
+
+const NO_LOCKS: Error = Error::refused(
+    "a server that grants advisory locks and does not hold them",
+    "a PostgreSQL server that lists a lock that it has granted in pg_locks",
+    "use a PostgreSQL server for locks",
+);
+
+/// Its advisory locks do nothing before version 2025.1, or are an error.
+/// <https://docs.yugabyte.com/stable/explore/transactions/explicit-locking/>
+const YUGABYTE: Error = Error::refused(
+    "YugabyteDB",
+    "a PostgreSQL server",
+    "use a PostgreSQL server for locks",
 );
 
 const OWN_SESSION: &str = "a PostgreSQL session of the pool's own";
@@ -195,11 +264,13 @@ impl PgSession {
         Self {
             line,
             can_wait: false,
-            pid: 0,
+            statements: Statements::of(Identity::default()),
+            membership: None,
         }
     }
 
-    /// Is this a session of our own, on a server whose locks count? Then it gets its settings.
+    /// Whether this is a session of our own, on a server whose locks exclude others. Then it gets
+    /// its stamp and its settings, and every later statement proves it.
     async fn check(
         &mut self,
         token: &str,
@@ -212,26 +283,51 @@ impl PgSession {
         if version.contains("CockroachDB") {
             return Err(COCKROACH);
         }
-        let row = self.row(dialect::server()).await.map_err(failed)?;
-        let found: Option<String> = row.try_get(0).map_err(failed)?;
-        if found.as_deref() != Some(token) && !connector.trust_session_pooling {
+        if version.contains("-YB-") {
+            return Err(YUGABYTE);
+        }
+        let stamp = token_of_chance();
+        let row = self.row(dialect::introduce(&stamp)).await.map_err(failed)?;
+        let stamp_before: Option<String> = row.try_get(0).map_err(failed)?;
+        if stamp_before.is_some_and(|stamp| !stamp.is_empty()) {
+            return Err(SHARED);
+        }
+        let found: Option<String> = row.try_get(2).map_err(failed)?;
+        let origin: Option<String> = row.try_get(3).map_err(failed)?;
+        let arrived =
+            found.as_deref() == Some(token) && origin.as_deref() == Some(dialect::FROM_CLIENT);
+        if !arrived && !connector.trust_session_pooling {
             return Err(POOLER);
         }
-        if row.try_get(1).map_err(failed)? {
+        if row.try_get(4).map_err(failed)? {
             return Err(STANDBY);
         }
-        self.can_wait = row.try_get(2).map_err(failed)?;
-        let application: Option<String> = row.try_get(3).map_err(failed)?;
+        self.can_wait = row.try_get(5).map_err(failed)?;
+        let application: Option<String> = row.try_get(6).map_err(failed)?;
         let name = match application.as_deref() {
             None | Some("") => "dlock".to_owned(),
             Some(application) => format!("{application} dlock"),
         };
-        self.pid = row.try_get(4).map_err(failed)?;
-        let database: Option<String> = row.try_get(5).map_err(failed)?;
+        let identity = Identity {
+            stamp,
+            pid: row.try_get(7).map_err(failed)?,
+            server_start: row.try_get(8).map_err(failed)?,
+        };
+        let started: String = row.try_get(9).map_err(failed)?;
+        let server: ServerId = format!("the PostgreSQL server started at {started}").into();
+        self.membership = Some(connector.servers.join(&server)?);
+        self.statements = Statements::of(identity);
+        let database: Option<String> = row.try_get(10).map_err(failed)?;
         connector.database.meet(database)?;
         let mut settings = [&connector.settings, more].concat();
         settings.push(("application_name", name));
-        set_all(self, &settings).await.map_err(failed)
+        set_all(self, &settings).await.map_err(failed)?;
+        if !connector.servers.is_proven(&server) {
+            let key = PhysicalKey::Int(fastrand::i64(..));
+            probe(self, key, NO_LOCKS).await?;
+            connector.servers.set_proven(&server);
+        }
+        Ok(())
     }
 }
 

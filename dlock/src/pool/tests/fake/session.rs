@@ -9,13 +9,15 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Fault, Server};
+use super::{Fault, Server, WRONG};
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
-use crate::session::{Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session};
+use crate::session::{
+    Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session, SessionError,
+};
 
 pub(super) struct FakeConnector {
     pub(super) server: Arc<Server>,
@@ -143,7 +145,7 @@ impl Local for Seat {
     /// What dies here is not the session: somebody takes away what is being released.
     fn exchange(&self, batch: &Batch) -> Answers {
         self.server.statements.fetch_add(1, Ordering::Relaxed);
-        let fault = (self.server.state()).next_fault(|fault| fault != Fault::Refuse);
+        let fault = (self.server.state()).next_fault(|fault| !fault.is_met_at_open());
         match fault {
             Some(Fault::Fail) => self.refuse(batch),
             Some(Fault::DieBefore | Fault::DieAfter) => Answers {
@@ -189,26 +191,28 @@ impl Session for FakeSession {
         (self.0.server.is_local).then(|| Arc::<Seat>::clone(&self.0) as _)
     }
 
-    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, DbErr> {
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
-            Some(Fault::DieBefore) => Err(self.0.die()),
+            Some(Fault::DieBefore) => Err(self.0.die().into()),
             Some(Fault::DieAfter) => {
                 self.0.apply(batch);
-                Err(self.0.die())
+                Err(self.0.die().into())
             }
+            Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
             Some(Fault::Fail) => Ok(self.0.refuse(batch)),
             _ => Ok(self.0.apply(batch)),
         }
     }
 
-    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         let until = Instant::now() + slice;
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
-            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
+            Some(Fault::WrongSession) => return Err(SessionError::Refused(WRONG)),
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die().into()),
             Some(Fault::Fail) => {
                 let error = DbErr::Custom("refused by the server".into());
                 return Ok(Answer::Failed(error));
@@ -250,11 +254,16 @@ impl Session for FakeSession {
         }
     }
 
-    async fn upgrade(&mut self, request: &Request, slice: Duration) -> Result<Answer, DbErr> {
+    async fn upgrade(
+        &mut self,
+        request: &Request,
+        slice: Duration,
+    ) -> Result<Answer, SessionError> {
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
-            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
+            Some(Fault::WrongSession) => return Err(SessionError::Refused(WRONG)),
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die().into()),
             Some(Fault::Fail) => {
                 return Ok(Answer::Failed(DbErr::Custom(
                     "refused by the server".into(),
@@ -276,10 +285,12 @@ impl Session for FakeSession {
         Ok(Answer::from(upgraded))
     }
 
-    async fn ping(&mut self) -> Result<(), DbErr> {
+    async fn ping(&mut self) -> Result<(), SessionError> {
         self.0.server.pings.fetch_add(1, Ordering::Relaxed);
-        self.0.server.round_trip().await;
-        self.0.check()
+        match self.0.server.round_trip().await {
+            Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
+            _ => Ok(self.0.check()?),
+        }
     }
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {

@@ -1,0 +1,87 @@
+//! Locks that end with the application's transaction. Its session carries no stamp, so what is
+//! checked is that its server is no standby.
+
+use std::time::Duration;
+
+use sea_query::{Expr, Query};
+
+use super::wait::{milliseconds, slice_within_statement};
+use super::{
+    COMMENT, Call, NO_NAMES, Postgres, current_database, function, has_plpgsql, physical_key, text,
+};
+use crate::dialect::{Dialect, TransactionLocks, TransactionOutcome};
+use crate::error::Error;
+use crate::key::{KeyRepr, PhysicalKey};
+use crate::mode::Mode;
+
+/// The function call with the key written into it: numbers only, so nothing needs quoting.
+fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
+    let function = function(call, mode);
+    match key {
+        // The smallest bigint cannot be written as a negated literal.
+        PhysicalKey::Int(int) => format!("{function}('{int}'::bigint)"),
+        PhysicalKey::Pair(a, b) => format!("{function}('{a}'::int, '{b}'::int)"),
+        PhysicalKey::Name(_) => unreachable!("{NO_NAMES}"),
+    }
+}
+
+/// The setting that carries the outcome from the block of a wait to its rows.
+const OUTCOME: &str = "dlock.outcome";
+
+const IS_STANDBY: &str = "pg_catalog.pg_is_in_recovery()";
+
+impl TransactionLocks for Postgres {
+    fn dialect(&self) -> &dyn Dialect {
+        self
+    }
+
+    fn database(&self) -> String {
+        text(Query::select().expr_as(current_database(), "database"))
+    }
+
+    fn physical_key(&self, key: &KeyRepr) -> Result<PhysicalKey, Error> {
+        physical_key(key)
+    }
+
+    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String {
+        let lock = call(Call::TryInTransaction, key, mode);
+        let [busy, granted, _, standby] = TransactionOutcome::ALL.map(TransactionOutcome::rows);
+        format!(
+            "{COMMENT} SELECT FROM pg_catalog.generate_series(1, \
+             CASE WHEN {IS_STANDBY} THEN {standby} WHEN {lock} THEN {granted} ELSE {busy} END)"
+        )
+    }
+
+    fn can_wait(&self) -> String {
+        text(Query::select().expr(Expr::val(1)).and_where(has_plpgsql()))
+    }
+
+    /// Never a savepoint of the client's: a cancelled `SAVEPOINT` makes sqlx roll back the whole
+    /// transaction. The block's own subtransaction undoes `lock_timeout` on failure, the block
+    /// itself on success.
+    fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
+        let lock = call(Call::WaitInTransaction, key, mode);
+        let slice = slice_within_statement(&milliseconds(slice).to_string());
+        let set =
+            |outcome: u64| format!("PERFORM pg_catalog.set_config('{OUTCOME}', '{outcome}', true)");
+        let [busy, granted, deadlock, standby] =
+            TransactionOutcome::ALL.map(|outcome| set(outcome.rows()));
+        format!(
+            "{COMMENT} DO $dlock$ DECLARE \
+               before text := pg_catalog.current_setting('lock_timeout'); \
+             BEGIN \
+               IF {IS_STANDBY} THEN {standby}; RETURN; END IF; \
+               BEGIN \
+                 PERFORM pg_catalog.set_config('lock_timeout', {slice}::text, true); \
+                 {granted}; \
+                 PERFORM {lock}; \
+                 PERFORM pg_catalog.set_config('lock_timeout', before, true); \
+               EXCEPTION \
+                 WHEN lock_not_available THEN {busy}; \
+                 WHEN deadlock_detected THEN {deadlock}; \
+               END; \
+             END $dlock$; \
+             SELECT FROM pg_catalog.generate_series(1, pg_catalog.current_setting('{OUTCOME}')::int)"
+        )
+    }
+}

@@ -1,0 +1,76 @@
+//! An answer that does not come from the session that holds the locks: the whole pool is refused.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::fake::{Fault, Server};
+use super::{MS, acquire, acquire_later, config, exclusive};
+use crate::error::Error;
+use crate::mode::Mode;
+use crate::pool::config::Config;
+use crate::pool::loss::QUARANTINE;
+
+#[tokio::test(start_paused = true)]
+async fn all_guards_of_all_sessions_are_lost_and_waiters_get_the_reason() {
+    let server = Server::new();
+    let one_each = Config {
+        max_locks_per_session: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one_each);
+    let elsewhere = server.pool("b", config());
+    let theirs = exclusive(&elsewhere, 9).await;
+    let guards = [exclusive(&pool, 1).await, exclusive(&pool, 2).await];
+    let waiter = acquire_later(&pool, 9, Mode::Exclusive, None);
+    server.until(|_| pool.status().waiting_sessions == 1).await;
+
+    server.inject([Fault::WrongSession]);
+    let asked = acquire(&pool, 3, Mode::Exclusive, None).await;
+    assert!(matches!(asked, Err(Error::Refused { .. })), "{asked:?}");
+    for guard in guards {
+        guard.lost().await;
+        assert!(!guard.release().await);
+    }
+    let waited = waiter.await.unwrap();
+    assert!(matches!(waited, Err(Error::Refused { .. })), "{waited:?}");
+    // The waiting session ends with its slice.
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.held(), 1);
+    assert_eq!((pool.status().sessions, pool.status().keys), (0, 0));
+    assert!(theirs.release().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refusal_lasts_for_a_while_and_then_all_begins_anew() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let guard = exclusive(&pool, 1).await;
+    server.inject([Fault::WrongSession]);
+    assert!(!guard.release().await);
+    sleep(QUARANTINE - 10 * MS).await;
+    let early = acquire(&pool, 1, Mode::Exclusive, None).await;
+    assert!(matches!(early, Err(Error::Refused { .. })), "{early:?}");
+    let listed = pool.locks().await;
+    assert!(matches!(listed, Err(Error::Refused { .. })), "{listed:?}");
+    sleep(20 * MS).await;
+    assert!(exclusive(&pool, 1).await.release().await);
+}
+
+/// A new session that is refused may have met another server than the others are on.
+#[tokio::test(start_paused = true)]
+async fn sessions_prove_themselves_when_a_further_one_is_refused() {
+    let server = Server::new();
+    let one_each = Config {
+        max_locks_per_session: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one_each);
+    let guard = exclusive(&pool, 1).await;
+    server.inject([Fault::WrongServer, Fault::WrongSession]);
+    let further = acquire_later(&pool, 2, Mode::Exclusive, None);
+    guard.lost().await;
+    let further = further.await.unwrap();
+    assert!(matches!(further, Err(Error::Refused { .. })), "{further:?}");
+    assert_eq!(pool.status().sessions, 0);
+}

@@ -1,0 +1,39 @@
+//! Whether a server locks at all: some answer yes and hold nothing.
+
+use super::sqlx::Driver;
+use super::sqlx::pinned::Lent;
+use super::{Answer, Batch, Request, SessionError};
+use crate::error::{Error, Phase};
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+
+/// Takes a lock, looks for it in the server's list, and gives it back: three round trips. `no_locks`
+/// is the error where the lock was none.
+pub(super) async fn probe<DB: Driver>(
+    session: &mut impl Lent<DB>,
+    key: PhysicalKey,
+    no_locks: Error,
+) -> Result<(), Error> {
+    let lock = Request {
+        key,
+        mode: Mode::Exclusive,
+    };
+    let failed = |error| match error {
+        SessionError::Refused(error) => error,
+        SessionError::Ended(error) => Phase::Connect.failed(error),
+    };
+    let tried = session.exchange(&Batch::of_one_try(&lock)).await;
+    match tried.map_err(failed)?.tries.pop() {
+        Some(Answer::Yes) => {}
+        Some(Answer::Failed(error)) => return Err(Phase::Connect.failed(error)),
+        _ => return Err(no_locks),
+    }
+    let number = session.number();
+    let is_listed = session.sees(&lock, number).await;
+    let released = session.exchange(&Batch::of_releases(vec![lock])).await;
+    let is_listed = is_listed.map_err(|error| Phase::Connect.failed(error))?;
+    match released.map_err(failed)?.releases.pop() {
+        Some(Answer::Yes) if is_listed => Ok(()),
+        _ => Err(no_locks),
+    }
+}
