@@ -8,8 +8,8 @@ use sea_orm::DatabaseBackend;
 
 pub(crate) use self::identity::{INTRODUCE, Identity, ServerName, ping, who_answers};
 pub(crate) use self::statements::{
-    GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape, Statements,
-    Tried, holders, is_on, kill, locks, mark, sessions, set_session, variables,
+    CONSENSUS, GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape,
+    Statements, Tried, holders, is_on, kill, locks, mark, sessions, set_session, variables,
 };
 use super::{Dialect, hashed, lock_name, no_such_mode};
 use crate::error::Error;

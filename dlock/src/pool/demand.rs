@@ -275,6 +275,19 @@ impl State {
         self.open_for_demand(now);
     }
 
+    /// Whether another session can be asked now for what a new one holds.
+    pub(crate) fn needs_exclusion_proof(&self, now: Instant) -> bool {
+        !self.is_exclusion_proven && self.session_for_try(|_| false, now).is_some()
+    }
+
+    /// Hands a question to a session that is ready. A new one, which is not, may wait for the answer.
+    pub(crate) fn inspect_elsewhere(&mut self, inspect: Inspect, now: Instant) {
+        match self.session_for_try(|_| false, now) {
+            Some(_) => self.inspect(inspect, now),
+            None => inspect.refuse(&Error::PoolClosed),
+        }
+    }
+
     /// Hands a question about the server's locks to a session.
     pub(crate) fn inspect(&mut self, inspect: Inspect, now: Instant) {
         match self.admit(now) {

@@ -60,6 +60,13 @@ impl State {
         if let Some((request, slice)) = self.due_upgrade(id, now) {
             return Job::Upgrade(request, slice);
         }
+        // Before the next batch: under load there is always one.
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.inspections.is_empty()
+        {
+            let inspections = std::mem::take(&mut session.inspections);
+            return Job::Inspect(inspections, self.known());
+        }
         if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
         }
@@ -67,10 +74,6 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
-        if !session.inspections.is_empty() {
-            let inspections = std::mem::take(&mut session.inspections);
-            return Job::Inspect(inspections, self.known());
-        }
         if let Some(WaitOrder { request, until }) = session.wait.take() {
             let queue = self.keys.get_mut(&request.key);
             let queue = queue.expect("BUG: it is waited for");

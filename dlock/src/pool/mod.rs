@@ -6,6 +6,7 @@ mod builder;
 mod config;
 mod core;
 mod demand;
+mod exclusion;
 mod jobs;
 mod keeper;
 mod lockable;

@@ -25,6 +25,8 @@ pub(crate) enum Inspect {
     Locks(oneshot::Sender<Result<Vec<ServerLock>, Error>>),
     /// About the lock of a session that cannot be asked itself.
     Holder(Holder, oneshot::Sender<Result<bool, Error>>),
+    /// Is a lock that another session holds refused to this one?
+    Excluded(Request, oneshot::Sender<Result<bool, Error>>),
 }
 
 /// The server session that holds a pinned lock.
@@ -42,7 +44,9 @@ impl Inspect {
         // Whoever asked may be gone.
         match self {
             Self::Locks(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Holder(_, answer) => drop(answer.send(Err(error.clone()))),
+            Self::Holder(_, answer) | Self::Excluded(_, answer) => {
+                drop(answer.send(Err(error.clone())));
+            }
         }
     }
 }

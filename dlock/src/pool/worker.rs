@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::alarm::Alarm;
 use super::core::Core;
+use super::exclusion;
 use super::jobs::{Job, after};
 use super::queue::SessionId;
 use super::sessions::{Holder, Inspect};
@@ -65,8 +66,12 @@ pub(super) fn cause(error: &dyn std::error::Error) -> Option<String> {
 async fn serve(mut session: Box<dyn Session>, task: Task) {
     let (core, id) = (&task.core, task.session);
     tracing::debug!(session = id, "dlock: session opened");
-    core.with(|state, now| state.session_ready(id, &*session, now));
-    match carry_out_jobs(core, id, &mut *session).await {
+    let served = async {
+        exclusion::prove(core, &mut *session).await?;
+        core.with(|state, now| state.session_ready(id, &*session, now));
+        carry_out_jobs(core, id, &mut *session).await
+    };
+    match served.await {
         Ok(farewell) => {
             if let Some(guards) = farewell {
                 drop(timeout(FAREWELL, guards.closed()).await);
@@ -199,31 +204,43 @@ async fn answer(
     inspections: Vec<Inspect>,
     known: &[PhysicalKey],
     limit: Duration,
-) -> Result<(), DbErr> {
+) -> Result<(), SessionError> {
     let mut inspections = inspections.into_iter();
     let failed = |error| Phase::Inspect.failed(error);
-    let ended = loop {
+    let ended: SessionError = loop {
         let error = match inspections.next() {
             None => return Ok(()),
             Some(Inspect::Locks(answer)) => {
                 let locks = within(limit, session.locks(known)).await;
                 let error = locks.as_ref().err().cloned();
                 drop(answer.send(locks.map_err(failed)));
-                error
+                error.map(SessionError::from)
             }
             Some(Inspect::Holder(holder, answer)) => {
                 let seen = within(limit, look_at(session, holder)).await;
                 let error = seen.as_ref().err().cloned();
                 drop(answer.send(seen.map_err(failed)));
-                error
+                error.map(SessionError::from)
+            }
+            Some(Inspect::Excluded(lock, answer)) => {
+                match within(limit, exclusion::is_excluded(session, lock)).await {
+                    Ok(is_excluded) => {
+                        drop(answer.send(Ok(is_excluded)));
+                        None
+                    }
+                    Err(error) => break error,
+                }
             }
         };
-        if let Some(error @ DbErr::Conn(_)) = error {
+        if let Some(error @ SessionError::Ended(DbErr::Conn(_))) = error {
             break error;
         }
     };
     for inspection in inspections {
-        inspection.refuse(&failed(ended.clone()));
+        inspection.refuse(&match ended.clone() {
+            SessionError::Ended(error) => failed(error),
+            SessionError::Refused(error) => error,
+        });
     }
     Err(ended)
 }

@@ -278,6 +278,12 @@ pub(crate) trait Connector: Any + Send + Sync {
     /// Opens a session and makes sure that locks on it mean something.
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;
 
+    /// A lock that nobody else asks for, where two sessions may try whether their locks exclude each
+    /// other.
+    fn probe_key(&self) -> Option<PhysicalKey> {
+        None
+    }
+
     /// Opens what one pinned lock needs.
     async fn pin(&self) -> Result<PinnedBase, Error>;
 }

@@ -1,6 +1,7 @@
 //! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked for, so it is, often.
 
 mod connect;
+mod group;
 mod listing;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, MySqlConnection, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
+use self::group::Group;
 use super::one_server::Membership;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
@@ -55,6 +57,8 @@ pub(crate) struct MySqlSession {
     statements: Statements,
     /// From the check on.
     membership: Option<Membership>,
+    /// The server's replication group, if it is in one.
+    group: Option<Group>,
     /// What it held before the statement that runs.
     held: HashSet<Arc<str>>,
 }
@@ -143,6 +147,14 @@ impl MySqlSession {
                 Ok(answer)
             }
             None => Err(Box::pin(self.misdirected()).await),
+        }
+    }
+
+    /// A lock of a primary that was cut off from its group is not to be relied on.
+    async fn is_in_group(&mut self) -> Result<(), SessionError> {
+        match self.group_refusal().await.map_err(db)? {
+            None => Ok(()),
+            Some(error) => Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())).into()),
         }
     }
 
@@ -335,6 +347,9 @@ impl Session for MySqlSession {
             let rollback = self.execute(dialect::ROLLBACK.to_owned()).await;
             rollback.map_err(db)?;
         }
+        if !batch.tries.is_empty() {
+            self.is_in_group().await?;
+        }
         for request in &batch.releases {
             self.held.remove(name(&request.key));
         }
@@ -360,6 +375,7 @@ impl Session for MySqlSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        self.is_in_group().await?;
         let sql = self.statements.wait(self.server, name(&request.key), slice);
         let waited = match self.optional_row(sql).await {
             Ok(row) => {
@@ -392,6 +408,7 @@ impl Session for MySqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
+        self.is_in_group().await?;
         let ping = dialect::ping(self.statements.identity());
         let answer = self.optional_row_at_last(ping).await.map_err(db)?;
         self.answered(answer).await.map(drop)

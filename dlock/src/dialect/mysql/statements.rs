@@ -174,6 +174,13 @@ pub(crate) fn variables<'a>(names: impl Iterator<Item = &'a str>) -> String {
     format!("SHOW VARIABLES WHERE Variable_name IN ({names})")
 }
 
+/// How many microseconds ago the server's group decided something together; NULL when it never did,
+/// and no row before MySQL 8.1. Any account may read it.
+/// <https://dev.mysql.com/doc/refman/9.0/en/group-replication-status-variables.html>
+pub(crate) const CONSENSUS: &str = "SELECT TIMESTAMPDIFF(MICROSECOND, NULLIF(VARIABLE_VALUE, ''), UTC_TIMESTAMP(6)) \
+     FROM performance_schema.global_status \
+     WHERE VARIABLE_NAME = 'Gr_last_consensus_end_timestamp'";
+
 /// Whether a variable is on: some versions have words where others have numbers.
 pub(crate) fn is_on(value: &str) -> bool {
     !matches!(value, "" | "0" | "OFF")

@@ -10,6 +10,7 @@ use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MyS
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 
+use super::group::Group;
 use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
 use crate::dialect::mysql::{
@@ -77,6 +78,10 @@ impl Connector for MySqlConnector {
         Ok(Box::new(session))
     }
 
+    fn probe_key(&self) -> Option<PhysicalKey> {
+        Some(random_key())
+    }
+
     async fn pin(&self) -> Result<PinnedBase, Error> {
         let (pool, connection) = self.open(&self.latest.options()).await?;
         let mut session = MySqlSession::on(Line::Lent(Slot::of(connection)));
@@ -86,6 +91,11 @@ impl Connector for MySqlConnector {
         let pinned = PinnedSession::new(pool, session, nowhere);
         Ok(PinnedBase::Session(Box::new(pinned)))
     }
+}
+
+/// Of a probe lock.
+fn random_key() -> PhysicalKey {
+    PhysicalKey::Name(format!("dlock probe {:032x}", fastrand::u128(..)).into())
 }
 
 impl MySqlConnector {
@@ -128,6 +138,20 @@ static REFUSED_WHERE: [(&str, bool, Error); 4] = [
 ];
 
 const VERSION: &str = "version";
+
+/// Empty on a server that has the plugin and no group.
+const GROUP_NAME: &str = "group_replication_group_name";
+
+/// In seconds.
+const GROUP_PERIOD: &str = "group_replication_flow_control_period";
+
+/// The replication group that the server is configured for.
+fn group(variables: &HashMap<String, String>) -> Option<Group> {
+    variables.get(GROUP_NAME).filter(|name| !name.is_empty())?;
+    let period = variables.get(GROUP_PERIOD);
+    let seconds = period.and_then(|period| period.parse().ok()).unwrap_or(1);
+    Some(Group::new(Duration::from_secs(seconds)))
+}
 
 /// What tells a server from others where it has no name of its own.
 const ADDRESS: [&str; 3] = ["hostname", "port", "server_id"];
@@ -207,6 +231,7 @@ impl MySqlSession {
             server: MySql::MySql,
             statements: Statements::of(Identity::default()),
             membership: None,
+            group: None,
             held: HashSet::new(),
         }
     }
@@ -228,6 +253,10 @@ impl MySqlSession {
         }
         let version = variables.get(VERSION).map_or("", String::as_str);
         self.server = MySql::of_version(version)?;
+        if let Some(group) = group(&variables) {
+            let refusal = self.look_at_group(group).await.map_err(failed)?;
+            refusal.map_or(Ok(()), Err)?;
+        }
         let name = server_name(&variables);
         let server = server_id(name.as_ref(), &variables);
         self.membership = Some(connector.servers.join(&server)?);
@@ -249,8 +278,7 @@ impl MySqlSession {
         let prepared = self.prepare(connector.keepalive, limits).await;
         prepared.map_err(failed)?;
         if !connector.servers.is_proven(&server) {
-            let name = format!("dlock probe {:032x}", fastrand::u128(..));
-            probe(self, PhysicalKey::Name(name.into()), NO_LOCKS).await?;
+            probe(self, random_key(), NO_LOCKS).await?;
             connector.servers.set_proven(&server);
         }
         Ok(())
@@ -258,7 +286,10 @@ impl MySqlSession {
 
     async fn variables(&mut self) -> Result<HashMap<String, String>, sqlx::Error> {
         let refused = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
-        let names = refused.chain(ServerName::VARIABLES).chain(ADDRESS);
+        let names = refused
+            .chain(ServerName::VARIABLES)
+            .chain(ADDRESS)
+            .chain([GROUP_NAME, GROUP_PERIOD]);
         let query = AssertSqlSafe(dialect::variables(names.chain([VERSION])));
         let rows = sqlx::raw_sql(query).fetch_all(self.connection()).await?;
         let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));

@@ -146,6 +146,11 @@ pub(super) fn another_session(expected: &Identity, found: String) -> Error {
     }
 }
 
+/// Of a probe lock.
+fn random_key() -> PhysicalKey {
+    PhysicalKey::Int(fastrand::i64(..))
+}
+
 /// 128 bits, in hexadecimal.
 fn token_of_chance() -> String {
     format!("{:032x}", fastrand::u128(..))
@@ -182,6 +187,10 @@ impl Connector for PgConnector {
         let checked = in_time(self.keepalive, session.check(&token, self, &limits)).await;
         let session = keep_if(checked, session).await?;
         Ok(Box::new(session))
+    }
+
+    fn probe_key(&self) -> Option<PhysicalKey> {
+        Some(random_key())
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
@@ -323,8 +332,7 @@ impl PgSession {
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)?;
         if !connector.servers.is_proven(&server) {
-            let key = PhysicalKey::Int(fastrand::i64(..));
-            probe(self, key, NO_LOCKS).await?;
+            probe(self, random_key(), NO_LOCKS).await?;
             connector.servers.set_proven(&server);
         }
         Ok(())
