@@ -1,0 +1,238 @@
+#!/bin/bash
+# MySQL Group Replication: three members on loopback in single-primary mode, by mysql.sh.
+#
+#   mysql_group.sh start | stop | status | url | wipe
+#                             start also heals a group that is broken; url prints all members
+#   mysql_group.sh url N      the URL of member N: 1, 2 or 3
+#   mysql_group.sh primary    the URL of the member that takes writes
+#   mysql_group.sh freeze N   SIGSTOP: its connections stay open and nothing answers
+#   mysql_group.sh thaw N     SIGCONT
+#   mysql_group.sh leave N    STOP GROUP_REPLICATION
+#   mysql_group.sh join N     START GROUP_REPLICATION
+#
+# Ports: 61821 to 61823 for clients, 61824 to 61826 among the members.
+NAME=mysql_group
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+MEMBERS=(1 2 3)
+GROUP=8f0d9f6e-64f5-4a7c-9d0e-d10c4d10c4d1
+
+client_port() { port $((61820 + $1)); }
+
+group_address() { echo "127.0.0.1:$(port $((61823 + $1)))"; }
+
+# options N
+options() {
+  local n seeds=()
+  for n in "${MEMBERS[@]}"; do
+    seeds+=("$(group_address "$n")")
+  done
+  echo "--server-id=$1 --log-bin=binlog --gtid-mode=ON --enforce-gtid-consistency=ON
+    --report-host=127.0.0.1 --report-port=$(client_port "$1")
+    --innodb-buffer-pool-size=32M --innodb-redo-log-capacity=64M
+    --plugin-load-add=group_replication.so
+    --group-replication-group-name=$GROUP
+    --group-replication-start-on-boot=OFF
+    --group-replication-local-address=$(group_address "$1")
+    --group-replication-group-seeds=$(IFS=, && echo "${seeds[*]}")
+    --group-replication-ip-allowlist=127.0.0.1
+    --group-replication-recovery-get-public-key=ON"
+}
+
+# member N COMMAND
+member() {
+  SUFFIX=group$1 PORT=$(client_port "$1") DBOPTS=$(options "$1") "$HERE/mysql.sh" "${@:2}"
+}
+
+pid_file() { echo "$RUN/mysqlgroup$1/pid"; }
+
+# query N STATEMENT [SECONDS]: a frozen member accepts connections and never answers
+query() {
+  timeout "${3:-5}" mariadb --no-defaults -h127.0.0.1 -P"$(client_port "$1")" -udlock -Ne "$2"
+}
+
+# check_member N
+check_member() { [[ ${1:-} = [123] ]] || die "no member '${1:-}': 1, 2 or 3"; }
+
+# signal N SIGNAL
+signal() {
+  local file
+  file=$(pid_file "$1")
+  ! alive "$file" || kill -"$2" "$(cat "$file")"
+}
+
+thaw_all() {
+  local n
+  for n in "${MEMBERS[@]}"; do
+    signal "$n" CONT
+  done
+}
+
+# sees_all N: this member sees all of them online, and one primary
+sees_all() {
+  local states
+  states=$(query "$1" "SELECT CONCAT(SUM(MEMBER_STATE = 'ONLINE'), SUM(MEMBER_ROLE = 'PRIMARY'))
+    FROM performance_schema.replication_group_members" 2>/dev/null) && [ "$states" = 31 ]
+}
+
+up() {
+  local n
+  for n in "${MEMBERS[@]}"; do
+    alive "$(pid_file "$n")" && sees_all "$n" || return
+  done
+}
+
+# starts the servers, not the group
+start_members() {
+  local n jobs=()
+  member 1 start # fetches what the others use, too
+  for n in "${MEMBERS[@]:1}"; do
+    member "$n" start &
+    jobs+=($!)
+  done
+  for n in "${jobs[@]}"; do
+    wait "$n"
+  done
+}
+
+start_replication() {
+  # The account without a name has this one's password: none.
+  query "$1" "CHANGE REPLICATION SOURCE TO SOURCE_USER = 'dlock'
+      FOR CHANNEL 'group_replication_recovery';
+    START GROUP_REPLICATION" 60
+}
+
+stop_replication() { query "$1" 'STOP GROUP_REPLICATION' 60; }
+
+# has_all N: this member has every transaction of the others
+has_all() {
+  local n other
+  for n in "${MEMBERS[@]}"; do
+    other=$(query "$n" 'SELECT @@gtid_executed') || return
+    [ "$(query "$1" "SELECT GTID_SUBSET('$other', @@gtid_executed)")" = 1 ] || return
+  done
+}
+
+# A member with transactions of its own cannot join: it gets fresh data, and all transactions
+# from the binary log of another.
+bootstrap() {
+  local n first=1
+  for n in "${MEMBERS[@]}"; do
+    stop_replication "$n" || die "member $n does not leave the group"
+  done
+  for n in "${MEMBERS[@]}"; do
+    if has_all "$n"; then
+      first=$n
+      break
+    fi
+  done
+  query "$first" 'SET GLOBAL group_replication_bootstrap_group = ON'
+  start_replication "$first" || die_with "$RUN/mysqlgroup$first/log.err" "the group does not start"
+  query "$first" 'SET GLOBAL group_replication_bootstrap_group = OFF'
+  for n in "${MEMBERS[@]}"; do
+    [ "$n" != "$first" ] || continue
+    if ! start_replication "$n"; then
+      say "member $n gets fresh data"
+      member "$n" wipe
+      member "$n" start
+      start_replication "$n" || die_with "$RUN/mysqlgroup$n/log.err" "member $n does not join"
+    fi
+  done
+}
+
+start() {
+  if up; then
+    say "already up"
+    return
+  fi
+  need mariadb mariadb-client-core
+  thaw_all
+  start_members
+  # members that were frozen for a short time come back by themselves
+  if ! { any_online && wait_for 10 up; }; then
+    bootstrap
+    wait_for 60 up || die_with "$RUN/mysqlgroup1/log.err" "not all members are online"
+  fi
+  say "up: primary $(primary)"
+}
+
+any_online() {
+  local n
+  for n in "${MEMBERS[@]}"; do
+    if [ "$(state "$n")" = ONLINE ]; then
+      return
+    fi
+  done
+  return 1
+}
+
+# state N: of this member, as it sees itself
+state() {
+  query "$1" 'SELECT MEMBER_STATE FROM performance_schema.replication_group_members
+    WHERE MEMBER_ID = @@server_uuid'
+}
+
+stop() {
+  local n
+  thaw_all # a frozen one would not see SIGTERM
+  for n in 3 2 1; do
+    member "$n" stop &
+  done
+  wait
+}
+
+url() { echo "mysql://dlock@127.0.0.1:$(client_port "$1")/dlock"; }
+
+# from the first member that knows it
+primary() {
+  local n port
+  for n in "${MEMBERS[@]}"; do
+    port=$(query "$n" "SELECT MEMBER_PORT FROM performance_schema.replication_group_members
+      WHERE MEMBER_ROLE = 'PRIMARY' AND MEMBER_STATE = 'ONLINE'" 2>/dev/null) || continue
+    if [ -n "$port" ]; then
+      echo "mysql://dlock@127.0.0.1:$port/dlock"
+      return
+    fi
+  done
+  die "no primary"
+}
+
+case ${1:-} in
+  start) start ;;
+  stop) stop ;;
+  status) up ;;
+  url)
+    if [ $# -gt 1 ]; then
+      check_member "$2"
+      url "$2"
+    else
+      for n in "${MEMBERS[@]}"; do
+        url "$n"
+      done
+    fi
+    ;;
+  primary) primary ;;
+  freeze)
+    check_member "${2:-}"
+    signal "$2" STOP
+    ;;
+  thaw)
+    check_member "${2:-}"
+    signal "$2" CONT
+    ;;
+  leave)
+    check_member "${2:-}"
+    stop_replication "$2"
+    ;;
+  join)
+    check_member "${2:-}"
+    start_replication "$2"
+    ;;
+  wipe)
+    thaw_all
+    for n in "${MEMBERS[@]}"; do
+      member "$n" wipe
+    done
+    ;;
+  *) die "start|stop|status|url|primary|freeze|thaw|leave|join|wipe" ;;
+esac
