@@ -11,7 +11,7 @@ NAME=haproxy${SUFFIX:-}
 . "$(dirname "$0")/lib.sh"
 FOLDER=$RUN/$NAME
 PORT=${PORT:-$(port 61851)}
-read -ra BACKENDS <<<"${BACKENDS:?}"
+read -rd '' -a BACKENDS <<<"${BACKENDS:?}" || true # words or lines
 
 # parse URL: sets LOGIN (scheme, user and password), HOST, BACKEND_PORT, DATABASE
 parse() {

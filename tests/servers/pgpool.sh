@@ -14,7 +14,7 @@ NAME=pgpool${SUFFIX:-}
 FOLDER=$RUN/$NAME
 PORT=${PORT:-$(port 61861)}
 PROGRAM=/usr/sbin/pgpool
-read -ra BACKENDS <<<"${BACKENDS:?}"
+read -rd '' -a BACKENDS <<<"${BACKENDS:?}" || true # words or lines
 
 # parse URL: sets PG_USER, HOST, BACKEND_PORT, DATABASE
 parse() {

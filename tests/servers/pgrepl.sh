@@ -2,6 +2,7 @@
 # A PostgreSQL primary (port 61442) and its streaming replica (61443).
 #
 #   pgrepl.sh start|stop|status|url|wipe   url prints both nodes
+#   pgrepl.sh primary                      the URL of the primary
 #   pgrepl.sh standby                      the URL of the replica
 #   pgrepl.sh crash                        the primary dies without a last word to the replica
 #   pgrepl.sh promote                      the replica becomes a primary
@@ -64,6 +65,8 @@ launch() {
   require_free "${PORTS[$node]}"
   settings="-p ${PORTS[$node]} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
   settings+=" -c wal_level=replica -c hot_standby=on -c max_wal_senders=8 -c wal_keep_size=64MB -c wal_log_hints=on"
+  # Pgpool-II keeps many
+  settings+=" -c max_connections=400"
   # the other node may be on another port than when this one was copied
   settings+=" -c primary_conninfo=postgres://postgres@127.0.0.1:${PORTS[$((3 - node))]}"
   settings+=" -c cluster_name=node$node ${SYNC:+-c synchronous_standby_names=*}"
@@ -137,6 +140,10 @@ case ${1:-} in
     node_url 1
     node_url 2
     ;;
+  primary)
+    node=$(node_with f) || die "no primary"
+    node_url "$node"
+    ;;
   standby)
     node=$(node_with t) || die "no replica"
     node_url "$node"
@@ -148,5 +155,5 @@ case ${1:-} in
     stop
     rm -rf "$FOLDER"
     ;;
-  *) die "start|stop|status|url|standby|crash|promote|rejoin|wipe" ;;
+  *) die "start|stop|status|url|primary|standby|crash|promote|rejoin|wipe" ;;
 esac
