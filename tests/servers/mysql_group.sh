@@ -61,12 +61,21 @@ signal() {
   ! alive "$file" || kill -"$2" "$(cat "$file")"
 }
 
-thaw_all() {
-  local n
-  for n in "${MEMBERS[@]}"; do
-    signal "$n" CONT
+# each COMMAND N...: COMMAND with each of these members at the same time; fails if one failed
+each() {
+  local command=$1 n job jobs=() result=0
+  shift
+  for n in "$@"; do
+    "$command" "$n" &
+    jobs+=($!)
   done
+  for job in "${jobs[@]}"; do
+    wait "$job" || result=1
+  done
+  return "$result"
 }
+
+thaw() { signal "$1" CONT; }
 
 # sees_all N: this member sees all of them online, and one primary
 sees_all() {
@@ -82,18 +91,9 @@ up() {
   done
 }
 
-# starts the servers, not the group
-start_members() {
-  local n jobs=()
-  member 1 start # fetches what the others use, too
-  for n in "${MEMBERS[@]:1}"; do
-    member "$n" start &
-    jobs+=($!)
-  done
-  for n in "${jobs[@]}"; do
-    wait "$n"
-  done
-}
+start_server() { member "$1" start; }
+
+stop_server() { member "$1" stop; }
 
 start_replication() {
   # The account without a name has this one's password: none.
@@ -113,13 +113,22 @@ has_all() {
   done
 }
 
-# A member with transactions of its own cannot join: it gets fresh data, and all transactions
-# from the binary log of another.
+# join N: a member with transactions of its own cannot; it gets fresh data, and all transactions
+# from the binary log of another
+join() {
+  stop_replication "$1" || die "member $1 does not leave the group"
+  if ! start_replication "$1"; then
+    say "member $1 gets fresh data"
+    member "$1" wipe
+    start_server "$1"
+    start_replication "$1" || die_with "$RUN/mysqlgroup$1/log.err" "member $1 does not join"
+  fi
+}
+
+# a new group, of the member with the most transactions and then the others
 bootstrap() {
-  local n first=1
-  for n in "${MEMBERS[@]}"; do
-    stop_replication "$n" || die "member $n does not leave the group"
-  done
+  local n first=1 others=()
+  each stop_replication "${MEMBERS[@]}" || die "not all members leave the group"
   for n in "${MEMBERS[@]}"; do
     if has_all "$n"; then
       first=$n
@@ -127,43 +136,13 @@ bootstrap() {
     fi
   done
   query "$first" 'SET GLOBAL group_replication_bootstrap_group = ON'
-  start_replication "$first" || die_with "$RUN/mysqlgroup$first/log.err" "the group does not start"
+  start_replication "$first" ||
+    die_with "$RUN/mysqlgroup$first/log.err" "the group does not start"
   query "$first" 'SET GLOBAL group_replication_bootstrap_group = OFF'
   for n in "${MEMBERS[@]}"; do
-    [ "$n" != "$first" ] || continue
-    if ! start_replication "$n"; then
-      say "member $n gets fresh data"
-      member "$n" wipe
-      member "$n" start
-      start_replication "$n" || die_with "$RUN/mysqlgroup$n/log.err" "member $n does not join"
-    fi
+    [ "$n" = "$first" ] || others+=("$n")
   done
-}
-
-start() {
-  if up; then
-    say "already up"
-    return
-  fi
-  need mariadb mariadb-client-core
-  thaw_all
-  start_members
-  # members that were frozen for a short time come back by themselves
-  if ! { any_online && wait_for 10 up; }; then
-    bootstrap
-    wait_for 60 up || die_with "$RUN/mysqlgroup1/log.err" "not all members are online"
-  fi
-  say "up: primary $(primary)"
-}
-
-any_online() {
-  local n
-  for n in "${MEMBERS[@]}"; do
-    if [ "$(state "$n")" = ONLINE ]; then
-      return
-    fi
-  done
-  return 1
+  each join "${others[@]}"
 }
 
 # state N: of this member, as it sees itself
@@ -172,13 +151,33 @@ state() {
     WHERE MEMBER_ID = @@server_uuid'
 }
 
-stop() {
-  local n
-  thaw_all # a frozen one would not see SIGTERM
-  for n in 3 2 1; do
-    member "$n" stop &
+start() {
+  local n online=() offline=()
+  if up; then
+    say "already up"
+    return
+  fi
+  need mariadb mariadb-client-core
+  each thaw "${MEMBERS[@]}"
+  start_server 1 # fetches what the others use, too
+  each start_server "${MEMBERS[@]:1}"
+  for n in "${MEMBERS[@]}"; do
+    case $(state "$n") in
+      ONLINE | RECOVERING) online+=("$n") ;;
+      *) offline+=("$n") ;;
+    esac
   done
-  wait
+  # members that were frozen for a short time come back by themselves
+  if [ ${#online[@]} -lt 2 ] || ! each join "${offline[@]}" || ! wait_for 10 up; then
+    bootstrap
+    wait_for 60 up || die_with "$RUN/mysqlgroup1/log.err" "not all members are online"
+  fi
+  say "up: primary $(primary)"
+}
+
+stop() {
+  each thaw "${MEMBERS[@]}" # a frozen one would not see SIGTERM
+  each stop_server "${MEMBERS[@]}"
 }
 
 url() { echo "mysql://dlock@127.0.0.1:$(client_port "$1")/dlock"; }
@@ -218,7 +217,7 @@ case ${1:-} in
     ;;
   thaw)
     check_member "${2:-}"
-    signal "$2" CONT
+    thaw "$2"
     ;;
   leave)
     check_member "${2:-}"
@@ -229,7 +228,7 @@ case ${1:-} in
     start_replication "$2"
     ;;
   wipe)
-    thaw_all
+    each thaw "${MEMBERS[@]}"
     for n in "${MEMBERS[@]}"; do
       member "$n" wipe
     done
