@@ -152,7 +152,7 @@ state() {
 }
 
 start() {
-  local n online=() offline=()
+  local n offline=()
   if up; then
     say "already up"
     return
@@ -162,13 +162,10 @@ start() {
   start_server 1 # fetches what the others use, too
   each start_server "${MEMBERS[@]:1}"
   for n in "${MEMBERS[@]}"; do
-    case $(state "$n") in
-      ONLINE | RECOVERING) online+=("$n") ;;
-      *) offline+=("$n") ;;
-    esac
+    [ "$(state "$n")" != OFFLINE ] || offline+=("$n")
   done
-  # members that were frozen for a short time come back by themselves
-  if [ ${#online[@]} -lt 2 ] || ! each join "${offline[@]}" || ! wait_for 10 up; then
+  # those that were frozen come back by themselves, also after the others had expelled them
+  if [ ${#offline[@]} -gt 1 ] || ! each join "${offline[@]}" || ! wait_for 15 up; then
     bootstrap
     wait_for 60 up || die_with "$RUN/mysqlgroup1/log.err" "not all members are online"
   fi
