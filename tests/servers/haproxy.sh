@@ -1,5 +1,7 @@
 #!/bin/bash
-# HAProxy in TCP mode: each connection goes to the next server.  haproxy.sh start|stop|status|url|wipe
+# HAProxy in TCP mode: each connection goes to the next server.
+#
+#   haproxy.sh start|stop|status|url|wipe
 #
 #   BACKENDS="postgres://.. postgres://.."  the servers, all PostgreSQL or all MySQL or MariaDB;
 #                                           `url` has the first one's user, password and database

@@ -2,7 +2,7 @@
 # MySQL Router in front of a MySQL group: one port for reads and writes, where each statement goes
 # to the primary or to a secondary.  mysql_router.sh start|stop|status|url|wipe
 #
-#   BACKENDS="mysql://.. mysql://.."  the members of the group; without it, mysql_group.sh starts one
+#   BACKENDS="mysql://.. mysql://.."  the members of the group; without it mysql_group.sh starts it
 #   PORT=61871                        its port
 #
 # From Debian sid, like mysql.sh. MySQL Shell, which would prepare the group for it, is not in

@@ -84,7 +84,7 @@ url() { echo "mysql://dlock@127.0.0.1:$PORT/dlock"; }
 
 version() {
   fetch
-  client -Ne 'SELECT version()' "$@" 2>/dev/null
+  client -Ne 'SELECT version()' 2>/dev/null
 }
 
 main() {

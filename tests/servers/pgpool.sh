@@ -1,7 +1,8 @@
 #!/bin/bash
 # Pgpool-II in front of two PostgreSQL servers.  pgpool.sh start|stop|status|url|wipe
 #
-#   BACKENDS="postgres://.. postgres://.."  the servers, the primary first; they ask for no password
+#   BACKENDS="postgres://.. postgres://.."  the servers, the primary first: of one
+#                                           version, and without passwords
 #   MODE=streaming_replication              or native_replication, logical_replication
 #   SETTINGS="a = b"                        further settings, one a line
 #   SUFFIX=native PORT=61863                another instance
@@ -93,8 +94,10 @@ start() {
   : >"$FOLDER/pcp.conf"
   own "$user" "$FOLDER"
   launch "$user"
-  wait_for 20 answers_queries || true
-  up || die_with "$FOLDER/log" "start failed"
+  if ! wait_for 20 answers_queries; then
+    stop_pid "$FOLDER/pid" INT 20
+    die_with "$FOLDER/log" "start failed"
+  fi
   say "up: $(url), in front of ${BACKENDS[*]}"
 }
 
