@@ -25,6 +25,9 @@ pub(crate) fn file_name(key: &PhysicalKey) -> String {
     hexadecimal(&Blake2b512::digest(key.to_string()))
 }
 
+/// Of BLAKE2b's 64 bytes.
+pub(crate) const FILE_NAME_LENGTH: usize = 128;
+
 /// The first row is the main database. sea-query has no words for a pragma, and a `SELECT` from it would wait for whoever locks the database.
 /// <https://www.sqlite.org/pragma.html#pragma_database_list>
 pub(crate) const DATABASE_LIST: &str = "PRAGMA database_list";
@@ -39,6 +42,7 @@ mod tests {
     #[test]
     fn a_lock_file_is_named_as_b2sum_says() {
         let key = PhysicalKey::Name("abc".into());
+        assert_eq!(file_name(&key).len(), FILE_NAME_LENGTH);
         assert_eq!(
             file_name(&key),
             "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d1\

@@ -53,8 +53,7 @@ impl Connector for SqliteConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let place = self.place(&self.latest.options()).await;
-        let place = place.map_err(|error| Phase::Connect.failed(error))?;
+        let place = self.place(&self.latest.options()).await?;
         Ok(Box::new(LocalSession::new(place)))
     }
 
@@ -84,12 +83,13 @@ const ALONE: Error = Error::Unsupported {
 };
 
 impl SqliteConnector {
-    async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, DbErr> {
+    async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, Error> {
         let name = options.get_filename().to_string_lossy();
         if is_in_memory(options) {
             return Ok(Arc::new(Memory::named(&path(&name))));
         }
-        let file = database_file(options).await?;
+        let file = database_file(options).await;
+        let file = file.map_err(|error| Phase::Connect.failed(error))?;
         if !file.is_empty() {
             return Ok(Arc::new(Files::beside(Path::new(&file))?));
         }

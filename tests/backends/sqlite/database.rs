@@ -10,6 +10,14 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::suite::{Outcome, Peer, eventually};
 
+/// A new folder for temporary files.
+pub(super) fn new_folder() -> PathBuf {
+    let name = format!("dlock-test-{:016x}", fastrand::u64(..));
+    let folder = std::env::temp_dir().join(name);
+    fs::create_dir_all(&folder).expect("a folder for temporary files");
+    folder
+}
+
 /// In a folder of its own, which goes with it.
 pub(super) struct Scratch {
     pub(super) folder: PathBuf,
@@ -17,9 +25,11 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) async fn create() -> Self {
-        let name = format!("dlock-test-{:016x}", fastrand::u64(..));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a folder for temporary files");
+        Self::in_folder(new_folder()).await
+    }
+
+    /// In this folder, which is there.
+    pub(super) async fn in_folder(folder: PathBuf) -> Self {
         let scratch = Self { folder };
         let db = scratch.db().await;
         // Readers do not disturb a writer then. It stays so, whoever opens the database.

@@ -1,6 +1,7 @@
 //! SQLite.
 
 mod bad_input;
+mod bind_mounts;
 mod busy_database;
 mod contract;
 mod database;
@@ -8,13 +9,16 @@ mod dropping;
 mod fairness;
 mod files;
 mod frozen;
+mod fuse;
 mod given_up;
 mod keys;
 mod listing;
 mod listing_beside_others;
 mod memory;
 mod memory_identity;
+mod mount;
 mod open_files;
+mod other_names;
 mod paths;
 mod permissions;
 mod pinned;

@@ -13,15 +13,15 @@ use super::database::Scratch;
 use crate::suite::{Failure, Outcome};
 
 const KEY: i64 = 42;
-const POOLS: usize = 8;
-const TASKS: usize = 4;
+pub(super) const POOLS: usize = 8;
+pub(super) const TASKS: usize = 4;
 
 /// Who is in: one writer, or any number of readers.
 #[derive(Debug, Default)]
-struct Room {
+pub(super) struct Room {
     writing: AtomicBool,
     readers: AtomicUsize,
-    entered: AtomicUsize,
+    pub(super) entered: AtomicUsize,
 }
 
 impl Room {
@@ -45,14 +45,18 @@ impl Room {
     }
 }
 
-fn pools(db: &DatabaseConnection) -> Vec<LockPool> {
+pub(super) fn pools(db: &DatabaseConnection) -> Vec<LockPool> {
     let mut pools = Vec::new();
     pools.resize_with(POOLS, || LockPool::builder(db).build());
     pools
 }
 
 /// `rounds` of every task, of which about so many in ten are readers.
-async fn hammer(pools: &[LockPool], rounds: usize, readers: usize) -> Outcome<Arc<Room>> {
+pub(super) async fn hammer(
+    pools: &[LockPool],
+    rounds: usize,
+    readers: usize,
+) -> Outcome<Arc<Room>> {
     let room = Arc::new(Room::default());
     let mut tasks: JoinSet<Outcome> = JoinSet::new();
     for task in 0..POOLS * TASKS {

@@ -3,12 +3,18 @@
 //! A lock is held by whoever has the lock on the file that is at its path *after* it was taken: a file that was unlinked in between is nobody's. Only an exclusive
 //! holder unlinks, since he alone knows that nobody else holds. Two handles exclude each other within a process, too.
 //!
+//! A new file is locked before a hard link brings it to its path. Where the kernel takes the link for
+//! another inode (FUSE), the file comes to its path unlocked and is locked through the path, as one is
+//! that was there: see [`probe`].
+//!
 //! The directory belongs to whom the database belongs to. Who can enter it can read the files, which is all that it takes to lock them, whoever has created them.
 
 mod listing;
 #[cfg_attr(unix, path = "files/unix.rs")]
 #[cfg_attr(not(unix), path = "files/elsewhere.rs")]
 mod platform;
+mod probe;
+mod sole_name;
 
 use std::fmt;
 use std::fs::{self, File, Metadata, TryLockError};
@@ -18,8 +24,10 @@ use std::path::{Path, PathBuf};
 use sea_orm::DbErr;
 
 use self::platform::{CAN_UNLINK, create_new, is_same, is_too_many_files, open, share, show};
+use self::probe::Found;
 use super::{Hold, LONGEST_TURN, Listing, Place};
 use crate::dialect::sqlite::file_name;
+use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -35,6 +43,7 @@ pub(crate) struct Files {
     database: Metadata,
     /// Where this session makes its files, one after the other. Always the same name, since a directory grows with each new one.
     workbench: PathBuf,
+    links_carry_locks: bool,
 }
 
 impl fmt::Debug for Files {
@@ -45,18 +54,31 @@ impl fmt::Debug for Files {
 
 impl Files {
     /// Creates the directory `<database>.dlock`, unless it is there.
-    pub(crate) fn beside(database: &Path) -> Result<Self, DbErr> {
-        let metadata = fs::metadata(database).map_err(|error| failed(database, &error))?;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where another process can find other locks for the same database, or where
+    /// the file system does not tell files apart.
+    pub(crate) fn beside(database: &Path) -> Result<Self, Error> {
+        let connect = |path: &Path, error| Phase::Connect.failed(failed(path, &error));
+        let metadata = fs::metadata(database).map_err(|error| connect(database, error))?;
+        sole_name::check(database, &metadata)?;
         let mut directory = database.as_os_str().to_owned();
         directory.push(".dlock");
         let directory = PathBuf::from(directory);
-        let files = Self {
-            workbench: directory.join(format!("{:032x}.new", fastrand::u128(..))),
+        let mut files = Self {
+            workbench: unique(&directory, "new"),
             directory,
             database: metadata,
+            links_carry_locks: false,
         };
         let prepared = files.prepare_directory();
-        prepared.map_err(|error| failed(&files.directory, &error))?;
+        prepared.map_err(|error| connect(&files.directory, error))?;
+        // One that fails decides nothing: a lock through the path is a lock on every file system.
+        match probe::of(&files.directory) {
+            Ok(Found::FilesAreConfused) => return Err(probe::REFUSAL),
+            found => files.links_carry_locks = matches!(found, Ok(Found::LinksCarryLocks)),
+        }
         Ok(files)
     }
 
@@ -96,11 +118,13 @@ impl Files {
             give_back(&file);
         }
         Err(io::Error::other(
-            "the files of this file system cannot be told apart",
+            "this file was replaced each time before it was locked, or its inode number is never \
+             the same; keep the database on a local file system",
         ))
     }
 
-    /// The file is readable, has its text and is locked when it comes to its path. `None`: another one was first, or the directory was gone.
+    /// The file is readable, has its text and, where links carry locks, is locked when it comes to its path.
+    /// `None`: one is there that has to be locked, or the directory was gone.
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
         let new = &self.workbench;
         let file = match create_new(new) {
@@ -113,9 +137,11 @@ impl Files {
         };
         let _named = Named(new);
         inscribe(&file, text);
-        try_lock(&file, mode)?;
+        if self.links_carry_locks {
+            try_lock(&file, mode)?;
+        }
         match fs::hard_link(new, path) {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => Ok(self.links_carry_locks.then_some(file)),
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
                 // A file system without hard links: it is made at its path, and whoever is first locks it.
@@ -144,6 +170,11 @@ impl Drop for Named<'_> {
     fn drop(&mut self) {
         drop(fs::remove_file(self.0));
     }
+}
+
+/// A path that nobody else uses.
+fn unique(directory: &Path, extension: &str) -> PathBuf {
+    directory.join(format!("{:032x}.{extension}", fastrand::u128(..)))
 }
 
 fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {

@@ -22,6 +22,14 @@ pub(super) fn inode(_: &Metadata) -> Option<u64> {
     None
 }
 
+pub(super) fn names(_: &Metadata) -> Option<u64> {
+    None
+}
+
+pub(super) fn device(_: &Path) -> Option<String> {
+    None
+}
+
 pub(super) fn show(_: &File) {}
 
 pub(super) fn share(_: &Path, _: &Metadata) -> io::Result<()> {

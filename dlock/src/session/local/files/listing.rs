@@ -1,12 +1,14 @@
 //! Who holds what, as the operating system tells.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::{Listing, process};
-use super::platform::{inode, open};
+use super::platform::{device, inode, open};
 use super::{give_back, try_lock};
+use crate::dialect::sqlite::FILE_NAME_LENGTH;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
@@ -14,8 +16,9 @@ use crate::server_lock::ServerLock;
 pub(super) fn of(directory: &Path) -> io::Result<Listing> {
     let owners = Owners::ask();
     let mut locks = Vec::new();
+    let device = device(directory);
     for path in files(directory)? {
-        match look(&path, &owners) {
+        match look(&path, device.as_deref(), &owners) {
             // It was released meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             holders => locks.extend(holders?),
@@ -35,14 +38,21 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let path = entry.path();
         // Not one behind a link.
-        if path.extension().is_none() && entry.file_type()?.is_file() {
+        if is_lock(&entry.file_name()) && entry.file_type()?.is_file() {
             files.push(path);
         }
     }
     Ok(files)
 }
 
-fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
+/// No turn, none that is being made, and none that FUSE keeps for a process that has it open
+/// (`.fuse_hidden..`).
+fn is_lock(name: &OsStr) -> bool {
+    let digest = name.as_encoded_bytes();
+    digest.len() == FILE_NAME_LENGTH && digest.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn look(path: &Path, device: Option<&str>, owners: &Owners) -> io::Result<Vec<ServerLock>> {
     let file = open(path)?;
     let mut text = Vec::new();
     (&file).read_to_end(&mut text)?;
@@ -50,7 +60,7 @@ fn look(path: &Path, owners: &Owners) -> io::Result<Vec<ServerLock>> {
     let held = |mode, id| ServerLock::held(key.clone(), mode, process(id));
     if let (Owners::Told(table), Some(inode)) = (owners, inode(&file.metadata()?)) {
         let owners = table.iter().filter_map(|line| owner(line));
-        let owners = owners.filter(|owner| owner.inode == inode);
+        let owners = owners.filter(|owner| owner.inode == inode && owner.is_on(device));
         let held = owners.map(|owner| held(owner.mode, owner.process));
         return Ok(held.collect());
     }
@@ -101,23 +111,69 @@ fn table() -> io::Result<Vec<String>> {
 }
 
 /// A line of it: `FLOCK  ADVISORY  WRITE 2401 08:01:1049612 0 EOF`
-struct Owner {
+#[derive(Debug, PartialEq, Eq)]
+struct Owner<'a> {
+    device: &'a str,
     inode: u64,
     mode: Mode,
     process: u32,
 }
 
-fn owner(line: &str) -> Option<Owner> {
+impl Owner<'_> {
+    /// FUSE file systems count from one: inode numbers alone tell nothing there.
+    fn is_on(&self, device: Option<&str>) -> bool {
+        device.is_none_or(|device| device == self.device)
+    }
+}
+
+fn owner(line: &str) -> Option<Owner<'_>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let ["FLOCK", _advisory, access, process, file, ..] = words[..] else {
         return None;
     };
+    let (device, inode) = file.rsplit_once(':')?;
     Some(Owner {
-        inode: file.rsplit(':').next()?.parse().ok()?,
+        device,
+        inode: inode.parse().ok()?,
         mode: match access {
             "READ" => Mode::Shared,
             _ => Mode::Exclusive,
         },
         process: process.parse().unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::sqlite::file_name;
+
+    #[test]
+    fn a_lock_is_named_for_a_digest() {
+        let name = file_name(&PhysicalKey::Name("abc".into()));
+        assert!(is_lock(OsStr::new(&name)));
+        let turn = format!("{name}.wait");
+        let others = [
+            &turn,
+            &name[1..],
+            "0123.new",
+            ".fuse_hidden0000000200000001",
+        ];
+        assert!(others.iter().all(|name| !is_lock(OsStr::new(name))));
+    }
+
+    #[test]
+    fn a_line_names_device_inode_mode_and_process() {
+        let line = "FLOCK  ADVISORY  READ  2401 00:27:7 0 EOF";
+        let found = owner(line).expect("a lock");
+        let expected = Owner {
+            device: "00:27",
+            inode: 7,
+            mode: Mode::Shared,
+            process: 2401,
+        };
+        assert_eq!(found, expected);
+        assert!(found.is_on(Some("00:27")) && found.is_on(None) && !found.is_on(Some("00:28")));
+        assert_eq!(owner("POSIX  ADVISORY  WRITE 2401 00:27:7 0 EOF"), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! What the standard library offers on Unix only.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
@@ -43,6 +44,35 @@ pub(super) fn inode(file: &Metadata) -> Option<u64> {
     Some(file.ino())
 }
 
+/// How many hard links it has.
+pub(super) fn names(file: &Metadata) -> Option<u64> {
+    Some(file.nlink())
+}
+
+/// What a directory is on, as `/proc/locks` names it. Its metadata can have another number: those of
+/// btrfs and overlayfs do.
+pub(super) fn device(directory: &Path) -> Option<String> {
+    let directory = File::open(directory).ok()?;
+    let info = format!("/proc/self/fdinfo/{}", directory.as_raw_fd());
+    let info = fs::read_to_string(info).ok()?;
+    let mut lines = info.lines();
+    let mount = lines.find_map(|line| line.strip_prefix("mnt_id:"))?;
+    device_of(
+        mount.trim(),
+        &fs::read_to_string("/proc/self/mountinfo").ok()?,
+    )
+}
+
+/// The third word of the mount's line, in hexadecimal: `42 27 0:39 / /mnt rw - fuse ..`
+/// <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>
+fn device_of(mount: &str, mounts: &str) -> Option<String> {
+    let mut lines = mounts.lines().map(str::split_whitespace);
+    let number = lines.find_map(|mut words| (words.next()? == mount).then(|| words.nth(1))?)?;
+    let (major, minor) = number.split_once(':')?;
+    let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
+    Some(format!("{major:02x}:{minor:02x}"))
+}
+
 /// Whatever the umask.
 pub(super) fn show(file: &File) {
     let shown = |metadata: Metadata| metadata.mode() & 0o777 == 0o644;
@@ -76,4 +106,19 @@ pub(super) fn share(directory: &Path, database: &Metadata) -> io::Result<()> {
 
 pub(super) fn is_too_many_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_named_as_in_the_table_of_locks() {
+        let mounts = "27 1 254:0 / / rw - ext4 /dev/vda rw\n\
+                      4 27 0:5 / /dev rw - devtmpfs none rw\n\
+                      42 27 0:39 / /mnt rw - fuse /low rw\n";
+        assert_eq!(device_of("42", mounts).as_deref(), Some("00:27"));
+        assert_eq!(device_of("27", mounts).as_deref(), Some("fe:00"));
+        assert_eq!(device_of("2", mounts), None);
+    }
 }
