@@ -58,7 +58,7 @@ pub enum Error {
     #[error("locks refused: found {found}, expected {expected}; {way_out}")]
     #[non_exhaustive]
     Refused {
-        /// The server, proxy or answer that was met.
+        /// The server, proxy, file or answer that was met.
         found: Cow<'static, str>,
         /// What locks need in its place.
         expected: Cow<'static, str>,

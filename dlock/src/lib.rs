@@ -72,6 +72,7 @@
 //!   oracle.rs           Oracle; oracle/connect.rs opens and refuses, oracle/driver.rs is its driver, which blocks, oracle/thread.rs the thread for it
 //!   sqlite.rs           SQLite: where the database is
 //!   local.rs            a session without a server; local/files.rs, local/memory.rs are where its locks are
+//!                       local/files/probe.rs tries the file system, local/files/sole_name.rs refuses other names of a database
 //!   mock.rs             SeaORM's MockDatabase
 //!   unlockable.rs       connections that cannot lock
 //!   │
