@@ -2,6 +2,7 @@
 
 mod counter;
 mod db;
+mod race;
 pub mod urls;
 mod victim;
 mod way;
@@ -10,6 +11,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 pub use self::counter::{Counter, Guarded};
 pub use self::db::{Db, pool_of};
+pub use self::race::{Race, race};
 pub use self::victim::Victim;
 pub use self::way::{Held, Scope, Way};
 
