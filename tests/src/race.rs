@@ -67,10 +67,10 @@ impl fmt::Display for Race {
     }
 }
 
-/// Each application acquires the key `rounds` times, in a task of its own, and stays inside for about 1 ms.
+/// Each application acquires the key `rounds` times in its own task, and stays inside for 1 ms.
 ///
-/// `timeout` is that of one attempt. [`Error::Refused`] ends the application's part. After any other error it goes on
-/// with its next round.
+/// `timeout` is that of one attempt. [`Error::Refused`] ends the application's part. After any
+/// other error it goes on with its next round.
 ///
 /// # Panics
 ///

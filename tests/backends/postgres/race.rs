@@ -30,7 +30,7 @@ async fn a_race_without_a_proxy_is_exclusive_in_every_way() {
     }
 }
 
-/// Keys in different namespaces are different locks: a race has to notice that they do not exclude each other.
+/// Keys in different namespaces are different locks: the race has to count overlaps.
 #[tokio::test]
 #[should_panic(expected = "the lock is not exclusive")]
 async fn a_race_without_exclusion_has_overlaps() {
