@@ -11,4 +11,5 @@ mod postgres;
 mod sqlite;
 mod suite;
 mod tds;
+mod transport;
 mod user_locks;

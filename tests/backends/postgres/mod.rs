@@ -14,6 +14,7 @@ mod pinned_in_words;
 mod pinned_refusals;
 mod pinned_silence;
 mod pinned_silence_at_work;
+mod proxy;
 mod race;
 mod refusals;
 mod rows;
