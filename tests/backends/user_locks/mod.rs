@@ -9,6 +9,7 @@ mod proxy;
 mod raw;
 mod scene;
 mod server;
+mod splitter;
 mod wire;
 
 pub(crate) mod bad_input;
@@ -41,6 +42,7 @@ pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod silence;
 pub(crate) mod spellings;
+pub(crate) mod splitters;
 pub(crate) mod unreachable;
 pub(crate) mod waits;
 pub(crate) mod which_pool;
@@ -234,6 +236,16 @@ macro_rules! user_locks {
                 one_session_is_enough_for_both_spellings
                 of_spellings_that_are_tried_at_once_one_is_granted
                 tasks_that_spell_a_name_differently_take_turns
+            }
+            splitters {
+                connections_go_to_two_servers_in_turn
+                statements_go_to_two_servers_in_turn
+                reads_are_split_from_the_rest
+                statements_that_change_a_session_go_to_one_or_both
+                an_answer_is_another_one
+                every_kind_of_answer_ends_where_it_should
+                prepared_statements_work_in_every_mode
+                sessions_end_with_their_splitter_and_with_their_client
             }
             unreachable {
                 a_wrong_password_is_named
