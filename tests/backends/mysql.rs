@@ -1,5 +1,7 @@
 //! MySQL.
 
+mod group;
+
 use crate::suite::contract;
 use crate::user_locks::{MySql, UserLocks, user_locks};
 

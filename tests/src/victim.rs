@@ -37,7 +37,7 @@ impl Victim {
     ///
     /// When it does not start.
     pub async fn start(&self) -> io::Result<()> {
-        self.call("start").await.map(drop)
+        self.call(&["start"]).await.map(drop)
     }
 
     /// Stops it, without asking its clients.
@@ -46,7 +46,7 @@ impl Victim {
     ///
     /// When it does not stop.
     pub async fn stop(&self) -> io::Result<()> {
-        self.call("stop").await.map(drop)
+        self.call(&["stop"]).await.map(drop)
     }
 
     /// Its URL.
@@ -55,15 +55,21 @@ impl Victim {
     ///
     /// When the script fails.
     pub async fn url(&self) -> io::Result<String> {
-        self.call("url").await
+        self.call(&["url"]).await
     }
 
-    async fn call(&self, verb: &str) -> io::Result<String> {
-        let output = Command::new(&self.script).arg(verb).output().await?;
+    /// Calls the script with these arguments; returns its output.
+    ///
+    /// # Errors
+    ///
+    /// When the script fails.
+    pub async fn call(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = Command::new(&self.script);
+        let output = command.args(arguments).output().await?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
             let script = self.script.display();
-            return Err(io::Error::other(format!("{script} {verb}: {why}")));
+            return Err(io::Error::other(format!("{script} {arguments:?}: {why}")));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -21,6 +21,7 @@ mod rows;
 mod server;
 mod sessions;
 mod silence;
+mod topologies;
 mod ui;
 mod which_pool;
 mod without_plpgsql;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
 use dlock_tests::{connect, env};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{DatabaseConnection, TransactionTrait};
 use tokio::time::Instant;
 
 use super::server::{PATIENCE, Server, key, name, sessions, url, with};
@@ -147,25 +147,4 @@ async fn a_hot_standby_is_refused() {
     assert!(found.contains("standby"), "{found}");
     assert!(hint.contains("primary"), "{hint}");
     assert_eq!(Server::at(&standby).await.holders(key).await, 0);
-}
-
-#[tokio::test]
-async fn cockroachdb_is_refused() {
-    let mut server = Server::main().await;
-    let schema = name();
-    let fake = format!(
-        "CREATE SCHEMA {schema}; CREATE FUNCTION {schema}.version() RETURNS text LANGUAGE sql \
-         AS $$ SELECT 'CockroachDB CCL v25.2.0 (x86_64-pc-linux-gnu)'::text $$"
-    );
-    server.run(&fake).await;
-    let mut options = ConnectOptions::new(url());
-    options.set_schema_search_path(format!("{schema},pg_catalog"));
-    let db = Database::connect(options).await.unwrap();
-    let key = key();
-    let (found, hint) = refused(&db, key).await;
-    assert!(found.contains("CockroachDB"), "{found}");
-    assert!(hint.contains("PostgreSQL"), "{hint}");
-    assert_eq!(server.holders(key).await, 0);
-    db.close().await.unwrap();
-    server.run(&format!("DROP SCHEMA {schema} CASCADE")).await;
 }

@@ -43,11 +43,15 @@ pub(crate) mod settings;
 pub(crate) mod silence;
 pub(crate) mod spellings;
 pub(crate) mod splitters;
+pub(crate) mod topologies;
 pub(crate) mod unreachable;
 pub(crate) mod waits;
 pub(crate) mod which_pool;
 
+pub(crate) use self::changed::Changed;
 pub(crate) use self::contract::UserLocks;
+pub(crate) use self::options::name;
+pub(crate) use self::raw::Raw;
 pub(crate) use self::scene::Scene;
 pub(crate) use self::server::{MariaDb, MySql, Server};
 
@@ -199,6 +203,7 @@ macro_rules! user_locks {
                 a_server_that_is_read_only_is_refused_as_long_as_it_is
                 a_lock_on_a_server_that_becomes_read_only_is_lost
                 a_server_of_the_other_kind_is_not_taken_for_the_same
+                a_server_of_the_other_kind_is_no_failover
             }
             scope {
                 two_databases_on_one_server_share_its_locks
@@ -246,6 +251,13 @@ macro_rules! user_locks {
                 every_kind_of_answer_ends_where_it_should
                 prepared_statements_work_in_every_mode
                 sessions_end_with_their_splitter_and_with_their_client
+            }
+            topologies {
+                two_servers_behind_one_address_are_refused
+                statements_that_go_to_two_servers_in_turn_are_refused
+                a_splitter_with_a_writable_replica_is_refused
+                a_splitter_with_a_read_only_replica_is_refused
+                a_pool_whose_answers_come_from_another_session_is_refused_as_a_whole
             }
             unreachable {
                 a_wrong_password_is_named

@@ -11,6 +11,8 @@ pub(crate) trait Server: Sync + 'static {
     const URL: &str;
     /// The variable with the URL of another server, which knows nothing of the main one.
     const SECOND: &str;
+    /// The variable with the URL of a load balancer that alternates between these two.
+    const BALANCER: &str;
     /// The variable with the script of the one that may be stopped and changed.
     const VICTIM: &str;
     /// After this statement those of its connection fail where others would wait for a row: at once, or after a second where there is nothing shorter.
@@ -31,6 +33,7 @@ impl Server for MariaDb {
     const NAME: &str = "MariaDB";
     const URL: &str = "DLOCK_TEST_MARIADB_URL";
     const SECOND: &str = "DLOCK_TEST_MARIADB_SECOND_URL";
+    const BALANCER: &str = "DLOCK_TEST_HAPROXY_MARIADB_URL";
     const VICTIM: &str = "DLOCK_TEST_MARIADB_VICTIM";
     const IMPATIENCE: &str = "SET innodb_lock_wait_timeout = 0";
     const FOLDS_CASE: bool = false;
@@ -46,6 +49,7 @@ impl Server for MySql {
     const NAME: &str = "MySQL";
     const URL: &str = "DLOCK_TEST_MYSQL_URL";
     const SECOND: &str = "DLOCK_TEST_MYSQL_SECOND_URL";
+    const BALANCER: &str = "DLOCK_TEST_HAPROXY_MYSQL_URL";
     const VICTIM: &str = "DLOCK_TEST_MYSQL_VICTIM";
     const IMPATIENCE: &str = "SET innodb_lock_wait_timeout = 1";
     const FOLDS_CASE: bool = true;

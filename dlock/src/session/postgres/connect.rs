@@ -297,16 +297,16 @@ impl PgSession {
         }
         let stamp = token_of_chance();
         let row = self.row(dialect::introduce(&stamp)).await.map_err(failed)?;
-        let stamp_before: Option<String> = row.try_get(0).map_err(failed)?;
-        if stamp_before.is_some_and(|stamp| !stamp.is_empty()) {
-            return Err(SHARED);
-        }
         let found: Option<String> = row.try_get(2).map_err(failed)?;
         let origin: Option<String> = row.try_get(3).map_err(failed)?;
         let arrived =
             found.as_deref() == Some(token) && origin.as_deref() == Some(dialect::FROM_CLIENT);
         if !arrived && !connector.trust_session_pooling {
             return Err(POOLER);
+        }
+        let stamp_before: Option<String> = row.try_get(0).map_err(failed)?;
+        if stamp_before.is_some_and(|stamp| !stamp.is_empty()) {
+            return Err(SHARED);
         }
         if row.try_get(4).map_err(failed)? {
             return Err(STANDBY);
