@@ -21,6 +21,7 @@
 //! entity.rs             EntityDLockExt, ModelDLockExt: rows of SeaORM's entities
 //! compat.rs             keys under which other libraries lock
 //! __private.rs          what #[with_dlock] (package `dlock-macros`) expands to calls
+//! guide/                chapters of the guide
 //! web/                  errors as answers of web services
 //!   mod.rs              what clients are told and what is logged
 //!   axum.rs, actix.rs   one for each framework
@@ -43,6 +44,7 @@
 //!   ticket.rs           a caller's place in a queue and its grant: RAII, no socket
 //!   core.rs             the mutex around the state, the way into the runtime
 //!   worker.rs           the task that owns one session; alarm.rs is its clock
+//!   exclusion.rs        what two sessions of the pool try once
 //!   keeper.rs           the task that retries, tells of long waits, and closes with the application
 //!   state.rs            the state: all changes are synchronous methods,
 //!     demand.rs           what callers do to it,
@@ -63,11 +65,14 @@
 //!   mod.rs              the seam: trait Session, trait Connector
 //!   application.rs      where sessions come from: the application's connection, which they imitate, or a server
 //!   one_database.rs     all of a pool are in one database
+//!   one_server.rs       all live ones of a pool are on one server
+//!   probe.rs            whether a server locks at all
 //!   alone.rs            servers that SeaORM has no connection to; doubt.rs is what ends a session there
 //!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
 //!                       sqlx/pinned.rs shares a session with the one who works on it
 //!   postgres.rs         PostgreSQL; postgres/connect.rs opens and refuses
-//!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses, mysql/listing.rs lists
+//!   mysql.rs            MySQL and MariaDB; mysql/connect.rs opens and refuses, mysql/listing.rs lists, mysql/group.rs
+//!                       watches the replication group
 //!   mssql.rs            SQL Server by tiberius; mssql/connect.rs opens and refuses, mssql/socket.rs is watched while idle
 //!   oracle.rs           Oracle; oracle/connect.rs opens and refuses, oracle/driver.rs is its driver, which blocks, oracle/thread.rs the thread for it
 //!   sqlite.rs           SQLite: where the database is
@@ -78,8 +83,10 @@
 //!   │
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
-//!   postgres.rs         advisory locks; postgres/batch.rs, postgres/listing.rs
-//!   mysql.rs            user-level locks: which of the two servers, names; mysql/statements.rs
+//!   postgres.rs         advisory locks; postgres/identity.rs is the proof of a session, which each
+//!                       of postgres/batch.rs, wait.rs has in it; postgres/transaction.rs, listing.rs
+//!   mysql.rs            user-level locks: which of the two servers, names; mysql/identity.rs is the
+//!                       proof of a session, mysql/statements.rs
 //!   mssql.rs            application locks
 //!   oracle.rs           user locks of DBMS_LOCK
 //!   digest.rs           BLAKE2b as a number

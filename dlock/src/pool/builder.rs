@@ -190,9 +190,12 @@ impl<'a> LockPoolBuilder<'a> {
         self
     }
 
-    /// Vouches for a pooler that gives each client a server session of its own (`pool_mode = session`).
+    /// For a pooler that gives each client a server session of its own (`pool_mode = session`).
     ///
-    /// dlock recognises its own PostgreSQL session by a start-up option, which a pooler cannot pass on; with this it sends none and trusts you. It has no meaning elsewhere.
+    /// dlock recognises its own PostgreSQL session by start-up options, which a pooler does not pass
+    /// on; with this setting it sends none. All other checks stay: a pooler that shares sessions is
+    /// refused as soon as a statement reaches another session. It has no meaning on other databases.
+    /// See the guide's chapter [`poolers`](crate::guide::poolers).
     pub fn trust_session_pooling(mut self) -> Self {
         self.trust_session_pooling = true;
         self

@@ -38,7 +38,10 @@ async fn refused(db: &DatabaseConnection) -> Outcome<(String, String)> {
 pub(crate) async fn a_galera_node_is_refused<S: Server>(_: &Scene<S>) -> Outcome {
     let db = connect(&env("DLOCK_TEST_GALERA_URL"), 1).await;
     let (found, hint) = refused(&db).await?;
-    assert!(found.contains("Galera") && found.contains("GET_LOCK"), "{found}");
+    assert!(
+        found.contains("Galera") && found.contains("GET_LOCK"),
+        "{found}"
+    );
     assert!(hint.contains("not part of a cluster"), "{hint}");
     Ok(())
 }
