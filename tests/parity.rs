@@ -1,9 +1,13 @@
-//! PARITY.md is true: it has every row, and the tests that it names are there and are run.
+//! PARITY.md is true: it has every row, and the tests that it names are there and are run. So are
+//! those that the guide names.
 
 use std::fs;
 use std::path::Path;
 
 const PARITY: &str = include_str!("PARITY.md");
+
+/// Of the guide, the chapter that names tests.
+const POOLERS: &str = include_str!("../dlock/src/guide/poolers.md");
 
 fn rows() -> Vec<&'static str> {
     let is_row = |line: &&str| {
@@ -77,9 +81,22 @@ fn every_feature_has_its_row() {
 #[test]
 fn every_test_that_is_named_is_there() {
     let missing: Vec<(&str, &str)> = tests(PARITY)
+        .chain(tests(POOLERS))
         .filter(|(file, test)| !has_test(file, test))
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_set_up_of_the_guide_names_a_test() {
+    let (_, table) = POOLERS.split_once("| set-up |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
+    let without: Vec<&str> = rows
+        .clone()
+        .filter(|row| tests(row).next().is_none())
+        .collect();
+    assert!(without.is_empty(), "{without:#?}");
+    assert!(rows.count() > 20, "the table was cut");
 }
 
 /// But for what comes later, and for names.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::LONG_WAIT;
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TURN, TicketId, Waiter};
-use super::sessions::{Confirm, Inspect, Meet};
+use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
 use crate::error::Error;
@@ -276,14 +276,18 @@ impl State {
     }
 
     /// Whether another session can be asked now for what a new one holds.
-    pub(crate) fn needs_exclusion_proof(&self, now: Instant) -> bool {
-        !self.is_exclusion_proven && self.session_for_try(|_| false, now).is_some()
+    pub(crate) fn needs_exclusion_proof(&self) -> bool {
+        !self.is_exclusion_proven && self.sessions.values().any(SessionEntry::can_try)
     }
 
-    /// Hands a question to a session that is ready. A new one, which is not, may wait for the answer.
-    pub(crate) fn inspect_elsewhere(&mut self, inspect: Inspect, now: Instant) {
-        match self.session_for_try(|_| false, now) {
-            Some(_) => self.inspect(inspect, now),
+    /// Hands a question to a session that is ready, however many locks it holds. A new one, which is
+    /// not ready, may wait for the answer.
+    pub(crate) fn inspect_elsewhere(&mut self, inspect: Inspect) {
+        match self.sessions.values_mut().find(|session| session.can_try()) {
+            Some(session) => {
+                session.inspections.push(inspect);
+                session.inbox.notify_one();
+            }
             None => inspect.refuse(&Error::PoolClosed),
         }
     }

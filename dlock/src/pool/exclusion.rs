@@ -29,7 +29,7 @@ pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result
     let Some(key) = core.connector.probe_key() else {
         return Ok(());
     };
-    if !core.with(|state, now| state.needs_exclusion_proof(now)) {
+    if !core.with(|state, _| state.needs_exclusion_proof()) {
         return Ok(());
     }
     let lock = Request {
@@ -43,7 +43,7 @@ pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result
     }
     let (answer, is_excluded) = oneshot::channel();
     let asked = Inspect::Excluded(lock.clone(), answer);
-    core.with(|state, now| state.inspect_elsewhere(asked, now));
+    core.with(|state, _| state.inspect_elsewhere(asked));
     let is_excluded = timeout(PATIENCE, is_excluded).await;
     within(limit, session.exchange(&Batch::of_releases(vec![lock]))).await?;
     match is_excluded {

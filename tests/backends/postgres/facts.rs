@@ -169,3 +169,41 @@ async fn the_same_session_gets_its_lock_again_and_has_to_unlock_as_often() {
     server.unlock(key).await;
     assert_eq!(server.holders(key).await, 0);
 }
+
+/// As dlock proves its session: a condition that is false is looked at before any lock is taken.
+#[tokio::test]
+async fn a_condition_that_is_false_keeps_every_lock_from_being_taken() {
+    let mut server = Server::main().await;
+    let key = key();
+    let false_now = "pg_backend_pid() = -1 AND NOT pg_is_in_recovery()";
+    server
+        .run(&format!(
+            "PREPARE one(bigint) AS SELECT pg_try_advisory_lock($1) WHERE {false_now}; \
+             PREPARE many(bigint[]) AS SELECT \
+               ARRAY(SELECT pg_try_advisory_lock(k) FROM unnest($1) AS k) WHERE {false_now}"
+        ))
+        .await;
+    for plan in ["force_custom_plan", "force_generic_plan"] {
+        server.run(&format!("SET plan_cache_mode = {plan}")).await;
+        server.run(&format!("EXECUTE one({key})")).await;
+        server.run(&format!("EXECUTE many('{{{key}}}')")).await;
+        assert_eq!(server.holders(key).await, 0, "{plan}");
+    }
+}
+
+/// As dlock asks a waiting statement for its answer.
+#[tokio::test]
+async fn a_local_setting_lasts_to_the_end_of_its_text_and_no_longer() {
+    let mut server = Server::main().await;
+    let text = "SELECT set_config('dlock.fact', 'before', true); \
+                DO $$ BEGIN PERFORM set_config('dlock.fact', 'within', true); END $$; \
+                SHOW dlock.fact";
+    let answers = server.answers(text).await;
+    assert_eq!(answers, ["before", "within"]);
+    assert_eq!(
+        server
+            .ask("SELECT current_setting('dlock.fact', true)")
+            .await,
+        ""
+    );
+}

@@ -78,6 +78,16 @@ impl Server {
         text.unwrap_or_default().to_owned()
     }
 
+    /// The first column of each row of a text of several statements.
+    pub(super) async fn answers(&mut self, text: &str) -> Vec<String> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text))
+            .fetch_all(&mut self.0)
+            .await;
+        let rows = rows.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let answer = |row: &PgRow| row.try_get(0).expect("a text");
+        rows.iter().map(answer).collect()
+    }
+
     pub(super) async fn is(&mut self, condition: &str) -> bool {
         self.ask(&format!("SELECT {condition}")).await == "t"
     }

@@ -184,3 +184,28 @@ pub(crate) async fn variables_that_tell_a_cluster_and_a_replica<S: Server>(
     assert_eq!(version.contains("MariaDB"), S::NAME == "MariaDB");
     Ok(())
 }
+
+/// As dlock proves its session: a condition that is false is looked at before any lock is taken or
+/// given back, also by a prepared statement.
+pub(crate) async fn a_condition_that_is_false_keeps_every_lock_as_it_is<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let mut raw = scene.raw().await?;
+    let (held, free) = (name(), name());
+    raw.lock(&held).await?;
+    let statement = format!(
+        "SELECT RELEASE_LOCK({}), GET_LOCK({}, 1) FROM DUAL \
+         WHERE @dlock_stamp = 1 AND CONNECTION_ID() = CONNECTION_ID()",
+        literal(&held),
+        literal(&free)
+    );
+    raw.run("SET @dlock_stamp = 2").await?;
+    raw.run(&statement).await?;
+    raw.run(&format!("PREPARE p FROM {}", literal(&statement)))
+        .await?;
+    raw.run("EXECUTE p").await?;
+    let mut other = scene.raw().await?;
+    assert!(!other.can_lock(&held).await?);
+    assert!(other.can_lock(&free).await?);
+    raw.unlock(&held).await
+}

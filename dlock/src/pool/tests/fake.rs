@@ -46,6 +46,8 @@ impl Fault {
     }
 }
 
+pub(super) const PROBE: PhysicalKey = PhysicalKey::Int(i64::MAX);
+
 pub(super) const WRONG: Error = Error::refused("another", "this one", "connect directly");
 
 #[derive(Default)]
@@ -59,6 +61,10 @@ pub(super) struct Server {
     pub(super) is_local: bool,
     /// Whether a session has to be asked for its end.
     pub(super) is_asked: bool,
+    /// A lock on which two sessions may try whether they exclude each other.
+    pub(super) probe: Option<PhysicalKey>,
+    /// It grants every lock to every session.
+    pub(super) grants_all: bool,
     pings: AtomicU64,
     statements: AtomicU64,
     most_tries: AtomicUsize,
@@ -175,6 +181,17 @@ impl Server {
         })
     }
 
+    /// One on which two sessions try whether their locks exclude.
+    pub(super) fn probed(grants_all: bool) -> Arc<Self> {
+        Arc::new(Self {
+            latency: Duration::from_micros(200),
+            can_wait: true,
+            probe: Some(PROBE),
+            grants_all,
+            ..Self::default()
+        })
+    }
+
     /// A pool of this client's own.
     pub(super) fn pool(self: &Arc<Self>, client: &'static str, config: Config) -> LockPool {
         let connector = FakeConnector {
@@ -216,6 +233,16 @@ impl Server {
     /// Of one batch.
     pub(super) fn most_tries(&self) -> usize {
         self.most_tries.load(Ordering::Relaxed)
+    }
+
+    /// How often a key was granted.
+    pub(super) fn grants_of(&self, key: &PhysicalKey) -> usize {
+        let state = self.state();
+        state
+            .grants
+            .iter()
+            .filter(|(_, granted)| granted == key)
+            .count()
     }
 
     pub(super) fn grants(&self) -> Vec<&'static str> {

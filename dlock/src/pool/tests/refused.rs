@@ -4,21 +4,24 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::fake::{Fault, Server};
+use super::fake::{Fault, PROBE, Server};
 use super::{MS, acquire, acquire_later, config, exclusive};
 use crate::error::Error;
 use crate::mode::Mode;
 use crate::pool::config::Config;
 use crate::pool::loss::QUARANTINE;
 
+fn one_lock_each() -> Config {
+    Config {
+        max_locks_per_session: 1,
+        ..config()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_guards_of_all_sessions_are_lost_and_waiters_get_the_reason() {
     let server = Server::new();
-    let one_each = Config {
-        max_locks_per_session: 1,
-        ..config()
-    };
-    let pool = server.pool("a", one_each);
+    let pool = server.pool("a", one_lock_each());
     let elsewhere = server.pool("b", config());
     let theirs = exclusive(&elsewhere, 9).await;
     let guards = [exclusive(&pool, 1).await, exclusive(&pool, 2).await];
@@ -61,11 +64,7 @@ async fn the_refusal_lasts_for_a_while_and_then_all_begins_anew() {
 #[tokio::test(start_paused = true)]
 async fn sessions_prove_themselves_when_a_further_one_is_refused() {
     let server = Server::new();
-    let one_each = Config {
-        max_locks_per_session: 1,
-        ..config()
-    };
-    let pool = server.pool("a", one_each);
+    let pool = server.pool("a", one_lock_each());
     let guard = exclusive(&pool, 1).await;
     server.inject([Fault::WrongServer, Fault::WrongSession]);
     let further = acquire_later(&pool, 2, Mode::Exclusive, None);
@@ -73,4 +72,33 @@ async fn sessions_prove_themselves_when_a_further_one_is_refused() {
     let further = further.await.unwrap();
     assert!(matches!(further, Err(Error::Refused { .. })), "{further:?}");
     assert_eq!(pool.status().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_grants_one_lock_to_two_sessions_is_refused_with_the_second() {
+    let server = Server::probed(true);
+    let pool = server.pool("a", one_lock_each());
+    let guard = exclusive(&pool, 1).await;
+    let further = acquire(&pool, 2, Mode::Exclusive, None).await;
+    let Err(Error::Refused { found, .. }) = further else {
+        panic!("{further:?}");
+    };
+    assert!(found.contains("two sessions"), "{found}");
+    guard.lost().await;
+    drop(guard);
+    server.until(|server| server.held() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_sessions_try_once_whether_their_locks_exclude() {
+    let server = Server::probed(false);
+    let pool = server.pool("a", one_lock_each());
+    let guards = [exclusive(&pool, 1).await, exclusive(&pool, 2).await];
+    assert_eq!(server.held(), 2);
+    let third = exclusive(&pool, 3).await;
+    let probes = server.grants_of(&PROBE);
+    assert_eq!((probes, server.held()), (1, 3));
+    for guard in guards.into_iter().chain([third]) {
+        assert!(guard.release().await);
+    }
 }

@@ -66,6 +66,10 @@ impl Connector for FakeConnector {
         }))))
     }
 
+    fn probe_key(&self) -> Option<PhysicalKey> {
+        self.server.probe.clone()
+    }
+
     async fn pin(&self) -> Result<PinnedBase, Error> {
         Ok(PinnedBase::Beside {
             connection: DatabaseConnection::default(),
@@ -115,7 +119,8 @@ impl Seat {
         let releases = releases.collect();
         let mut tries = Vec::new();
         for request in &batch.tries {
-            let free = state.is_free(self.id, request) && !state.is_awaited(request);
+            let free = self.server.grants_all
+                || state.is_free(self.id, request) && !state.is_awaited(request);
             if free {
                 state.take(self.client, self.id, request);
             }
