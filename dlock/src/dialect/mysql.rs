@@ -8,8 +8,9 @@ use sea_orm::DatabaseBackend;
 
 pub(crate) use self::identity::{INTRODUCE, Identity, ServerName, ping, who_answers};
 pub(crate) use self::statements::{
-    CONSENSUS, GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, READ_ONLY, ROLLBACK, Shape,
-    Statements, Tried, holders, is_on, kill, locks, mark, sessions, set_session, variables,
+    CONSENSUS, GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, PRIMARY_MEMBER, READ_ONLY,
+    ROLLBACK, Shape, Statements, Tried, holders, is_on, kill, locks, mark, sessions, set_session,
+    variables,
 };
 use super::{Dialect, hashed, lock_name, no_such_mode};
 use crate::error::Error;
@@ -29,7 +30,8 @@ const TIDB: Error = Error::refused("TiDB", PLAIN_SERVER, OTHER_SERVER);
 
 /// `GET_LOCK` inside an expression is error 1235 there, and outside it needs a reserved connection.
 /// <https://vitess.io/docs/reference/compatibility/mysql-compatibility/>
-const VITESS: Error = Error::refused("Vitess or PlanetScale", PLAIN_SERVER, OTHER_SERVER);
+pub(crate) const VITESS: Error =
+    Error::refused("Vitess or PlanetScale", PLAIN_SERVER, OTHER_SERVER);
 
 /// `GET_LOCK` excludes no session of the other SQL nodes.
 const NDB: Error = Error::refused("MySQL NDB Cluster", PLAIN_SERVER, OTHER_SERVER);

@@ -29,8 +29,8 @@ pub(crate) struct Core {
     pub(crate) closing: watch::Sender<bool>,
     /// Turns true when the guards that are left lose their locks.
     pub(crate) abandoned: watch::Sender<bool>,
-    /// Counts how often the [sessions of the pool were refused](Self::refuse).
-    pub(crate) refusals: watch::Sender<u64>,
+    /// Why the pool was [refused](Self::refuse) last.
+    pub(crate) refusals: watch::Sender<Option<Error>>,
     /// One for each pinned session that there may be.
     pub(crate) pinned_sessions: Arc<Semaphore>,
     /// A task of the pool has ended.
@@ -58,7 +58,7 @@ impl Core {
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
             abandoned: watch::Sender::new(false),
-            refusals: watch::Sender::new(0),
+            refusals: watch::Sender::new(None),
             pinned_sessions: Arc::new(Semaphore::new(
                 config.max_pinned_sessions.min(Semaphore::MAX_PERMITS),
             )),
@@ -158,14 +158,26 @@ impl Core {
         self.task_ended.notify_waiters();
     }
 
-    /// An answer came from another place than the locks are in: all guards lose their locks, and
-    /// whoever waits or asks soon gets this error.
-    pub(crate) fn refuse(self: &Arc<Self>, error: &Error) {
-        tracing::error!(%error, "dlock: lock pool refused");
-        for key in self.with(|state, now| state.refuse(error, now)) {
-            tracing::warn!(%key, "dlock: lock lost");
+    /// A session of the pool got an answer of another one: all guards of the pool lose their locks,
+    /// and its waiters and the next requests get this error. A session that the pool has lost before
+    /// changes nothing.
+    pub(crate) fn refuse(self: &Arc<Self>, session: SessionId, error: &Error) {
+        let Some(lost) = self.with(|state, now| state.refuse(session, error, now)) else {
+            return;
+        };
+        tracing::error!(session, %error, "dlock: lock pool refused");
+        for key in lost {
+            tracing::warn!(session, %key, "dlock: lock lost");
         }
-        self.refusals.send_modify(|count| *count += 1);
+        self.refusals.send_replace(Some(error.clone()));
+    }
+
+    /// A further session could not be opened. When it was on another server than the others, these
+    /// have to show that theirs still answers.
+    pub(crate) fn settle_dispute(self: &Arc<Self>) {
+        if self.connector.is_disputed() {
+            self.with(|state, _| state.prove_all());
+        }
     }
 
     /// Tells every guard that its lock is lost.

@@ -276,8 +276,8 @@ impl State {
     }
 
     /// Whether another session can be asked now for what a new one holds.
-    pub(crate) fn needs_exclusion_proof(&self) -> bool {
-        !self.is_exclusion_proven && self.sessions.values().any(SessionEntry::can_try)
+    pub(crate) fn can_ask_elsewhere_now(&self) -> bool {
+        self.sessions.values().any(SessionEntry::can_try)
     }
 
     /// Hands a question to a session that is ready, however many locks it holds. A new one, which is

@@ -1,4 +1,4 @@
-//! Once per pool: a lock of one session is refused to another. A server may list a lock that it
+//! Once per pool and server: a lock of one session is refused to another. A server may list a lock that it
 //! has granted, and grant it again all the same.
 
 use std::sync::Arc;
@@ -26,10 +26,10 @@ const NO_EXCLUSION: Error = Error::refused(
 /// A session that was just opened takes a lock, for which another session of the pool asks then.
 /// Does nothing when that was done before, or no other session is free to ask.
 pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result<(), SessionError> {
-    let Some(key) = core.connector.probe_key() else {
+    let Some(key) = core.connector.exclusion_probe() else {
         return Ok(());
     };
-    if !core.with(|state, _| state.needs_exclusion_proof()) {
+    if !core.with(|state, _| state.can_ask_elsewhere_now()) {
         return Ok(());
     }
     let lock = Request {
@@ -48,16 +48,19 @@ pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result
     within(limit, session.exchange(&Batch::of_releases(vec![lock]))).await?;
     match is_excluded {
         Ok(Ok(Ok(true))) => {
-            core.with(|state, _| state.is_exclusion_proven = true);
+            core.connector.set_excludes();
             Ok(())
         }
-        Ok(Ok(Ok(false))) => Err(SessionError::Refused(NO_EXCLUSION)),
+        Ok(Ok(Ok(false))) => {
+            core.connector.refuse_for_good(&NO_EXCLUSION);
+            Err(SessionError::Refused(NO_EXCLUSION))
+        }
         // The other session had no time, or ended.
         _ => Ok(()),
     }
 }
 
-/// The other session asks. What it gets against the rules, it gives back.
+/// The other session asks. It gives back a lock that it should not have been granted.
 pub(super) async fn is_excluded(
     session: &mut dyn Session,
     lock: Request,

@@ -60,15 +60,18 @@ impl State {
         if let Some((request, slice)) = self.due_upgrade(id, now) {
             return Job::Upgrade(request, slice);
         }
-        // Before the next batch: under load there is always one.
+        // In turn with batches: under load there is always one of either.
         if let Some(session) = self.sessions.get_mut(&id)
-            && !session.inspections.is_empty()
+            && !std::mem::take(&mut session.has_inspected)
+            && let Some(inspect) = self.inspect_next(id)
         {
-            let inspections = std::mem::take(&mut session.inspections);
-            return Job::Inspect(inspections, self.known());
+            return inspect;
         }
         if let Some(batch) = self.take_batch(id, MAX_BATCH, now) {
             return Job::Exchange(batch);
+        }
+        if let Some(inspect) = self.inspect_next(id) {
+            return inspect;
         }
         let has_pinned_held = self.has_pinned_held();
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -113,6 +116,16 @@ impl State {
             true => Job::Idle(ping_at.min(idle_until)),
             false => Job::Idle(upgrade_at.map_or(ping_at, |due| due.min(ping_at))),
         }
+    }
+
+    fn inspect_next(&mut self, id: SessionId) -> Option<Job> {
+        let session = self.sessions.get_mut(&id)?;
+        if session.inspections.is_empty() {
+            return None;
+        }
+        session.has_inspected = true;
+        let inspections = std::mem::take(&mut session.inspections);
+        Some(Job::Inspect(inspections, self.known()))
     }
 
     /// How many requests wait for this session.

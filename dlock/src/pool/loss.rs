@@ -32,9 +32,6 @@ impl State {
         };
         self.inspections.extend(session.inspections);
         self.counters.sessions_refused += 1;
-        if let Error::Refused { .. } = error {
-            self.prove_all();
-        }
         if self.sessions.is_empty() {
             return self.refuse_everybody(error);
         }
@@ -111,15 +108,26 @@ impl State {
         }
     }
 
-    /// No answer of this pool's sessions counts any more. Returns the names of the locks that are
-    /// lost.
-    pub(crate) fn refuse(&mut self, error: &Error, now: Instant) -> Vec<Key> {
+    /// No answer of this pool's sessions counts any more, by what this one has met. Returns the names
+    /// of the locks that are lost; `None` when that session is not the pool's any more.
+    pub(crate) fn refuse(
+        &mut self,
+        session: SessionId,
+        error: &Error,
+        now: Instant,
+    ) -> Option<Vec<Key>> {
+        if !self.sessions.contains_key(&session) && !self.pinned.contains_key(&session) {
+            return None;
+        }
         self.quarantine = Some((error.clone(), now + QUARANTINE));
         self.refuse_everybody(error);
-        let sessions = self.sessions.iter();
-        let sessions: Vec<_> = sessions
-            .map(|(id, session)| (*id, Arc::clone(&session.inbox)))
-            .collect();
+        let mut sessions = Vec::new();
+        for (id, session) in &mut self.sessions {
+            for inspection in session.inspections.drain(..) {
+                inspection.refuse(error);
+            }
+            sessions.push((*id, Arc::clone(&session.inbox)));
+        }
         let mut lost = Vec::new();
         for (id, inbox) in sessions {
             lost.extend(self.session_lost(id, error.clone().into(), now));
@@ -127,7 +135,7 @@ impl State {
             inbox.notify_one();
         }
         self.stillborn = 0;
-        lost
+        Some(lost)
     }
 
     /// The pool closes: this session ends instead of waiting on.

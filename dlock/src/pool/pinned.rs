@@ -10,7 +10,7 @@ mod task;
 use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 pub(super) use self::task::{Task, run};
 use super::LockPool;
@@ -75,6 +75,8 @@ pub(super) struct Order {
     mode: Mode,
     wait: Wait,
     reply: oneshot::Sender<Result<PinnedGrant, Refusal>>,
+    /// From before the order was let in.
+    refusals: watch::Receiver<Option<Error>>,
     /// Its place among the pinned sessions, until the task ends.
     _turn: OwnedSemaphorePermit,
 }
@@ -121,6 +123,7 @@ async fn ask(
             mode,
             wait,
             reply,
+            refusals: core.refusals.subscribe(),
             _turn: turn,
         })?;
         match answer.await {

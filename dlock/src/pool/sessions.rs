@@ -66,6 +66,8 @@ pub(crate) struct SessionEntry {
     pub(crate) local: Option<Arc<dyn Local>>,
     /// It is to be asked for a sign of life before anything else.
     pub(crate) must_prove: bool,
+    /// The last thing that it did was an inspection: a batch goes first now.
+    pub(crate) has_inspected: bool,
     pub(crate) has_answered: bool,
     pub(crate) last_reply: Instant,
     pub(crate) last_ping: Instant,
@@ -140,6 +142,7 @@ impl SessionEntry {
             heartbeat: None,
             local: None,
             must_prove: false,
+            has_inspected: false,
             has_answered: false,
             last_reply: now,
             last_ping: now,

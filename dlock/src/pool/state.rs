@@ -47,8 +47,6 @@ pub(crate) struct State {
     /// Sessions in a row that died before their first answer.
     pub(crate) stillborn: u32,
     pub(crate) closing: bool,
-    /// A lock of one session was refused to another.
-    pub(crate) is_exclusion_proven: bool,
     /// The pool was refused: until then, new requests get this error.
     pub(crate) quarantine: Option<(Error, Instant)>,
     /// Sessions that were taken away from their guards: they close when the guards are gone.
@@ -94,7 +92,6 @@ impl State {
             refused_until: None,
             stillborn: 0,
             closing: false,
-            is_exclusion_proven: false,
             quarantine: None,
             abandoned: HashMap::new(),
             tasks: 0,

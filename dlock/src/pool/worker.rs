@@ -41,6 +41,7 @@ pub(crate) async fn run(task: Task) {
                 tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
             }
             core.with(|state, now| state.open_failed(id, &error, now));
+            core.settle_dispute();
             task.finish();
         }
     }
@@ -84,7 +85,7 @@ async fn serve(mut session: Box<dyn Session>, task: Task) {
                 tracing::warn!(session = id, %key, "dlock: lock lost");
             }
         }
-        Err(SessionError::Refused(error)) => core.refuse(&error),
+        Err(SessionError::Refused(error)) => core.refuse(id, &error),
     }
     session.close().await;
     task.finish();
@@ -219,8 +220,9 @@ async fn answer(
             Some(Inspect::Holder(holder, answer)) => {
                 let seen = within(limit, look_at(session, holder)).await;
                 let error = seen.as_ref().err().cloned();
-                drop(answer.send(seen.map_err(failed)));
-                error.map(SessionError::from)
+                let inspected = |error: SessionError| error.of(Phase::Inspect);
+                drop(answer.send(seen.map_err(inspected)));
+                error
             }
             Some(Inspect::Excluded(lock, answer)) => {
                 match within(limit, exclusion::is_excluded(session, lock)).await {
@@ -232,21 +234,19 @@ async fn answer(
                 }
             }
         };
-        if let Some(error @ SessionError::Ended(DbErr::Conn(_))) = error {
-            break error;
+        match error {
+            Some(SessionError::Ended(DbErr::Query(_) | DbErr::Custom(_))) | None => {}
+            Some(error) => break error,
         }
     };
     for inspection in inspections {
-        inspection.refuse(&match ended.clone() {
-            SessionError::Ended(error) => failed(error),
-            SessionError::Refused(error) => error,
-        });
+        inspection.refuse(&ended.clone().of(Phase::Inspect));
     }
     Err(ended)
 }
 
 /// Whether it holds its lock still, which one that is ended does for a moment.
-async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, DbErr> {
+async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, SessionError> {
     let Holder {
         lock,
         session: number,

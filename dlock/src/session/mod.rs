@@ -154,6 +154,16 @@ pub(crate) enum SessionError {
     Refused(Error),
 }
 
+impl SessionError {
+    /// The error for a caller, in this phase.
+    pub(crate) fn of(self, phase: Phase) -> Error {
+        match self {
+            Self::Ended(error) => phase.failed(error),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
 impl From<DbErr> for SessionError {
     fn from(error: DbErr) -> Self {
         Self::Ended(error)
@@ -197,12 +207,12 @@ pub(crate) trait Session: Send {
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
 
     /// Whether the server session of this number holds this lock. Only asked for where sessions can be [pinned](Connector::pin).
-    async fn sees(&mut self, _lock: &Request, _holder: i64) -> Result<bool, DbErr> {
+    async fn sees(&mut self, _lock: &Request, _holder: i64) -> Result<bool, SessionError> {
         unreachable!("BUG: {NOT_PINNED}")
     }
 
     /// Ends the server session of this number, if it holds this lock; the lock is free a little later. Only asked for where sessions can be pinned.
-    async fn end(&mut self, _lock: &Request, _holder: i64) -> Result<(), DbErr> {
+    async fn end(&mut self, _lock: &Request, _holder: i64) -> Result<(), SessionError> {
         unreachable!("BUG: {NOT_PINNED}")
     }
 
@@ -278,11 +288,23 @@ pub(crate) trait Connector: Any + Send + Sync {
     /// Opens a session and makes sure that locks on it mean something.
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;
 
-    /// A lock that nobody else asks for, where two sessions may try whether their locks exclude each
-    /// other.
-    fn probe_key(&self) -> Option<PhysicalKey> {
+    /// Whether a new session was on another server than the live ones, which have to show now that
+    /// theirs still answers.
+    fn is_disputed(&self) -> bool {
+        false
+    }
+
+    /// A lock for two sessions to try whether their locks exclude each other; `None` where that is
+    /// known.
+    fn exclusion_probe(&self) -> Option<PhysicalKey> {
         None
     }
+
+    /// They do.
+    fn set_excludes(&self) {}
+
+    /// No session is opened any more: this is why.
+    fn refuse_for_good(&self, _: &Error) {}
 
     /// Opens what one pinned lock needs.
     async fn pin(&self) -> Result<PinnedBase, Error>;

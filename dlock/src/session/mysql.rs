@@ -57,6 +57,8 @@ pub(crate) struct MySqlSession {
     statements: Statements,
     /// From the check on.
     membership: Option<Membership>,
+    /// Whether the statement that runs was sent during a dispute about the server.
+    asked_in_dispute: bool,
     /// The server's replication group, if it is in one.
     group: Option<Group>,
     /// What it held before the statement that runs.
@@ -141,13 +143,19 @@ impl MySqlSession {
     async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
         match answer {
             Some(answer) => {
-                if let Some(membership) = &self.membership {
+                if let (true, Some(membership)) = (self.asked_in_dispute, &self.membership) {
                     membership.confirm()?;
                 }
                 Ok(answer)
             }
             None => Err(Box::pin(self.misdirected()).await),
         }
+    }
+
+    /// To be called before a statement whose answer counts.
+    fn note_dispute(&mut self) {
+        let membership = self.membership.as_ref();
+        self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
     }
 
     /// A lock of a primary that was cut off from its group is not to be relied on.
@@ -158,8 +166,8 @@ impl MySqlSession {
         }
     }
 
-    /// After a statement that did nothing, since the session that ran it is another one or cannot
-    /// be written to: what answers now.
+    /// Asks the session that answers now who it is, after a statement that did nothing: another
+    /// session ran it, or the server cannot be written to.
     async fn misdirected(&mut self) -> SessionError {
         let expected = self.statements.identity().clone();
         let who_answers = dialect::who_answers(expected.server.as_ref());
@@ -278,7 +286,8 @@ impl MySqlSession {
     }
 }
 
-/// What to make of the session that [answers](dialect::who_answers) in the place of the expected.
+/// The end of a session after a statement that did nothing, by what [answers](dialect::who_answers)
+/// now.
 fn misdirected(expected: &Identity, row: &MySqlRow) -> Result<SessionError, sqlx::Error> {
     let ended = |why: &str| DbErr::Conn(RuntimeErr::Internal(why.to_owned())).into();
     let stamp: Option<u64> = row.try_get(0)?;
@@ -297,6 +306,10 @@ fn misdirected(expected: &Identity, row: &MySqlRow) -> Result<SessionError, sqlx
                 "the session was reset, and its locks were released with that",
             ));
         }
+        let in_turn = "an answer of another server session, and the next one of the right session: \
+                       a proxy routes each statement by itself";
+        let error = connect::another_session(expected, in_turn.to_owned());
+        return Ok(SessionError::Refused(error));
     }
     let whose = match (is_same_server, is_writable != 0) {
         (true, _) => "of the same server",
@@ -347,6 +360,7 @@ impl Session for MySqlSession {
             let rollback = self.execute(dialect::ROLLBACK.to_owned()).await;
             rollback.map_err(db)?;
         }
+        self.note_dispute();
         if !batch.tries.is_empty() {
             self.is_in_group().await?;
         }
@@ -375,6 +389,7 @@ impl Session for MySqlSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        self.note_dispute();
         self.is_in_group().await?;
         let sql = self.statements.wait(self.server, name(&request.key), slice);
         let waited = match self.optional_row(sql).await {
@@ -408,6 +423,7 @@ impl Session for MySqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
+        self.note_dispute();
         self.is_in_group().await?;
         let ping = dialect::ping(self.statements.identity());
         let answer = self.optional_row_at_last(ping).await.map_err(db)?;
@@ -423,14 +439,15 @@ impl Session for MySqlSession {
         }
     }
 
-    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr> {
-        let holders = dialect::holders(std::iter::once(&**name(&lock.key)));
-        let row = self.row_at_last(holders).await.map_err(db)?;
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let holder_of = self.statements.holder(name(&lock.key));
+        let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
+        let row = self.answered(row).await?;
         let found: Option<u64> = row.try_get(0).map_err(db)?;
         Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
     }
 
-    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr> {
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
         if self.sees(lock, holder).await? {
             self.execute(dialect::kill(holder)).await.map_err(db)?;
         }

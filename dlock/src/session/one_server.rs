@@ -2,15 +2,37 @@
 //! written to, and their locks do not exclude each other.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SessionError;
-use crate::error::Error;
+use sea_orm::{DbErr, RuntimeErr};
 
-/// What makes a server this one and no other, for people to read.
-pub(super) type ServerId = Arc<str>;
+use super::SessionError;
+use crate::error::{Error, Phase};
+
+/// A server, as no other is.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// Equal for sessions on one server only.
+    id: Arc<str>,
+    /// The same for people.
+    label: Arc<str>,
+}
+
+impl Server {
+    pub(super) fn new(id: impl Into<Arc<str>>, label: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: id.into(),
+            label: label.into(),
+        }
+    }
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
 
 /// The servers that the sessions of one connector are on.
 #[derive(Debug, Clone, Default)]
@@ -25,14 +47,16 @@ struct Servers {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// How many sessions live on each; more than one entry is impossible.
-    live: HashMap<ServerId, usize>,
-    /// The last server on which a probe lock was a lock.
-    proven: Option<ServerId>,
+    /// The server of all live sessions, and how many there are.
+    live: Option<(Server, usize)>,
+    /// The last server on which a probe lock was listed.
+    locks: Option<Server>,
+    /// The last server on which a lock of one session was refused to another.
+    excludes: Option<Server>,
     /// A new session was on this server while sessions lived on another.
-    disputed_by: Option<ServerId>,
-    /// The other one answered after that: both are alive. This is final.
-    two_servers: Option<Error>,
+    disputed_by: Option<Server>,
+    /// Why this pool gets no session any more.
+    verdict: Option<Error>,
 }
 
 impl OneServer {
@@ -46,33 +70,59 @@ impl OneServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] while sessions live on another server, and for good once one of these has
-    /// answered after that.
-    pub(super) fn join(&self, server: &ServerId) -> Result<Membership, Error> {
+    /// [`Error::Database`] while sessions live on another server, which is then to be asked whether
+    /// it still answers. [`Error::Refused`] for good once it has answered.
+    pub(super) fn join(&self, server: &Server) -> Result<Membership, Error> {
         let mut known = self.known();
-        if let Some(error) = &known.two_servers {
-            return Err(error.clone());
+        if let Some(verdict) = &known.verdict {
+            return Err(verdict.clone());
         }
-        if let Some(other) = known.live.keys().find(|other| *other != server) {
-            let error = two_servers(server, other);
-            known.disputed_by = Some(Arc::clone(server));
-            self.0.is_disputed.store(true, Ordering::Release);
-            return Err(error);
-        }
-        *known.live.entry(Arc::clone(server)).or_default() += 1;
+        let sessions = match &known.live {
+            Some((other, _)) if other != server => {
+                let error = perhaps_two_servers(server, other);
+                known.disputed_by = Some(server.clone());
+                self.0.is_disputed.store(true, Ordering::Release);
+                return Err(error);
+            }
+            Some((_, sessions)) => *sessions,
+            None => 0,
+        };
+        known.live = Some((server.clone(), sessions + 1));
         Ok(Membership {
             servers: self.clone(),
-            server: Arc::clone(server),
+            server: server.clone(),
         })
     }
 
-    /// Whether a probe lock has shown that this server locks.
-    pub(super) fn is_proven(&self, server: &ServerId) -> bool {
-        self.known().proven.as_ref() == Some(server)
+    /// Whether a session of another server waits for the others to show that theirs is alive.
+    pub(super) fn is_disputed(&self) -> bool {
+        self.0.is_disputed.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_proven(&self, server: &ServerId) {
-        self.known().proven = Some(Arc::clone(server));
+    /// Whether a probe lock has shown that this server locks.
+    pub(super) fn locks(&self, server: &Server) -> bool {
+        self.known().locks.as_ref() == Some(server)
+    }
+
+    pub(super) fn set_locks(&self, server: &Server) {
+        self.known().locks = Some(server.clone());
+    }
+
+    /// Whether two sessions have shown that locks of the live server exclude each other.
+    pub(super) fn excludes(&self) -> bool {
+        let known = self.known();
+        let live = known.live.as_ref().map(|(server, _)| server);
+        live.is_some() && known.excludes.as_ref() == live
+    }
+
+    pub(super) fn set_excludes(&self) {
+        let mut known = self.known();
+        known.excludes = known.live.as_ref().map(|(server, _)| server.clone());
+    }
+
+    /// This pool gets no session any more.
+    pub(super) fn refuse_for_good(&self, error: &Error) {
+        self.known().verdict = Some(error.clone());
     }
 }
 
@@ -80,24 +130,27 @@ impl OneServer {
 #[derive(Debug)]
 pub(super) struct Membership {
     servers: OneServer,
-    server: ServerId,
+    server: Server,
 }
 
 impl Membership {
-    /// To be called after each answer that proves the session.
+    /// Whether a good answer to the next statement will [confirm](Self::confirm) a dispute.
+    pub(super) fn is_disputed(&self) -> bool {
+        self.servers.is_disputed()
+    }
+
+    /// The session has answered a statement that was sent after a session of the pool had been
+    /// opened on another server.
     ///
     /// # Errors
     ///
-    /// When a session of the pool was opened on another server meanwhile: two servers are alive.
+    /// Two servers are alive.
     pub(super) fn confirm(&self) -> Result<(), SessionError> {
-        if !self.servers.0.is_disputed.load(Ordering::Acquire) {
-            return Ok(());
-        }
         let mut known = self.servers.known();
         match &known.disputed_by {
             Some(found) if *found != self.server => {
                 let error = two_servers(found, &self.server);
-                known.two_servers = Some(error.clone());
+                known.verdict = Some(error.clone());
                 Err(SessionError::Refused(error))
             }
             _ => Ok(()),
@@ -108,23 +161,30 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut known = self.servers.known();
-        if let Some(sessions) = known.live.get_mut(&self.server) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                known.live.remove(&self.server);
-            }
-        }
-        if known.live.is_empty() {
+        known.live = match known.live.take() {
+            Some((server, sessions)) if sessions > 1 => Some((server, sessions - 1)),
+            _ => None,
+        };
+        if known.live.is_none() {
             known.disputed_by = None;
             self.servers.0.is_disputed.store(false, Ordering::Release);
         }
     }
 }
 
-fn two_servers(found: &ServerId, other: &ServerId) -> Error {
+fn perhaps_two_servers(found: &Server, other: &Server) -> Error {
+    Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(format!(
+        "the address leads to {} while sessions on {} are open: a failover, or two servers behind \
+         one address; retry once the sessions on the other server have answered or ended",
+        found.label, other.label
+    ))))
+}
+
+fn two_servers(found: &Server, other: &Server) -> Error {
     Error::Refused {
         found: Cow::Owned(format!(
-            "two servers behind one address, {found} and {other}"
+            "two servers behind one address, {} and {}",
+            found.label, other.label
         )),
         expected: Cow::Borrowed("one server for all sessions of a lock pool"),
         way_out: "let the address lead to the primary alone, then restart the service or build a \
@@ -137,44 +197,58 @@ fn two_servers(found: &ServerId, other: &ServerId) -> Error {
 mod tests {
     use super::*;
 
-    fn id(name: &str) -> ServerId {
-        name.into()
+    fn server(id: &str) -> Server {
+        Server::new(id, format!("server {id}"))
     }
 
     #[test]
     fn sessions_on_one_server_agree() {
         let servers = OneServer::default();
-        let one = servers.join(&id("a")).unwrap();
-        let two = servers.join(&id("a")).unwrap();
-        assert!(one.confirm().is_ok() && two.confirm().is_ok());
+        let one = servers.join(&server("a")).unwrap();
+        let two = servers.join(&Server::new("a", "by another label")).unwrap();
+        assert!(!servers.is_disputed() && one.confirm().is_ok() && two.confirm().is_ok());
     }
 
     #[test]
     fn another_server_is_a_failover_when_no_session_is_left() {
         let servers = OneServer::default();
-        drop(servers.join(&id("a")).unwrap());
-        assert!(servers.join(&id("b")).is_ok());
+        let first = servers.join(&server("a")).unwrap();
+        servers.set_locks(&server("a"));
+        servers.set_excludes();
+        assert!(servers.excludes());
+        drop(first);
+        let _next = servers.join(&server("b")).unwrap();
+        assert!(!servers.locks(&server("b")) && !servers.excludes());
     }
 
     #[test]
     fn a_second_server_is_refused_for_good_once_the_first_has_answered() {
         let servers = OneServer::default();
-        let first = servers.join(&id("a")).unwrap();
-        let refused = servers.join(&id("b")).unwrap_err().to_string();
-        assert!(refused.contains("b and a"), "{refused}");
-        assert!(matches!(first.confirm(), Err(SessionError::Refused(_))));
+        let first = servers.join(&server("a")).unwrap();
+        let early = servers.join(&server("b")).unwrap_err();
+        assert!(matches!(early, Error::Database { .. }), "{early:?}");
+        assert!(first.is_disputed());
+        let Err(SessionError::Refused(error)) = first.confirm() else {
+            panic!("two servers are alive");
+        };
+        assert!(
+            error.to_string().contains("server b and server a"),
+            "{error}"
+        );
         drop(first);
-        assert!(servers.join(&id("a")).is_err());
-        assert!(servers.join(&id("b")).is_err());
+        for id in ["a", "b"] {
+            let refused = servers.join(&server(id)).unwrap_err();
+            assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+        }
     }
 
     #[test]
     fn a_second_server_takes_over_from_one_that_never_answers() {
         let servers = OneServer::default();
-        let silent = servers.join(&id("a")).unwrap();
-        assert!(servers.join(&id("b")).is_err());
+        let silent = servers.join(&server("a")).unwrap();
+        assert!(servers.join(&server("b")).is_err());
         drop(silent);
-        let next = servers.join(&id("b")).unwrap();
-        assert!(next.confirm().is_ok());
+        let next = servers.join(&server("b")).unwrap();
+        assert!(!next.is_disputed() && next.confirm().is_ok());
     }
 }

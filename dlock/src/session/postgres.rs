@@ -36,6 +36,8 @@ pub(crate) struct PgSession {
     statements: Statements,
     /// From the check on.
     membership: Option<Membership>,
+    /// Whether the statement that runs was sent during a dispute about the server.
+    asked_in_dispute: bool,
 }
 
 /// How the connection is had.
@@ -195,7 +197,7 @@ impl PgSession {
     async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
         match answer {
             Some(answer) => {
-                if let Some(membership) = &self.membership {
+                if let (true, Some(membership)) = (self.asked_in_dispute, &self.membership) {
                     membership.confirm()?;
                 }
                 Ok(answer)
@@ -204,7 +206,13 @@ impl PgSession {
         }
     }
 
-    /// After an answer of another server session: what answers now.
+    /// To be called before a statement whose answer counts.
+    fn note_dispute(&mut self) {
+        let membership = self.membership.as_ref();
+        self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
+    }
+
+    /// Asks the session that answers now who it is, after another one has answered.
     async fn misdirected(&mut self) -> SessionError {
         let expected = self.statements.identity().clone();
         match self.row(dialect::who_answers()).await {
@@ -265,6 +273,7 @@ impl Session for PgSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
+        self.note_dispute();
         if let Line::Lent(_) = self.line
             && !batch.releases.is_empty()
         {
@@ -278,6 +287,7 @@ impl Session for PgSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        self.note_dispute();
         let identity = self.statements.identity();
         let sql = dialect::wait(identity, &request.key, request.mode, slice);
         let connection = self.connection().await.map_err(db)?;
@@ -307,6 +317,7 @@ impl Session for PgSession {
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
+        self.note_dispute();
         let answer = match &self.line {
             Line::Ours { .. } => {
                 let ping = dialect::ping(self.statements.identity());
@@ -324,14 +335,18 @@ impl Session for PgSession {
         rows.iter().map(|row| lock(row).map_err(db)).collect()
     }
 
-    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, DbErr> {
-        let held = dialect::held(&lock.key, lock.mode, holder);
-        self.any(held).await.map_err(db)
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let identity = self.statements.identity();
+        let held = dialect::held(identity, &lock.key, lock.mode, holder);
+        let row = self.optional_row(held).await.map_err(db)?;
+        let row = self.answered(row).await?;
+        Ok(row.try_get(0).map_err(db)?)
     }
 
-    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), DbErr> {
-        let end = dialect::end_holder(&lock.key, lock.mode, holder);
-        self.any(end).await.map(drop).map_err(db)
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
+        let identity = self.statements.identity();
+        let end = dialect::end_holder(identity, &lock.key, lock.mode, holder);
+        Ok(self.any(end).await.map(drop).map_err(db)?)
     }
 
     async fn gone(&mut self) -> DbErr {
@@ -391,7 +406,7 @@ fn wait_answer(rows: &[PgRow]) -> Result<WaitAnswer, sqlx::Error> {
     WaitAnswer::from_text(&answer).ok_or_else(unknown)
 }
 
-/// What to make of the session that [answers](dialect::who_answers) in the place of the expected.
+/// The end of a session after an answer of another one, by what [answers](dialect::who_answers) now.
 fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::Error> {
     let stamp: Option<String> = row.try_get(0)?;
     let found = Identity {
@@ -402,8 +417,15 @@ fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::E
     let is_standby: bool = row.try_get(3)?;
     let is_same_process = (found.pid, found.server_start) == (expected.pid, expected.server_start);
     if is_same_process && found.stamp.is_empty() {
-        let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks perhaps with them";
+        let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks \
+                     perhaps with them";
         return Ok(DbErr::Conn(RuntimeErr::Internal(reset.to_owned())).into());
+    }
+    if found == *expected && !is_standby {
+        let in_turn = "an answer of another server session, and the next one of the right session: \
+                       a proxy routes each statement by itself";
+        let error = connect::another_session(expected, in_turn.to_owned());
+        return Ok(SessionError::Refused(error));
     }
     let whose = match (is_standby, found.server_start == expected.server_start) {
         (true, _) => "of a hot standby",

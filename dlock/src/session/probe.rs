@@ -18,10 +18,7 @@ pub(super) async fn probe<DB: Driver>(
         key,
         mode: Mode::Exclusive,
     };
-    let failed = |error| match error {
-        SessionError::Refused(error) => error,
-        SessionError::Ended(error) => Phase::Connect.failed(error),
-    };
+    let failed = |error: SessionError| error.of(Phase::Connect);
     let tried = session.exchange(&Batch::of_one_try(&lock)).await;
     match tried.map_err(failed)?.tries.pop() {
         Some(Answer::Yes) => {}
@@ -31,7 +28,7 @@ pub(super) async fn probe<DB: Driver>(
     let number = session.number();
     let is_listed = session.sees(&lock, number).await;
     let released = session.exchange(&Batch::of_releases(vec![lock])).await;
-    let is_listed = is_listed.map_err(|error| Phase::Connect.failed(error))?;
+    let is_listed = is_listed.map_err(failed)?;
     match released.map_err(failed)?.releases.pop() {
         Some(Answer::Yes) if is_listed => Ok(()),
         _ => Err(no_locks),

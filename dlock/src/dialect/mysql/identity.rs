@@ -12,8 +12,7 @@ pub(crate) struct Identity {
     pub(crate) server: Option<ServerName>,
 }
 
-/// What the server calls itself, as no other server does. One before MariaDB 10.5.26 has no such
-/// name.
+/// A server's own name for itself. Older versions of MariaDB have none (10.6 before 10.6.19).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerName {
     /// One of [`VARIABLES`](Self::VARIABLES).
@@ -22,7 +21,7 @@ pub(crate) struct ServerName {
 }
 
 impl ServerName {
-    /// Of MySQL and of MariaDB.
+    /// The first is MySQL's, the second MariaDB's.
     /// <https://dev.mysql.com/doc/refman/8.4/en/replication-options.html#sysvar_server_uuid>,
     /// <https://mariadb.com/docs/server/server-management/variables-and-modes/server-system-variables#server_uid>
     pub(crate) const VARIABLES: [&'static str; 2] = ["server_uuid", "server_uid"];

@@ -130,6 +130,11 @@ impl Statements {
         select_batch(releases.map(literal), tries.map(literal)) + &self.identity.proof()
     }
 
+    /// The number of the session that holds this lock, if this session answers.
+    pub(crate) fn holder(&self, name: &str) -> String {
+        holders(std::iter::once(name)) + &self.identity.proof()
+    }
+
     /// A slice of a wait.
     pub(crate) fn wait(&self, server: MySql, name: &str, slice: Duration) -> String {
         wait(server, name, slice) + &self.identity.proof()
@@ -174,12 +179,21 @@ pub(crate) fn variables<'a>(names: impl Iterator<Item = &'a str>) -> String {
     format!("SHOW VARIABLES WHERE Variable_name IN ({names})")
 }
 
-/// How many microseconds ago the server's group decided something together; NULL when it never did,
-/// and no row before MySQL 8.1. Any account may read it.
+/// About the server's group: when it last decided something together, and how many microseconds ago
+/// by the server's clock, both NULL when it never did; and how often an idle group decides, in
+/// seconds. No row before MySQL 8.1. Any account may read it.
 /// <https://dev.mysql.com/doc/refman/9.0/en/group-replication-status-variables.html>
-pub(crate) const CONSENSUS: &str = "SELECT TIMESTAMPDIFF(MICROSECOND, NULLIF(VARIABLE_VALUE, ''), UTC_TIMESTAMP(6)) \
+pub(crate) const CONSENSUS: &str = "SELECT NULLIF(VARIABLE_VALUE, ''), \
+     TIMESTAMPDIFF(MICROSECOND, NULLIF(VARIABLE_VALUE, ''), UTC_TIMESTAMP(6)), \
+     CAST(@@GLOBAL.group_replication_flow_control_period AS UNSIGNED) \
      FROM performance_schema.global_status \
      WHERE VARIABLE_NAME = 'Gr_last_consensus_end_timestamp'";
+
+/// Before MySQL 8.1: the primary of the server's group, NULL when it is in none.
+/// <https://dev.mysql.com/doc/refman/8.0/en/group-replication-status-variables.html>
+pub(crate) const PRIMARY_MEMBER: &str = "SELECT NULLIF(VARIABLE_VALUE, '') \
+     FROM performance_schema.global_status \
+     WHERE VARIABLE_NAME = 'group_replication_primary_member'";
 
 /// Whether a variable is on: some versions have words where others have numbers.
 pub(crate) fn is_on(value: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 
+use super::identity::Identity;
 use super::{call_of, packed, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -66,15 +67,22 @@ fn lock_of(key: &PhysicalKey, mode: Mode, pid: i64) -> SelectStatement {
         .to_owned()
 }
 
-/// A row if the session of this process holds this lock.
-pub(crate) fn held(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
-    text(lock_of(key, mode, pid).expr(Expr::val(1)))
+/// One row: whether the session of this process holds this lock. None on another session than the
+/// one of this identity.
+pub(crate) fn held(identity: &Identity, key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+    let held = lock_of(key, mode, pid).expr(Expr::val(1)).to_owned();
+    text(
+        Query::select()
+            .expr(Expr::exists(held))
+            .and_where(identity.proof()),
+    )
 }
 
-/// Ends that session. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
-pub(crate) fn end_holder(key: &PhysicalKey, mode: Mode, pid: i64) -> String {
+/// Ends that session; does nothing on another session than the one of this identity. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
+pub(crate) fn end_holder(identity: &Identity, key: &PhysicalKey, mode: Mode, pid: i64) -> String {
     let end = call_of("pg_terminate_backend").arg(column("pid"));
-    text(lock_of(key, mode, pid).expr(end))
+    let mut end = lock_of(key, mode, pid).expr(end).to_owned();
+    text(end.and_where(identity.proof()))
 }
 
 /// The key of a row of [`locks`].

@@ -1,6 +1,5 @@
 //! What the pool's state knows of pinned locks. See `state`.
 
-use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::pool::queue::SessionId;
 use crate::pool::sessions::PinnedEntry;
@@ -25,14 +24,6 @@ impl State {
         self.counters.sessions_opened += 1;
         if let Some(entry) = self.pinned.get_mut(&id) {
             entry.open = true;
-        }
-    }
-
-    /// No session could be opened.
-    pub(super) fn pinned_refused(&mut self, error: &Error) {
-        self.counters.sessions_refused += 1;
-        if let Error::Refused { .. } = error {
-            self.prove_all();
         }
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
-use super::task::{LastWord, Task, confirm, turned_true};
+use super::task::{LastWord, Task, confirm, refused, turned_true};
 use super::{Confirm, Order, PinnedGrant};
 use crate::error::{Error, Phase};
 use crate::key::Key;
@@ -45,7 +45,11 @@ pub(super) async fn hold(
 ) -> Option<LastWord> {
     let Task { core, id, .. } = task;
     let Order {
-        pool, name, reply, ..
+        pool,
+        name,
+        reply,
+        mut refusals,
+        ..
     } = order;
     let connection = pinned.connection();
     let guest = Guest::new(connection.clone(), pool);
@@ -66,15 +70,16 @@ pub(super) async fn hold(
         session: pinned.number(),
         end: false,
     };
-    let last_word = match look_after(core, &mut *pinned, &holder, &mut is_done).await {
+    let last_word = match look_after(core, &mut *pinned, &holder, &mut is_done, &mut refusals).await
+    {
         End::Released(answer) => {
-            let released = give_back(core, &mut *pinned, &holder, &name, GRACE).await;
+            let released = give_back(task, &mut *pinned, &holder, &name, GRACE).await;
             if let (Err(error), None) = (&released, &answer) {
                 tracing::warn!(session = id, key = %name, %error, "dlock: release failed");
             }
             if let Err(error @ Error::Database { .. }) = released {
                 answer.map(|answer| answer.send(Err(error)));
-                when_left(core, &mut *pinned, &holder, &name).await;
+                when_left(task, &mut *pinned, &holder, &name).await;
                 None
             } else {
                 core.with(|state, _| state.pinned_released(*id));
@@ -86,7 +91,7 @@ pub(super) async fn hold(
             lost.send_replace(true);
             drop(is_done);
             drop(timeout(FAREWELL, lost.closed()).await);
-            drop(give_back(core, &mut *pinned, &holder, &name, Duration::ZERO).await);
+            drop(give_back(task, &mut *pinned, &holder, &name, Duration::ZERO).await);
             None
         }
         End::Lost(error) => {
@@ -100,7 +105,7 @@ pub(super) async fn hold(
                 SessionError::Ended(error) => {
                     tracing::warn!(session = id, %error, "dlock: session lost");
                 }
-                SessionError::Refused(error) => core.refuse(&error),
+                SessionError::Refused(error) => core.refuse(*id, &error),
             }
             tracing::warn!(session = id, key = %name, "dlock: lock lost");
             None
@@ -118,9 +123,9 @@ async fn look_after(
     pinned: &mut dyn Pinned,
     holder: &Holder,
     is_done: &mut oneshot::Receiver<Confirm>,
+    refusals: &mut watch::Receiver<Option<Error>>,
 ) -> End {
     let mut abandoned = core.abandoned.subscribe();
-    let mut refusals = core.refusals.subscribe();
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut proof = Proof::now(core);
@@ -130,7 +135,7 @@ async fn look_after(
             biased;
             answer = &mut *is_done => return End::Released(answer.ok()),
             () = turned_true(&mut abandoned) => return End::Abandoned,
-            _ = refusals.changed() => {
+            _ = refused(refusals) => {
                 return End::Lost(gone("the lock pool was refused").into());
             }
             answer = answered(&mut asked) => match answer {
@@ -223,7 +228,7 @@ fn gone(why: &str) -> DbErr {
 
 /// The lock is free afterwards, or the error says why it is not.
 async fn give_back(
-    core: &Arc<Core>,
+    Task { core, id, .. }: &Task,
     pinned: &mut dyn Pinned,
     holder: &Holder,
     name: &Key,
@@ -239,7 +244,7 @@ async fn give_back(
     let released = within(core.config.reply_timeout(), session.exchange(&batch)).await;
     let mut answers = released.map_err(|error| match error {
         SessionError::Refused(error) => {
-            core.refuse(&error);
+            core.refuse(*id, &error);
             lost()
         }
         SessionError::Ended(DbErr::Conn(_)) => lost(),
@@ -253,15 +258,15 @@ async fn give_back(
 }
 
 /// The lock stays until its holder leaves the session by itself.
-async fn when_left(core: &Arc<Core>, pinned: &mut dyn Pinned, holder: &Holder, name: &Key) {
-    let mut abandoned = core.abandoned.subscribe();
+async fn when_left(task: &Task, pinned: &mut dyn Pinned, holder: &Holder, name: &Key) {
+    let mut abandoned = task.core.abandoned.subscribe();
     let left = tokio::select! {
         taken = pinned.taken() => taken.is_ok(),
         () = turned_true(&mut abandoned) => false,
     };
     if left {
         // It ends with the session at the latest, which is next.
-        drop(give_back(core, pinned, holder, name, GRACE).await);
+        drop(give_back(task, pinned, holder, name, GRACE).await);
     }
 }
 

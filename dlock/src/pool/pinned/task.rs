@@ -115,6 +115,7 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
         biased;
         () = order.reply.closed() => return Ok(None),
         () = turned_true(&mut closing) => return Err(Error::PoolClosed),
+        error = refused(&mut order.refusals) => return Err(error),
         opened = core.connector.pin() => opened,
     };
     match &opened {
@@ -123,7 +124,8 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
             tracing::debug!(session = id, "dlock: session opened");
         }
         Err(error) => {
-            core.with(|state, _| state.pinned_refused(error));
+            core.with(|state, _| state.counters.sessions_refused += 1);
+            core.settle_dispute();
             tracing::warn!(session = id, %error, cause = cause(error), "dlock: session refused");
         }
     }
@@ -157,8 +159,8 @@ async fn on_session(
         Ok(Asked::Refused(refusal)) => Some(refusal),
         Ok(Asked::Granted | Asked::Unwanted) => None,
         Err(SessionError::Refused(error)) => {
+            core.refuse(*id, &error);
             core.with(|state, _| state.pinned_died(*id));
-            core.refuse(&error);
             Some(Refusal::Failed(error))
         }
         Err(SessionError::Ended(error)) => {
@@ -184,10 +186,16 @@ async fn ask(
     order: &mut Order,
     stillborn: &mut u32,
 ) -> Result<Asked, SessionError> {
-    let Order { wait, reply, .. } = order;
+    let Order {
+        wait,
+        reply,
+        refusals,
+        ..
+    } = order;
     let limit = core.config.reply_timeout();
     let mut closing = core.closing.subscribe();
-    let closed = || Ok(Asked::Refused(Refusal::Failed(Error::PoolClosed)));
+    let refuse = |error| Ok(Asked::Refused(Refusal::Failed(error)));
+    let closed = || refuse(Error::PoolClosed);
     let session = pinned.take()?.expect("BUG: nobody else knows it yet");
     let mut answer = try_once(session, request, limit).await?;
     let mut slices = 0;
@@ -215,12 +223,14 @@ async fn ask(
                 answer = within(slice.saturating_add(limit), session.wait(request, slice)) => answer?,
                 () = reply.closed() => return Ok(Asked::Unwanted),
                 () = turned_true(&mut closing) => return closed(),
+                error = refused(refusals) => return refuse(error),
             },
             Some(slice) => {
                 tokio::select! {
                     () = sleep(State::backoff(slices).min(slice)) => {}
                     () = reply.closed() => return Ok(Asked::Unwanted),
                     () = turned_true(&mut closing) => return closed(),
+                    error = refused(refusals) => return refuse(error),
                 }
                 try_once(session, request, limit).await?
             }
@@ -228,6 +238,7 @@ async fn ask(
             None => tokio::select! {
                 () = reply.closed() => return Ok(Asked::Unwanted),
                 () = turned_true(&mut closing) => return closed(),
+                error = refused(refusals) => return refuse(error),
             },
         };
         slices = slices.saturating_add(1);
@@ -242,6 +253,17 @@ async fn try_once(
     let batch = Batch::of_one_try(request);
     let mut answers = within(limit, session.exchange(&batch)).await?;
     Ok(answers.tries.pop().expect("BUG: one try, one answer"))
+}
+
+/// Resolves when the pool is refused. Its sender lives as long as the pool.
+pub(super) async fn refused(refusals: &mut watch::Receiver<Option<Error>>) -> Error {
+    match refusals.changed().await {
+        Ok(()) => refusals
+            .borrow_and_update()
+            .clone()
+            .unwrap_or(Error::PoolClosed),
+        Err(_pool_gone) => std::future::pending().await,
+    }
 }
 
 /// Its sender lives as long as the pool.

@@ -77,6 +77,10 @@ struct State {
     locks: HashMap<PhysicalKey, Vec<(u64, Mode)>>,
     queues: HashMap<PhysicalKey, VecDeque<(u64, Mode)>>,
     faults: VecDeque<Fault>,
+    /// What its clients know of it.
+    is_disputed: bool,
+    excludes: bool,
+    verdict: Option<Error>,
     /// Which client was granted which key, in order.
     grants: Vec<(&'static str, PhysicalKey)>,
 }
@@ -294,9 +298,15 @@ impl Server {
     fn open(&self) -> Result<u64, Error> {
         let mut state = self.state();
         match state.next_fault(Fault::is_met_at_open) {
-            Some(Fault::WrongServer) => return Err(WRONG),
+            Some(Fault::WrongServer) => {
+                state.is_disputed = true;
+                return Err(WRONG);
+            }
             Some(_) => return Err(Phase::Connect.failed(DbErr::Custom("refused".into()))),
             None => {}
+        }
+        if let Some(verdict) = &state.verdict {
+            return Err(verdict.clone());
         }
         state.last_session += 1;
         let id = state.last_session;

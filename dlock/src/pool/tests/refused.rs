@@ -87,6 +87,31 @@ async fn a_server_that_grants_one_lock_to_two_sessions_is_refused_with_the_secon
     guard.lost().await;
     drop(guard);
     server.until(|server| server.held() == 0).await;
+    // For good, however long ago it was.
+    sleep(2 * QUARANTINE).await;
+    let later = acquire(&pool, 1, Mode::Exclusive, None).await;
+    assert!(matches!(later, Err(Error::Refused { .. })), "{later:?}");
+}
+
+/// Both kinds of work go on when there is always more of either.
+#[tokio::test(start_paused = true)]
+async fn questions_and_requests_take_turns() {
+    let server = Server::new();
+    let pool = server.pool("a", config());
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let pool = pool.clone();
+        asking.spawn(async move {
+            loop {
+                pool.locks().await.unwrap();
+            }
+        });
+    }
+    sleep(10 * MS).await;
+    for key in 0..20 {
+        assert!(exclusive(&pool, key).await.release().await);
+    }
+    asking.abort_all();
 }
 
 #[tokio::test(start_paused = true)]

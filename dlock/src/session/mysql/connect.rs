@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
+use sea_orm::{DbErr, RuntimeErr};
 
-use super::group::Group;
 use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
 use crate::dialect::mysql::{
@@ -20,7 +21,7 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
-use crate::session::one_server::{OneServer, ServerId};
+use crate::session::one_server::{OneServer, Server};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
@@ -37,6 +38,8 @@ pub(crate) struct MySqlConnector {
     server: OnceLock<MySql>,
     database: OneDatabase,
     servers: OneServer,
+    /// A server without a name of its own is known by its address, which two may share.
+    is_nameless: AtomicBool,
     keepalive: Duration,
 }
 
@@ -50,6 +53,7 @@ impl Driver for sqlx::MySql {
             server: OnceLock::new(),
             database: OneDatabase::default(),
             servers: OneServer::default(),
+            is_nameless: AtomicBool::new(false),
             keepalive: settings.keepalive,
         }
     }
@@ -78,8 +82,21 @@ impl Connector for MySqlConnector {
         Ok(Box::new(session))
     }
 
-    fn probe_key(&self) -> Option<PhysicalKey> {
-        Some(random_key())
+    fn is_disputed(&self) -> bool {
+        self.servers.is_disputed()
+    }
+
+    fn exclusion_probe(&self) -> Option<PhysicalKey> {
+        let is_known = self.servers.excludes() && !self.is_nameless.load(Ordering::Relaxed);
+        (!is_known).then(random_key)
+    }
+
+    fn set_excludes(&self) {
+        self.servers.set_excludes();
+    }
+
+    fn refuse_for_good(&self, error: &Error) {
+        self.servers.refuse_for_good(error);
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
@@ -142,18 +159,13 @@ const VERSION: &str = "version";
 /// Empty on a server that has the plugin and no group.
 const GROUP_NAME: &str = "group_replication_group_name";
 
-/// In seconds.
-const GROUP_PERIOD: &str = "group_replication_flow_control_period";
-
-/// The replication group that the server is configured for.
-fn group(variables: &HashMap<String, String>) -> Option<Group> {
-    variables.get(GROUP_NAME).filter(|name| !name.is_empty())?;
-    let period = variables.get(GROUP_PERIOD);
-    let seconds = period.and_then(|period| period.parse().ok()).unwrap_or(1);
-    Some(Group::new(Duration::from_secs(seconds)))
+/// Whether the server is configured for a replication group.
+fn is_in_group(variables: &HashMap<String, String>) -> bool {
+    let name = variables.get(GROUP_NAME);
+    name.is_some_and(|name| !name.is_empty())
 }
 
-/// What tells a server from others where it has no name of its own.
+/// Variables that tell a server from others where it has no name of its own.
 const ADDRESS: [&str; 3] = ["hostname", "port", "server_id"];
 
 const GALERA: Error = Error::refused(
@@ -211,11 +223,31 @@ fn server_name(variables: &HashMap<String, String>) -> Option<ServerName> {
     })
 }
 
-fn server_id(name: Option<&ServerName>, variables: &HashMap<String, String>) -> ServerId {
+fn server(name: Option<&ServerName>, variables: &HashMap<String, String>) -> Server {
     let address = ADDRESS.map(|variable| variables.get(variable).map_or("", String::as_str));
     let [host, port, id] = address;
-    let name = name.map_or("", |name| &*name.value);
-    format!("the server {host}:{port} with server_id {id} {name}").into()
+    let label = format!("the server {host}:{port} with server_id {id}");
+    match name {
+        Some(name) => Server::new(&*name.value, label),
+        None => Server::new(&*label, &*label),
+    }
+}
+
+/// The answer of Vitess to a lock inside of an expression: it supports none.
+const NOT_SUPPORTED: u16 = 1235;
+
+fn vitess_by_answer(error: Error) -> Error {
+    let source = match &error {
+        Error::Database {
+            source: DbErr::Query(RuntimeErr::SqlxError(source)),
+            ..
+        } => source,
+        _ => return error,
+    };
+    match number(source) {
+        Some(NOT_SUPPORTED) => dialect::VITESS,
+        _ => error,
+    }
 }
 
 const ANOTHER_KIND: Error = Error::refused(
@@ -231,6 +263,7 @@ impl MySqlSession {
             server: MySql::MySql,
             statements: Statements::of(Identity::default()),
             membership: None,
+            asked_in_dispute: false,
             group: None,
             held: HashSet::new(),
         }
@@ -253,12 +286,15 @@ impl MySqlSession {
         }
         let version = variables.get(VERSION).map_or("", String::as_str);
         self.server = MySql::of_version(version)?;
-        if let Some(group) = group(&variables) {
-            let refusal = self.look_at_group(group).await.map_err(failed)?;
+        if is_in_group(&variables) {
+            let refusal = self.meet_group().await.map_err(failed)?;
             refusal.map_or(Ok(()), Err)?;
         }
         let name = server_name(&variables);
-        let server = server_id(name.as_ref(), &variables);
+        connector
+            .is_nameless
+            .store(name.is_none(), Ordering::Relaxed);
+        let server = server(name.as_ref(), &variables);
         self.membership = Some(connector.servers.join(&server)?);
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
@@ -277,9 +313,10 @@ impl MySqlSession {
         connector.database.meet(row.try_get(2).map_err(failed)?)?;
         let prepared = self.prepare(connector.keepalive, limits).await;
         prepared.map_err(failed)?;
-        if !connector.servers.is_proven(&server) {
-            probe(self, random_key(), NO_LOCKS).await?;
-            connector.servers.set_proven(&server);
+        if !connector.servers.locks(&server) {
+            let probed = probe(self, random_key(), NO_LOCKS).await;
+            probed.map_err(vitess_by_answer)?;
+            connector.servers.set_locks(&server);
         }
         Ok(())
     }
@@ -289,7 +326,7 @@ impl MySqlSession {
         let names = refused
             .chain(ServerName::VARIABLES)
             .chain(ADDRESS)
-            .chain([GROUP_NAME, GROUP_PERIOD]);
+            .chain([GROUP_NAME]);
         let query = AssertSqlSafe(dialect::variables(names.chain([VERSION])));
         let rows = sqlx::raw_sql(query).fetch_all(self.connection()).await?;
         let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));

@@ -15,7 +15,7 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
-use crate::session::one_server::{OneServer, ServerId};
+use crate::session::one_server::{OneServer, Server};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
@@ -142,7 +142,7 @@ pub(super) fn another_session(expected: &Identity, found: String) -> Error {
             "server process {}, which holds the locks",
             expected.pid
         )),
-        way_out: AROUND_A_POOLER,
+        way_out: PAST_A_PROXY,
     }
 }
 
@@ -152,7 +152,7 @@ fn random_key() -> PhysicalKey {
 }
 
 /// 128 bits, in hexadecimal.
-fn token_of_chance() -> String {
+fn random_token() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
@@ -179,7 +179,7 @@ impl Connector for PgConnector {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        let token = token_of_chance();
+        let token = random_token();
         let options = self.options(&token).disable_statement_logging();
         let open = || Line::open(self.pool.clone(), options.clone());
         let mut session = PgSession::on(self.open(open, &options).await?);
@@ -189,12 +189,24 @@ impl Connector for PgConnector {
         Ok(Box::new(session))
     }
 
-    fn probe_key(&self) -> Option<PhysicalKey> {
-        Some(random_key())
+    fn is_disputed(&self) -> bool {
+        self.servers.is_disputed()
+    }
+
+    fn exclusion_probe(&self) -> Option<PhysicalKey> {
+        (!self.servers.excludes()).then(random_key)
+    }
+
+    fn set_excludes(&self) {
+        self.servers.set_excludes();
+    }
+
+    fn refuse_for_good(&self, error: &Error) {
+        self.servers.refuse_for_good(error);
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
-        let token = token_of_chance();
+        let token = random_token();
         let options = self.options(&token);
         let open = || open_alone(self.pool.clone(), options.clone());
         let (pool, connection) = self.open(open, &options).await?;
@@ -223,7 +235,7 @@ const POOLER: Error = Error::refused(
 const SHARED: Error = Error::refused(
     "a PostgreSQL session with the stamp of another lock session: a pooler shares it, or passes it on without a reset",
     OWN_SESSION,
-    AROUND_A_POOLER,
+    PAST_A_PROXY,
 );
 
 const NO_LOCKS: Error = Error::refused(
@@ -244,6 +256,9 @@ const OWN_SESSION: &str = "a PostgreSQL session of the pool's own";
 
 const AROUND_A_POOLER: &str = "name a direct connection with `LockPool::builder(&db).sessions_from(&direct)`, \
      use `txn.dlock(key).xact()`, or, if the pooler gives each client a session of its own, `.trust_session_pooling()`";
+
+const PAST_A_PROXY: &str = "name a direct connection to the primary with `LockPool::builder(&db).sessions_from(&direct)`, \
+     or use `txn.dlock(key).xact()`";
 
 const STANDBY: Error = Error::refused(
     "a PostgreSQL hot standby",
@@ -275,6 +290,7 @@ impl PgSession {
             can_wait: false,
             statements: Statements::of(Identity::default()),
             membership: None,
+            asked_in_dispute: false,
         }
     }
 
@@ -295,7 +311,7 @@ impl PgSession {
         if version.contains("-YB-") {
             return Err(YUGABYTE);
         }
-        let stamp = token_of_chance();
+        let stamp = random_token();
         let row = self.row(dialect::introduce(&stamp)).await.map_err(failed)?;
         let found: Option<String> = row.try_get(2).map_err(failed)?;
         let origin: Option<String> = row.try_get(3).map_err(failed)?;
@@ -323,17 +339,24 @@ impl PgSession {
             server_start: row.try_get(8).map_err(failed)?,
         };
         let started: String = row.try_get(9).map_err(failed)?;
-        let server: ServerId = format!("the PostgreSQL server started at {started}").into();
+        let server = Server::new(
+            identity.server_start.to_string(),
+            format!("the PostgreSQL server started at {started}"),
+        );
         self.membership = Some(connector.servers.join(&server)?);
         self.statements = Statements::of(identity);
         let database: Option<String> = row.try_get(10).map_err(failed)?;
         connector.database.meet(database)?;
+        // Nothing is set on a session that a pooler shares.
+        self.ping()
+            .await
+            .map_err(|error| error.of(Phase::Connect))?;
         let mut settings = [&connector.settings, more].concat();
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)?;
-        if !connector.servers.is_proven(&server) {
+        if !connector.servers.locks(&server) {
             probe(self, random_key(), NO_LOCKS).await?;
-            connector.servers.set_proven(&server);
+            connector.servers.set_locks(&server);
         }
         Ok(())
     }

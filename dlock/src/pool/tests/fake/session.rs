@@ -66,8 +66,21 @@ impl Connector for FakeConnector {
         }))))
     }
 
-    fn probe_key(&self) -> Option<PhysicalKey> {
-        self.server.probe.clone()
+    fn is_disputed(&self) -> bool {
+        self.server.state().is_disputed
+    }
+
+    fn exclusion_probe(&self) -> Option<PhysicalKey> {
+        let is_known = self.server.state().excludes;
+        self.server.probe.clone().filter(|_| !is_known)
+    }
+
+    fn set_excludes(&self) {
+        self.server.state().excludes = true;
+    }
+
+    fn refuse_for_good(&self, error: &Error) {
+        self.server.state().verdict = Some(error.clone());
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {
@@ -299,6 +312,7 @@ impl Session for FakeSession {
     }
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+        sleep(self.0.server.latency).await;
         Ok(Vec::new())
     }
 
