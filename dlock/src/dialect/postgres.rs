@@ -96,7 +96,7 @@ fn call_of(function: &'static str) -> FunctionCall {
 /// know: the stamp before and now; the start-up token as the server has it, and where the server
 /// has the other start-up option from; standby or not; whether there is PL/pgSQL to wait in; the
 /// application's name; process, server start in both forms, and database.
-pub(crate) fn introduce(stamp: &str) -> String {
+pub(crate) fn introduce(token: &str) -> String {
     let source = Query::select()
         .column("source")
         .from(("pg_catalog", "pg_settings"))
@@ -104,7 +104,7 @@ pub(crate) fn introduce(stamp: &str) -> String {
         .to_owned();
     text(
         Query::select()
-            .exprs(stamped(stamp))
+            .exprs(stamped(token))
             .expr(setting(SESSION_TOKEN))
             .expr(Expr::SubQuery(None, Box::new(source.into())))
             .expr(is_standby())

@@ -26,7 +26,7 @@ use crate::pool::PinnedGrant;
 ///
 /// | database | |
 /// |---|---|
-/// | PostgreSQL | `pg_advisory_unlock_all()` and `DISCARD ALL` on it give the lock away, which is noticed at its release |
+/// | PostgreSQL | `pg_advisory_unlock_all()` on it gives the lock away, which is noticed at its release. `DISCARD ALL` and `RESET ALL` take the stamp away by which the session proves itself: the lock is reported lost, and the session ended, within half a second |
 /// | MySQL, MariaDB | an idle session is asked by a statement: `FOUND_ROWS()`, `ROW_COUNT()` and `SHOW WARNINGS` belong into the transaction of what they are about. The server ends a session that sends nothing in a transaction for 40 times the pool's [`keepalive`](crate::LockPoolBuilder::keepalive), a minute at least |
 /// | SQLite | no session holds locks: the connection is one of its own beside the lock. Nobody can end a transaction from outside: the lock stays until it ends, and when the lock is lost or taken away by [`close_timeout`](crate::LockPool::close_timeout), a transaction that is open may still commit. A database in memory that only one connection can see has no pinned locks |
 /// | a mock | the mock itself, which outlives the lock |

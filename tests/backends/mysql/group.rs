@@ -54,7 +54,8 @@ async fn a_primary_that_loses_its_majority_loses_its_locks_before_another_is_ele
     let db = connect(&group.primary().await?, 1).await;
     let guard = db.dlock(name()).await?;
     let pinned = db.dlock(name()).pinned().await?;
-    sleep(Duration::from_secs(2)).await;
+    // Longer than a group may be silent.
+    sleep(Duration::from_secs(8)).await;
     assert!(guard.is_held() && pinned.is_held(), "a healthy group");
 
     let secondaries = group.secondaries().await?;

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool};
+use dlock::{DLockExt, DLockGuard, Error, LockPool};
 use dlock_tests::{Db, Race, Way, env, race};
 use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::{DatabaseConnection, TransactionTrait};
 
 use super::proxy::{Mode, Proxy, Replay};
-use super::server::{PATIENCE, Server, drop_database, key, options, scratch_database, url, with};
+use super::server::{
+    PATIENCE, Server, drop_database, holders, key, options, scratch_database, url, with,
+};
 
 const APPLICATIONS: usize = 6;
 const ROUNDS: usize = 20;
@@ -120,7 +122,9 @@ async fn pgpool_in_front_of_two_primaries_gives_no_false_lock() {
         "DLOCK_TEST_PGPOOL_LOGICAL_URL",
     ] {
         for way in [Way::PLAIN, PINNED] {
-            race_of(applications(&env(pgpool)).await, way).await;
+            let race = race_of(applications(&env(pgpool)).await, way).await;
+            let answered = race.granted > 0 || !race.refused.is_empty();
+            assert!(answered, "{pgpool}, {way}: {race}");
         }
     }
 }
@@ -202,7 +206,8 @@ async fn a_splitter_of_reads_gives_no_false_lock() {
         for _ in mixed.len()..APPLICATIONS {
             mixed.push(DatabaseConnection::open(&primary, 2).await);
         }
-        race_of(mixed, way).await;
+        let race = race_of(mixed, way).await;
+        assert!(race.granted > 0, "{way}: {race}");
     }
 }
 
@@ -282,28 +287,71 @@ async fn a_server_that_grants_and_does_not_hold_is_refused() {
     drop_database(&database).await;
 }
 
-/// The pooler lends the server session of the locks to another client in between.
-#[tokio::test]
-async fn a_pool_whose_answers_come_from_another_session_is_refused_as_a_whole() {
-    let mode = Mode::ReplayOptions {
-        server: url(),
-        sessions: 2,
-        replay: Replay::Set,
-    };
-    let proxy = Proxy::start(mode).await;
-    let mut other = Server::at(proxy.url()).await;
-    let db = options(proxy.url());
-    let db: DatabaseConnection = PgPoolOptions::new().connect_lazy_with(db).into();
-    LockPool::builder(&db).trust_session_pooling().install();
-    let keys = [key(), key()];
-    let guards = [
-        db.dlock(keys[0]).await.unwrap(),
-        db.dlock(keys[1]).await.unwrap(),
-    ];
-    // It gets the session that was used last, and keeps it for its transaction.
-    other.run("BEGIN").await;
+/// An application that trusts a pooler, which lends the server session of its locks to another
+/// client as soon as that begins a transaction.
+struct Misplaced {
+    db: DatabaseConnection,
+    other: Server,
+    keys: [i64; 2],
+    guards: [DLockGuard; 2],
+    _proxy: Proxy,
+}
 
-    let refused = db.dlock(key()).await;
+impl Misplaced {
+    async fn with_keepalive(keepalive: Duration) -> Self {
+        let mode = Mode::ReplayOptions {
+            server: url(),
+            sessions: 2,
+            replay: Replay::Set,
+        };
+        let proxy = Proxy::start(mode).await;
+        let mut other = Server::at(proxy.url()).await;
+        let db = options(proxy.url());
+        let db: DatabaseConnection = PgPoolOptions::new().connect_lazy_with(db).into();
+        let pool = LockPool::builder(&db).trust_session_pooling();
+        pool.keepalive(keepalive).install();
+        let keys = [key(), key()];
+        let guards = [
+            db.dlock(keys[0]).await.unwrap(),
+            db.dlock(keys[1]).await.unwrap(),
+        ];
+        // It gets the session that was used last, and keeps it for its transaction.
+        other.run("BEGIN").await;
+        Self {
+            db,
+            other,
+            keys,
+            guards,
+            _proxy: proxy,
+        }
+    }
+
+    /// All guards are lost, the pool refuses further locks, and both keys stay where they are: on the
+    /// session that the other client has.
+    async fn assert_refused(mut self) {
+        for guard in self.guards {
+            guard.lost().await;
+            let released = guard.release().await;
+            assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+        }
+        let status = LockPool::of(&self.db).status();
+        assert_eq!((status.sessions, status.held), (0, 0));
+        let again = self.db.dlock(key()).try_acquire().await;
+        assert!(matches!(again, Err(Error::Refused { .. })), "{again:?}");
+        let pid = self.other.ask("SELECT pg_backend_pid()").await;
+        for key in self.keys {
+            let here = format!("{} AND pid = {pid}", holders(key));
+            assert_eq!(self.other.count(&here).await, 1);
+        }
+        self.other.run("ROLLBACK").await;
+    }
+}
+
+#[tokio::test]
+async fn a_try_on_another_session_takes_nothing_and_refuses_the_pool() {
+    let misplaced = Misplaced::with_keepalive(PATIENCE).await;
+    let further = key();
+    let refused = misplaced.db.dlock(further).await;
     let Err(Error::Refused {
         found, expected, ..
     }) = refused
@@ -312,18 +360,27 @@ async fn a_pool_whose_answers_come_from_another_session_is_refused_as_a_whole() 
     };
     assert!(found.contains("another server session"), "{found}");
     assert!(expected.contains("process"), "{expected}");
-    for guard in guards {
-        guard.lost().await;
-        let released = guard.release().await;
-        assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
-    }
-    let status = LockPool::of(&db).status();
-    assert_eq!(
-        (status.sessions, status.held, status.counters.lost),
-        (0, 0, 2)
-    );
-    // The refusal lasts, so that no further lock is left behind.
-    let again = db.dlock(key()).try_acquire().await;
-    assert!(matches!(again, Err(Error::Refused { .. })), "{again:?}");
-    other.run("ROLLBACK").await;
+    assert_eq!(Server::main().await.holders(further).await, 0);
+    misplaced.assert_refused().await;
+}
+
+#[tokio::test]
+async fn a_release_on_another_session_is_a_loss_and_refuses_the_pool() {
+    let mut misplaced = Misplaced::with_keepalive(PATIENCE).await;
+    let further = misplaced.db.dlock(key());
+    let [first, second] = misplaced.guards;
+    let released = first.release().await;
+    assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+    let refused = further.try_acquire().await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    second.lost().await;
+    misplaced.other.run("ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn a_sign_of_life_of_another_session_refuses_the_pool() {
+    let misplaced = Misplaced::with_keepalive(Duration::from_secs(1)).await;
+    // Nothing is asked for meanwhile.
+    misplaced.guards[0].lost().await;
+    misplaced.assert_refused().await;
 }

@@ -1,11 +1,10 @@
 //! Which server session a lock session is, and the condition that is true on that session only.
 
-use crate::dialect::hexadecimal;
-
 /// One server session, as no other is. The default is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The random value of the session variable `@dlock_stamp`.
+    /// The value of the session variable `@dlock_stamp`, which the server makes of a random token and
+    /// of what it knows of the session: the same statement makes another stamp elsewhere.
     pub(crate) stamp: u64,
     /// The server's number for the session.
     pub(crate) session: u64,
@@ -31,28 +30,35 @@ impl ServerName {
 const WRITABLE: &str = "CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')";
 
 impl Identity {
-    /// The end of a statement: on another server session, or on a read-only server, it does nothing
-    /// and answers no row. sea-query has no words for `DUAL`.
+    /// The end of a statement: on another server session it does nothing and answers no row.
+    /// sea-query has no words for `DUAL`.
     pub(super) fn proof(&self) -> String {
-        let Self {
-            stamp,
-            session,
-            server,
-        } = self;
-        let server = server.as_ref().map_or_else(String::new, |server| {
-            let value = hexadecimal(server.value.as_bytes());
-            format!(" AND @@GLOBAL.{} = _utf8mb4 x'{value}'", server.variable)
-        });
-        format!(
-            " FROM DUAL WHERE @dlock_stamp = {stamp} AND CONNECTION_ID() = {session}{server} \
-             AND {WRITABLE}"
-        )
+        let Self { stamp, session, .. } = self;
+        format!(" FROM DUAL WHERE @dlock_stamp = {stamp} AND CONNECTION_ID() = {session}")
+    }
+
+    /// The same for a statement that takes a lock, which a read-only server does not carry out
+    /// either.
+    pub(super) fn proof_for_taking(&self) -> String {
+        format!("{} AND {WRITABLE}", self.proof())
     }
 }
 
-/// The smallest statement that proves the session.
+/// In a statement of the server: the stamp of the session that runs it, 60 bits of a digest.
+pub(super) fn stamp(token: u64, server: Option<&ServerName>) -> String {
+    let server = match server {
+        Some(server) => format!("@@GLOBAL.{}", server.variable),
+        None => "@@GLOBAL.hostname, ' ', @@GLOBAL.port, ' ', @@GLOBAL.server_id".to_owned(),
+    };
+    format!(
+        "CAST(CONV(LEFT(MD5(CONCAT({token}, ' ', CONNECTION_ID(), ' ', {server})), 15), 16, 10) \
+         AS UNSIGNED)"
+    )
+}
+
+/// The smallest statement that proves the session, and that its server can be written to.
 pub(crate) fn ping(identity: &Identity) -> String {
-    format!("SELECT 1{}", identity.proof())
+    format!("SELECT 1{}", identity.proof_for_taking())
 }
 
 /// One row about the session that answers: its stamp, its number, its database.
@@ -75,20 +81,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proof_names_session_and_server_and_is_false_where_nothing_can_be_written() {
-        let mut identity = Identity {
+    fn a_lock_is_taken_by_the_session_itself_on_a_server_that_can_be_written_to() {
+        let identity = Identity {
             stamp: 7,
             session: 42,
             server: None,
         };
-        let nameless = "SELECT 1 FROM DUAL WHERE @dlock_stamp = 7 AND CONNECTION_ID() = 42 \
-                        AND CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')";
-        assert_eq!(ping(&identity), nameless);
-        identity.server = Some(ServerName {
+        assert_eq!(
+            ping(&identity),
+            "SELECT 1 FROM DUAL WHERE @dlock_stamp = 7 AND CONNECTION_ID() = 42 \
+             AND CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')"
+        );
+        assert!(!identity.proof().contains("read_only"));
+    }
+
+    #[test]
+    fn a_stamp_is_made_of_session_and_server() {
+        let name = ServerName {
             variable: "server_uid",
-            value: "a'b".to_owned(),
-        });
-        let named = "= 42 AND @@GLOBAL.server_uid = _utf8mb4 x'612762' AND CAST";
-        assert_eq!(ping(&identity), nameless.replace("= 42 AND CAST", named));
+            value: "x".to_owned(),
+        };
+        for (server, expected) in [
+            (Some(&name), "@@GLOBAL.server_uid)"),
+            (None, "@@GLOBAL.port"),
+        ] {
+            let stamp = stamp(7, server);
+            assert!(
+                stamp.contains("CONCAT(7, ' ', CONNECTION_ID(), "),
+                "{stamp}"
+            );
+            assert!(stamp.contains(expected), "{stamp}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use sea_query::{
 };
 
 use super::MySql;
-use super::identity::Identity;
+use super::identity::{Identity, ServerName, stamp};
 use crate::dialect::hexadecimal;
 
 fn parameter() -> Expr {
@@ -116,7 +116,11 @@ impl Statements {
         let names = |places| std::iter::repeat_n(parameter(), places);
         let build = || {
             let Shape { releases, tries } = shape;
-            (select_batch(names(releases), names(tries)) + &identity.proof()).into()
+            let proof = match tries {
+                0 => identity.proof(),
+                _ => identity.proof_for_taking(),
+            };
+            (select_batch(names(releases), names(tries)) + &proof).into()
         };
         Arc::clone(prepared.entry(shape).or_insert_with(build))
     }
@@ -127,7 +131,12 @@ impl Statements {
         releases: impl Iterator<Item = &'a str>,
         tries: impl Iterator<Item = &'a str>,
     ) -> String {
-        select_batch(releases.map(literal), tries.map(literal)) + &self.identity.proof()
+        let mut tries = tries.peekable();
+        let proof = match tries.peek() {
+            None => self.identity.proof(),
+            Some(_) => self.identity.proof_for_taking(),
+        };
+        select_batch(releases.map(literal), tries.map(literal)) + &proof
     }
 
     /// The number of the session that holds this lock, if this session answers.
@@ -137,7 +146,7 @@ impl Statements {
 
     /// A slice of a wait.
     pub(crate) fn wait(&self, server: MySql, name: &str, slice: Duration) -> String {
-        wait(server, name, slice) + &self.identity.proof()
+        wait(server, name, slice) + &self.identity.proof_for_taking()
     }
 }
 
@@ -213,7 +222,8 @@ pub(crate) const NAMES: &str = "SET NAMES utf8mb4";
 
 /// Two variables of the session: its stamp, and the program that it belongs to, by which others
 /// recognise a lock session. A connection attribute, the protocol's own way, is not in sqlx.
-pub(crate) fn mark(stamp: u64, program: &str) -> String {
+pub(crate) fn mark(token: u64, server: Option<&ServerName>, program: &str) -> String {
+    let stamp = stamp(token, server);
     let program = hexadecimal(program.as_bytes());
     format!("SET @dlock_stamp = {stamp}, @dlock = _utf8mb4 x'{program}'")
 }

@@ -150,18 +150,14 @@ mod tests {
     use super::*;
 
     fn statements() -> Statements {
-        Statements::of(Identity {
-            stamp: "c0ffee".to_owned(),
-            pid: 4242,
-            server_start: 1,
-        })
+        Statements::of(Identity::new("c0ffee", 4242, 1))
     }
 
     /// Without its proof.
     fn unproved(text: &str) -> &str {
         let (calls, proof) = text.rsplit_once(" WHERE ").expect("a proof");
         assert!(
-            proof.contains("'c0ffee'") && proof.contains("= 4242"),
+            proof.contains("'c0ffee 4242 1'") && proof.contains("= 4242"),
             "{proof}"
         );
         calls

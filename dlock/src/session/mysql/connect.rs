@@ -28,7 +28,7 @@ use crate::session::sqlx::open::{
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
-use crate::session::{ConnectSettings, Connector, PinnedBase, Session};
+use crate::session::{ConnectSettings, Connector, PinnedBase, Session, SessionError};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
 pub(crate) struct MySqlConnector {
@@ -305,12 +305,15 @@ impl MySqlSession {
         if stamp_before.is_some() {
             return Err(SHARED);
         }
-        self.statements = Statements::of(Identity {
-            stamp: fastrand::u64(..),
+        let unstamped = Identity {
+            stamp: 0,
             session: row.try_get(1).map_err(failed)?,
             server: name,
-        });
+        };
         connector.database.meet(row.try_get(2).map_err(failed)?)?;
+        self.put_stamp(unstamped)
+            .await
+            .map_err(|error| error.of(Phase::Connect))?;
         let prepared = self.prepare(connector.keepalive, limits).await;
         prepared.map_err(failed)?;
         if !connector.servers.locks(&server) {
@@ -333,9 +336,32 @@ impl MySqlSession {
         rows.iter().map(pair).collect()
     }
 
+    /// The session that is asked for its stamp has to be the one that was met before.
+    async fn put_stamp(&mut self, unstamped: Identity) -> Result<(), SessionError> {
+        let Identity {
+            session, server, ..
+        } = unstamped;
+        let mark = dialect::mark(fastrand::u64(..), server.as_ref(), &program());
+        self.execute(mark).await.map_err(db)?;
+        let who_answers = dialect::who_answers(server.as_ref());
+        let row = self.row_at_last(who_answers).await.map_err(db)?;
+        let stamp: Option<u64> = row.try_get(0).map_err(db)?;
+        let found = Identity {
+            stamp: stamp.unwrap_or_default(),
+            session: row.try_get(1).map_err(db)?,
+            server: server.clone(),
+        };
+        let server_found: Option<String> = row.try_get(3).map_err(db)?;
+        let is_same_server = server_found == server.map(|server| server.value);
+        if stamp.is_none() || found.session != session || !is_same_server {
+            let expected = Identity { session, ..found };
+            return Err(super::misdirected(&expected, &row).map_err(db)?);
+        }
+        self.statements = Statements::of(found);
+        Ok(())
+    }
+
     async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
-        let stamp = self.statements.identity().stamp;
-        self.execute(dialect::mark(stamp, &program())).await?;
         // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
         let silence = keepalive
             .as_secs()

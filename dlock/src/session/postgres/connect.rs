@@ -311,8 +311,9 @@ impl PgSession {
         if version.contains("-YB-") {
             return Err(YUGABYTE);
         }
-        let stamp = random_token();
-        let row = self.row(dialect::introduce(&stamp)).await.map_err(failed)?;
+        let stamp_token = random_token();
+        let introduction = dialect::introduce(&stamp_token);
+        let row = self.row(introduction).await.map_err(failed)?;
         let found: Option<String> = row.try_get(2).map_err(failed)?;
         let origin: Option<String> = row.try_get(3).map_err(failed)?;
         let arrived =
@@ -333,11 +334,9 @@ impl PgSession {
             None | Some("") => "dlock".to_owned(),
             Some(application) => format!("{application} dlock"),
         };
-        let identity = Identity {
-            stamp,
-            pid: row.try_get(7).map_err(failed)?,
-            server_start: row.try_get(8).map_err(failed)?,
-        };
+        let pid = row.try_get(7).map_err(failed)?;
+        let server_start = row.try_get(8).map_err(failed)?;
+        let identity = Identity::new(&stamp_token, pid, server_start);
         let started: String = row.try_get(9).map_err(failed)?;
         let server = Server::new(
             identity.server_start.to_string(),
