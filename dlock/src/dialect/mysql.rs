@@ -9,8 +9,8 @@ use sea_orm::DatabaseBackend;
 pub(crate) use self::identity::{INTRODUCE, Identity, ServerName, ping, who_answers};
 pub(crate) use self::statements::{
     CONSENSUS, GRANTED, NAMES, NAMES_PER_RELEASE, NAMES_PER_TRY, PRIMARY_MEMBER, READ_ONLY,
-    ROLLBACK, Shape, Statements, Tried, holders, is_on, kill, locks, mark, sessions, set_session,
-    variables,
+    ROLLBACK, Shape, Tried, holder_of, holders, in_words, is_on, kill, locks, mark, prepared,
+    sessions, set_session, variables, wait,
 };
 use super::{Dialect, hashed, lock_name, no_such_mode};
 use crate::error::Error;

@@ -11,7 +11,7 @@ use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query, SelectStatement,
 };
 
-pub(crate) use self::batch::{Arm, Statements, packed};
+pub(crate) use self::batch::{Arm, batch, packed, single};
 pub(crate) use self::identity::{Identity, SHOW_STAMP, ping, who_answers};
 use self::identity::{is_standby, server_start, stamped};
 pub(crate) use self::listing::{end_holder, held, locks, unpacked};

@@ -19,7 +19,7 @@ use super::one_server::Membership;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session, SessionError};
-use crate::dialect::mysql::{self as dialect, GRANTED, Identity, MySql, Shape, Statements, Tried};
+use crate::dialect::mysql::{self as dialect, GRANTED, Identity, MySql, Shape, Tried};
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
@@ -54,7 +54,8 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 pub(crate) struct MySqlSession {
     line: Line,
     server: MySql,
-    statements: Statements,
+    /// The default until it is known: on no session its proof is true.
+    identity: Identity,
     /// From the check on.
     membership: Option<Membership>,
     /// Whether the statement that runs was sent during a dispute about the server.
@@ -169,7 +170,7 @@ impl MySqlSession {
     /// Asks the session that answers now who it is, after a statement that did nothing: another
     /// session ran it, or the server cannot be written to.
     async fn misdirected(&mut self) -> SessionError {
-        let expected = self.statements.identity().clone();
+        let expected = self.identity.clone();
         let who_answers = dialect::who_answers(expected.server.as_ref());
         match self.row_at_last(who_answers).await {
             Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
@@ -185,7 +186,7 @@ impl MySqlSession {
     async fn ask(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
-        let mut query = sqlx::query(AssertSqlSafe(self.statements.prepared(shape)));
+        let mut query = sqlx::query(AssertSqlSafe(dialect::prepared(shape)));
         let parts = [
             (releases, shape.releases, dialect::NAMES_PER_RELEASE),
             (tries, shape.tries, dialect::NAMES_PER_TRY),
@@ -198,6 +199,7 @@ impl MySqlSession {
                 }
             }
         }
+        let query = query.bind(self.identity.stamp).bind(self.identity.session);
         let row = query.fetch_optional(self.connection()).await?;
         row.map(|row| Said::read(&row, batch, shape)).transpose()
     }
@@ -210,8 +212,7 @@ impl MySqlSession {
     }
 
     fn in_words(&self, batch: &Batch) -> String {
-        self.statements
-            .in_words(names(&batch.releases), names(&batch.tries))
+        dialect::in_words(&self.identity, names(&batch.releases), names(&batch.tries))
     }
 
     /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
@@ -391,7 +392,7 @@ impl Session for MySqlSession {
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         self.note_dispute();
         self.is_in_group().await?;
-        let sql = self.statements.wait(self.server, name(&request.key), slice);
+        let sql = dialect::wait(&self.identity, self.server, name(&request.key), slice);
         let waited = match self.optional_row(sql).await {
             Ok(row) => {
                 let row = self.answered(row).await?;
@@ -425,7 +426,7 @@ impl Session for MySqlSession {
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.note_dispute();
         self.is_in_group().await?;
-        let ping = dialect::ping(self.statements.identity());
+        let ping = dialect::ping(&self.identity);
         let answer = self.optional_row_at_last(ping).await.map_err(db)?;
         self.answered(answer).await.map(drop)
     }
@@ -440,7 +441,7 @@ impl Session for MySqlSession {
     }
 
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
-        let holder_of = self.statements.holder(name(&lock.key));
+        let holder_of = dialect::holder_of(&self.identity, name(&lock.key));
         let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
         let row = self.answered(row).await?;
         let found: Option<u64> = row.try_get(0).map_err(db)?;
@@ -478,6 +479,6 @@ impl Lent<sqlx::MySql> for MySqlSession {
     }
 
     fn number(&self) -> i64 {
-        i64::try_from(self.statements.identity().session).unwrap_or(i64::MAX)
+        i64::try_from(self.identity.session).unwrap_or(i64::MAX)
     }
 }

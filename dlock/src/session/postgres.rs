@@ -14,7 +14,7 @@ use super::one_server::Membership;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session, SessionError};
-use crate::dialect::postgres::{self as dialect, Arm, Identity, Statements, WaitAnswer};
+use crate::dialect::postgres::{self as dialect, Arm, Identity, WaitAnswer};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -33,7 +33,8 @@ fn code(error: &sqlx::Error) -> Option<&str> {
 pub(crate) struct PgSession {
     line: Line,
     can_wait: bool,
-    statements: Statements,
+    /// The default until it is known: on no session its proof is true.
+    identity: Identity,
     /// From the check on.
     membership: Option<Membership>,
     /// Whether the statement that runs was sent during a dispute about the server.
@@ -63,22 +64,29 @@ impl PgSession {
         row.ok_or(sqlx::Error::RowNotFound)
     }
 
+    /// By one message, so that no pooler can send its parts to several sessions.
     async fn optional_row(&mut self, sql: String) -> Result<Option<PgRow>, sqlx::Error> {
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
         query.fetch_optional(self.connection().await?).await
     }
 
     /// The proof of a pinned session, whose holder may have begun a transaction: `SHOW` takes no
     /// snapshot there, and is refused only in a transaction that has failed.
-    async fn show_stamp(&mut self) -> Result<Option<()>, sqlx::Error> {
+    async fn shows_stamp(&mut self) -> Result<bool, sqlx::Error> {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::SHOW_STAMP));
         let found: Option<String> = match query.fetch_one(self.connection().await?).await {
-            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => return Ok(Some(())),
+            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => return Ok(true),
             Err(error) if code(&error) == Some(UNDEFINED_OBJECT) => None,
             row => row?.try_get(0)?,
         };
-        let stamp = &self.statements.identity().stamp;
-        Ok((found.as_ref() == Some(stamp)).then_some(()))
+        Ok(found.as_ref() == Some(&self.identity.stamp))
+    }
+
+    /// The proof by a statement of its own.
+    async fn prove(&mut self) -> Result<(), SessionError> {
+        let ping = dialect::ping(&self.identity);
+        let answer = self.optional_row(ping).await.map_err(db)?;
+        self.answered(answer).await.map(drop)
     }
 
     /// `None`: another server session answered, and did nothing.
@@ -102,8 +110,10 @@ impl PgSession {
         release: bool,
         Request { key, mode }: &Request,
     ) -> Result<Option<Answer>, sqlx::Error> {
-        let single = self.statements.single(Arm::of(release, *mode, key));
+        let single = dialect::single(Arm::of(release, *mode, key));
+        let Identity { stamp, pid, .. } = self.identity.clone();
         let query = sqlx::query(AssertSqlSafe(single)).bind(dialect::packed(key));
+        let query = query.bind(stamp).bind(pid);
         let row = query.fetch_optional(self.connection().await?).await?;
         row.map(|row| row.try_get(0).map(bool::into)).transpose()
     }
@@ -118,11 +128,13 @@ impl PgSession {
             keys[arm].push(dialect::packed(&request.key));
         }
         let asked = keys.each_ref().map(Vec::len);
-        let statement = self.statements.batch(asked.map(|keys| keys > 0));
+        let statement = dialect::batch(asked.map(|keys| keys > 0));
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
             query = query.bind(keys);
         }
+        let Identity { stamp, pid, .. } = self.identity.clone();
+        let query = query.bind(stamp).bind(pid);
         let row = query.fetch_optional(self.connection().await?).await?;
         let Some(row) = row else {
             return Ok(None);
@@ -214,7 +226,7 @@ impl PgSession {
 
     /// Asks the session that answers now who it is, after another one has answered.
     async fn misdirected(&mut self) -> SessionError {
-        let expected = self.statements.identity().clone();
+        let expected = self.identity.clone();
         match self.row(dialect::who_answers()).await {
             Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
             Err(error) => SessionError::Refused(connect::another_session(
@@ -288,7 +300,7 @@ impl Session for PgSession {
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         self.note_dispute();
-        let identity = self.statements.identity();
+        let identity = &self.identity;
         let sql = dialect::wait(identity, &request.key, request.mode, slice);
         let connection = self.connection().await.map_err(db)?;
         let waited = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -307,7 +319,7 @@ impl Session for PgSession {
             Err(error) => error,
         };
         // The lock may have been granted all the same.
-        let unlock_all = dialect::unlock_all(self.statements.identity());
+        let unlock_all = dialect::unlock_all(&self.identity);
         let unlocked = self.optional_row(unlock_all).await.map_err(db)?;
         self.answered(unlocked).await?;
         match code(&error) {
@@ -318,25 +330,23 @@ impl Session for PgSession {
 
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.note_dispute();
-        let answer = match &self.line {
-            Line::Ours { .. } => {
-                let ping = dialect::ping(self.statements.identity());
-                self.optional_row(ping).await.map_err(db)?.map(drop)
-            }
-            Line::Lent(_) => self.show_stamp().await.map_err(db)?,
-        };
-        self.answered(answer).await
+        let is_lent = matches!(self.line, Line::Lent(_));
+        // Pgpool-II sends a SHOW to any node: it can prove the session, and cannot refute it.
+        if is_lent && self.shows_stamp().await.map_err(db)? {
+            return self.answered(Some(())).await;
+        }
+        self.prove().await
     }
 
     async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
-        let query = sqlx::query(AssertSqlSafe(dialect::locks()));
+        let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
         let connection = self.connection().await.map_err(db)?;
         let rows = query.fetch_all(connection).await.map_err(db)?;
         rows.iter().map(|row| lock(row).map_err(db)).collect()
     }
 
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
-        let identity = self.statements.identity();
+        let identity = &self.identity;
         let held = dialect::held(identity, &lock.key, lock.mode, holder);
         let row = self.optional_row(held).await.map_err(db)?;
         let row = self.answered(row).await?;
@@ -344,7 +354,7 @@ impl Session for PgSession {
     }
 
     async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
-        let identity = self.statements.identity();
+        let identity = &self.identity;
         let end = dialect::end_holder(identity, &lock.key, lock.mode, holder);
         Ok(self.any(end).await.map(drop).map_err(db)?)
     }
@@ -389,7 +399,7 @@ impl Lent<Postgres> for PgSession {
     }
 
     fn number(&self) -> i64 {
-        self.statements.identity().pid.into()
+        self.identity.pid.into()
     }
 }
 

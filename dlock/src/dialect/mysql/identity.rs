@@ -30,18 +30,44 @@ impl ServerName {
 const WRITABLE: &str = "CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')";
 
 impl Identity {
-    /// The end of a statement: on another server session it does nothing and answers no row.
-    /// sea-query has no words for `DUAL`.
-    pub(super) fn proof(&self) -> String {
-        let Self { stamp, session, .. } = self;
-        format!(" FROM DUAL WHERE @dlock_stamp = {stamp} AND CONNECTION_ID() = {session}")
+    /// The end of a statement whose text is sent each time: on another server session it does
+    /// nothing and answers no row.
+    pub(super) fn proof(&self, of: Proof) -> String {
+        proof(&self.stamp.to_string(), &self.session.to_string(), of)
     }
+}
 
-    /// The same for a statement that takes a lock, which a read-only server does not carry out
-    /// either.
-    pub(super) fn proof_for_taking(&self) -> String {
-        format!("{} AND {WRITABLE}", self.proof())
+/// A statement that takes a lock is not carried out on a read-only server either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Session,
+    WritableSession,
+}
+
+impl Proof {
+    /// For a batch with so many tries.
+    pub(super) fn of_tries(tries: usize) -> Self {
+        match tries {
+            0 => Self::Session,
+            _ => Self::WritableSession,
+        }
     }
+}
+
+/// The same for a statement that is prepared, with stamp and session as its last parameters: a proxy
+/// may execute a statement of the same number that another client has prepared, so its text proves
+/// nothing.
+pub(super) fn proof_by_parameters(of: Proof) -> String {
+    proof("?", "?", of)
+}
+
+/// sea-query has no words for `DUAL`.
+fn proof(stamp: &str, session: &str, of: Proof) -> String {
+    let writable = match of {
+        Proof::Session => String::new(),
+        Proof::WritableSession => format!(" AND {WRITABLE}"),
+    };
+    format!(" FROM DUAL WHERE @dlock_stamp = {stamp} AND CONNECTION_ID() = {session}{writable}")
 }
 
 /// In a statement of the server: the stamp of the session that runs it, 60 bits of a digest.
@@ -51,14 +77,14 @@ pub(super) fn stamp(token: u64, server: Option<&ServerName>) -> String {
         None => "@@GLOBAL.hostname, ' ', @@GLOBAL.port, ' ', @@GLOBAL.server_id".to_owned(),
     };
     format!(
-        "CAST(CONV(LEFT(MD5(CONCAT({token}, ' ', CONNECTION_ID(), ' ', {server})), 15), 16, 10) \
+        "CAST(CONV(LEFT(SHA2(CONCAT({token}, ' ', CONNECTION_ID(), ' ', {server}), 256), 15), 16, 10) \
          AS UNSIGNED)"
     )
 }
 
 /// The smallest statement that proves the session, and that its server can be written to.
 pub(crate) fn ping(identity: &Identity) -> String {
-    format!("SELECT 1{}", identity.proof_for_taking())
+    format!("SELECT 1{}", identity.proof(Proof::WritableSession))
 }
 
 /// One row about the session that answers: its stamp, its number, its database.
@@ -92,7 +118,7 @@ mod tests {
             "SELECT 1 FROM DUAL WHERE @dlock_stamp = 7 AND CONNECTION_ID() = 42 \
              AND CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')"
         );
-        assert!(!identity.proof().contains("read_only"));
+        assert!(!identity.proof(Proof::Session).contains("read_only"));
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! The statements of MySQL and MariaDB. A name is a parameter of a prepared statement, or written out in a statement that needs no preparing: in hexadecimal, since
 //! what a backslash means depends on `sql_mode`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use foldhash::{HashMap, HashMapExt as _};
 use sea_query::{
     Alias, Expr, ExprTrait, Func, FunctionCall, MysqlQueryBuilder, Query, SelectStatement, TableRef,
 };
 
 use super::MySql;
-use super::identity::{Identity, ServerName, stamp};
-use crate::dialect::hexadecimal;
+use super::identity::{Identity, Proof, ServerName, proof_by_parameters, stamp};
+use crate::dialect::{MAX_BATCH, hexadecimal};
 
 fn parameter() -> Expr {
     Expr::cust("?")
@@ -67,13 +66,15 @@ pub(crate) const NAMES_PER_TRY: usize = 2;
 
 /// The shape of a prepared batch. Each is a statement of its own, of which the server has room for 16,382 by default, so releases and tries have the same number of
 /// places, a power of two; places that are left repeat the last name: what is released is not held any more, and what is held is not taken twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) releases: usize,
     pub(crate) tries: usize,
 }
 
 impl Shape {
+    const WIDTHS: usize = MAX_BATCH.ilog2() as usize + 1;
+
     /// For so many releases and so many tries, of which there is one at least.
     pub(crate) fn of(releases: usize, tries: usize) -> Self {
         let width = releases.max(tries).next_power_of_two();
@@ -90,64 +91,41 @@ impl Shape {
     }
 }
 
-/// The statements of one session that take and give back locks. Each ends with the proof of that
-/// session.
-#[derive(Debug)]
-pub(crate) struct Statements {
-    identity: Identity,
-    prepared: HashMap<Shape, Arc<str>>,
+/// A batch of this shape, to be prepared; built once. Its parameters are the names of the releases,
+/// those of the tries, and then stamp and number of the session.
+pub(crate) fn prepared(shape: Shape) -> Arc<str> {
+    static STATEMENTS: [[OnceLock<Arc<str>>; 3]; Shape::WIDTHS] =
+        [const { [const { OnceLock::new() }; 3] }; Shape::WIDTHS];
+    let Shape { releases, tries } = shape;
+    let parts = usize::from(releases > 0) + 2 * usize::from(tries > 0);
+    let width = releases.max(tries).ilog2() as usize;
+    let names = |places| std::iter::repeat_n(parameter(), places);
+    let build = || {
+        let proof = proof_by_parameters(Proof::of_tries(tries));
+        (select_batch(names(releases), names(tries)) + &proof).into()
+    };
+    Arc::clone(STATEMENTS[width][parts - 1].get_or_init(build))
 }
 
-impl Statements {
-    pub(crate) fn of(identity: Identity) -> Self {
-        Self {
-            identity,
-            prepared: HashMap::new(),
-        }
-    }
+/// A batch that needs no preparing.
+pub(crate) fn in_words<'a>(
+    identity: &Identity,
+    releases: impl Iterator<Item = &'a str>,
+    tries: impl Iterator<Item = &'a str>,
+) -> String {
+    let mut tries = tries.peekable();
+    let proof = Proof::of_tries(usize::from(tries.peek().is_some()));
+    select_batch(releases.map(literal), tries.map(literal)) + &identity.proof(proof)
+}
 
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
-    }
+/// The number of the session that holds this lock, if the session of this identity answers.
+pub(crate) fn holder_of(identity: &Identity, name: &str) -> String {
+    holders(std::iter::once(name)) + &identity.proof(Proof::Session)
+}
 
-    /// A batch of this shape, to be prepared; built once.
-    pub(crate) fn prepared(&mut self, shape: Shape) -> Arc<str> {
-        let Self { identity, prepared } = self;
-        let names = |places| std::iter::repeat_n(parameter(), places);
-        let build = || {
-            let Shape { releases, tries } = shape;
-            let proof = match tries {
-                0 => identity.proof(),
-                _ => identity.proof_for_taking(),
-            };
-            (select_batch(names(releases), names(tries)) + &proof).into()
-        };
-        Arc::clone(prepared.entry(shape).or_insert_with(build))
-    }
-
-    /// A batch that needs no preparing.
-    pub(crate) fn in_words<'a>(
-        &self,
-        releases: impl Iterator<Item = &'a str>,
-        tries: impl Iterator<Item = &'a str>,
-    ) -> String {
-        let mut tries = tries.peekable();
-        let proof = match tries.peek() {
-            None => self.identity.proof(),
-            Some(_) => self.identity.proof_for_taking(),
-        };
-        select_batch(releases.map(literal), tries.map(literal)) + &proof
-    }
-
-    /// The number of the session that holds this lock, if this session answers.
-    pub(crate) fn holder(&self, name: &str) -> String {
-        holders(std::iter::once(name)) + &self.identity.proof()
-    }
-
-    /// A slice of a wait.
-    pub(crate) fn wait(&self, server: MySql, name: &str, slice: Duration) -> String {
-        wait(server, name, slice) + &self.identity.proof_for_taking()
-    }
+/// A slice of a wait.
+pub(crate) fn wait(identity: &Identity, server: MySql, name: &str, slice: Duration) -> String {
+    get_lock(server, name, slice) + &identity.proof(Proof::WritableSession)
 }
 
 /// One row, with one column for each release and then one for each try. The server evaluates them from left to right, so what is released can be taken again.
@@ -158,9 +136,9 @@ fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item 
 
 /// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which is an error.
 /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-execution-time>
-fn wait(server: MySql, name: &str, slice: Duration) -> String {
-    let get_lock = |seconds: Expr| Func::cust("GET_LOCK").arg(literal(name)).arg(seconds);
-    let wait = |seconds| text(Query::select().expr(get_lock(seconds)));
+fn get_lock(server: MySql, name: &str, slice: Duration) -> String {
+    let call = |seconds: Expr| Func::cust("GET_LOCK").arg(literal(name)).arg(seconds);
+    let wait = |seconds| text(Query::select().expr(call(seconds)));
     match server {
         MySql::MySql if slice.subsec_nanos() == 0 => wait(slice.as_secs().into()),
         MySql::MySql => {
@@ -294,32 +272,28 @@ pub(crate) fn sessions() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::MAX_BATCH;
 
-    fn statements() -> Statements {
-        Statements::of(Identity {
-            stamp: 7,
-            session: 42,
-            server: None,
-        })
-    }
+    const IDENTITY: Identity = Identity {
+        stamp: 7,
+        session: 42,
+        server: None,
+    };
 
     /// Without its proof.
     fn unproved(text: &str) -> &str {
         let (calls, proof) = text.split_once(" FROM DUAL WHERE ").expect("a proof");
-        assert!(proof.contains("= 7") && proof.contains("= 42"), "{proof}");
+        assert!(proof.starts_with("@dlock_stamp = "), "{proof}");
         calls
     }
 
     #[test]
     fn a_batch_releases_before_it_tries() {
-        let mut statements = statements();
         assert_eq!(
-            unproved(&statements.prepared(Shape::of(1, 1))),
+            unproved(&prepared(Shape::of(1, 1))),
             "SELECT RELEASE_LOCK(?), IF(IS_USED_LOCK(?) = CONNECTION_ID(), 2, GET_LOCK(?, 0))"
         );
         assert_eq!(
-            unproved(&statements.in_words(["a'"].into_iter(), ["é"].into_iter())),
+            unproved(&in_words(&IDENTITY, ["a'"].into_iter(), ["é"].into_iter())),
             "SELECT RELEASE_LOCK(_utf8mb4 x'6127'), \
              IF(IS_USED_LOCK(_utf8mb4 x'c3a9') = CONNECTION_ID(), 2, GET_LOCK(_utf8mb4 x'c3a9', 0))"
         );
@@ -334,17 +308,18 @@ mod tests {
                 (shape.releases > 0, shape.tries > 0),
                 (releases > 0, tries > 0)
             );
-            let parameters = statements().prepared(shape).matches('?').count();
+            let parameters = prepared(shape).matches('?').count();
             assert_eq!(
                 parameters,
-                shape.releases * NAMES_PER_RELEASE + shape.tries * NAMES_PER_TRY
+                shape.releases * NAMES_PER_RELEASE + shape.tries * NAMES_PER_TRY + 2
             );
         }
     }
 
     #[test]
     fn a_slice_is_as_long_on_every_server() {
-        let wait = |server, milliseconds| wait(server, "a", Duration::from_millis(milliseconds));
+        let wait =
+            |server, milliseconds| get_lock(server, "a", Duration::from_millis(milliseconds));
         assert_eq!(
             wait(MySql::MySql, 2000),
             "SELECT GET_LOCK(_utf8mb4 x'61', 2)"

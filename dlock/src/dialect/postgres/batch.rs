@@ -1,11 +1,10 @@
 //! Tries and releases: many in one statement.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use foldhash::{HashMap, HashMapExt as _};
-use sea_query::{Expr, Func, FunctionCall, Query, SelectStatement};
+use sea_query::{Expr, Func, FunctionCall, Query};
 
-use super::identity::Identity;
+use super::identity::proof_by_parameters;
 use super::{Call, NO_NAMES, call_of, function, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -87,79 +86,50 @@ pub(crate) fn packed(key: &PhysicalKey) -> i64 {
     }
 }
 
-/// The statements of one session for tries and releases. Each has the proof of that session in it:
-/// on another server session it does nothing and answers no row.
-#[derive(Debug)]
-pub(crate) struct Statements {
-    identity: Identity,
-    texts: HashMap<Shape, Arc<str>>,
+/// The statement for the arms that are present, built once per combination: its parameters are their
+/// keys, in the order of [`Arm::index`], and then stamp and process of the session. On another server
+/// session it does nothing and answers no row.
+pub(crate) fn batch(present: [bool; Arm::COUNT]) -> Arc<str> {
+    static STATEMENTS: [OnceLock<Arc<str>>; 1 << Arm::COUNT] =
+        [const { OnceLock::new() }; 1 << Arm::COUNT];
+    let shape = present.iter().enumerate().fold(0, |shape, (bit, present)| {
+        shape | usize::from(*present) << bit
+    });
+    let build = || {
+        let present = Arm::all().zip(present);
+        let arms: Vec<Arm> = present
+            .filter_map(|(arm, present)| present.then_some(arm))
+            .collect();
+        let columns = (1..).zip(&arms);
+        let columns = columns.map(|(parameter, arm)| arm.answers(parameter));
+        let proof = proof_by_parameters(arms.len() + 1);
+        text(Query::select().exprs(columns).and_where(proof)).into()
+    };
+    Arc::clone(STATEMENTS[shape].get_or_init(build))
 }
 
-/// Each is built once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Shape {
-    /// The [index](Arm::index) of its arm.
-    Single(usize),
-    /// A bit for each arm that is present.
-    Batch(usize),
-}
-
-impl Statements {
-    pub(crate) fn of(identity: Identity) -> Self {
-        Self {
-            identity,
-            texts: HashMap::new(),
-        }
-    }
-
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// For the arms that are present: its parameters are their keys, in the order of [`Arm::index`].
-    pub(crate) fn batch(&mut self, present: [bool; Arm::COUNT]) -> Arc<str> {
-        let shape = present.iter().enumerate().fold(0, |shape, (bit, present)| {
-            shape | usize::from(*present) << bit
-        });
-        self.text(Shape::Batch(shape), || {
-            let present = Arm::all().zip(present);
-            let arms = present.filter_map(|(arm, present)| present.then_some(arm));
-            let columns = arms.zip(1..).map(|(arm, parameter)| arm.answers(parameter));
-            Query::select().exprs(columns).to_owned()
-        })
-    }
-
-    /// For one request, which costs the server less than a batch: its parameter is the key.
-    pub(crate) fn single(&mut self, arm: Arm) -> Arc<str> {
-        self.text(Shape::Single(arm.index()), || {
-            Query::select().expr(arm.call_once("$1::bigint")).to_owned()
-        })
-    }
-
-    fn text(&mut self, shape: Shape, build: impl FnOnce() -> SelectStatement) -> Arc<str> {
-        let Self { identity, texts } = self;
-        let text = texts
-            .entry(shape)
-            .or_insert_with(|| text(build().and_where(identity.proof())).into());
-        Arc::clone(text)
-    }
+/// The same for one request, which costs the server less than a batch.
+pub(crate) fn single(arm: Arm) -> Arc<str> {
+    static STATEMENTS: [OnceLock<Arc<str>>; Arm::COUNT] = [const { OnceLock::new() }; Arm::COUNT];
+    let build = || {
+        let call = arm.call_once("$1::bigint");
+        text(Query::select().expr(call).and_where(proof_by_parameters(2))).into()
+    };
+    Arc::clone(STATEMENTS[arm.index()].get_or_init(build))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn statements() -> Statements {
-        Statements::of(Identity::new("c0ffee", 4242, 1))
-    }
-
-    /// Without its proof.
-    fn unproved(text: &str) -> &str {
+    /// Without its proof, which begins with this parameter.
+    fn unproved(text: &str, first: usize) -> &str {
         let (calls, proof) = text.rsplit_once(" WHERE ").expect("a proof");
-        assert!(
-            proof.contains("'c0ffee 4242 1'") && proof.contains("= 4242"),
-            "{proof}"
+        let (stamp, pid) = (
+            format!("= (${first}::text)"),
+            format!("= (${}::int4)", first + 1),
         );
+        assert!(proof.contains(&stamp) && proof.contains(&pid), "{proof}");
         calls
     }
 
@@ -169,7 +139,7 @@ mod tests {
         present[Arm::of(true, Mode::Exclusive, &PhysicalKey::Int(1)).index()] = true;
         present[Arm::of(false, Mode::Shared, &PhysicalKey::Pair(1, 2)).index()] = true;
         assert_eq!(
-            unproved(&statements().batch(present)),
+            unproved(&batch(present), 3),
             "/*dlock*/ SELECT ARRAY((SELECT pg_catalog.pg_advisory_unlock(k) FROM pg_catalog.unnest($1::bigint[]) AS \"k\")), \
              ARRAY((SELECT pg_catalog.pg_try_advisory_lock_shared((k >> 32)::int4, ((k << 32) >> 32)::int4) FROM pg_catalog.unnest($2::bigint[]) AS \"k\"))"
         );
@@ -178,13 +148,12 @@ mod tests {
     #[test]
     fn a_request_alone_needs_no_list() {
         let arm = |key| Arm::of(false, Mode::Exclusive, &key);
-        let mut statements = statements();
         assert_eq!(
-            unproved(&statements.single(arm(PhysicalKey::Int(1)))),
+            unproved(&single(arm(PhysicalKey::Int(1))), 2),
             "/*dlock*/ SELECT pg_catalog.pg_try_advisory_lock($1::bigint)"
         );
         assert_eq!(
-            unproved(&statements.single(arm(PhysicalKey::Pair(1, 2)))),
+            unproved(&single(arm(PhysicalKey::Pair(1, 2))), 2),
             "/*dlock*/ SELECT pg_catalog.pg_try_advisory_lock(($1::bigint >> 32)::int4, (($1::bigint << 32) >> 32)::int4)"
         );
     }

@@ -31,16 +31,28 @@ impl Identity {
     }
 
     /// True in a statement that this server session runs. Its server is no standby, since it was none
-    /// when the session opened.
+    /// when the session opened. For a statement whose text is sent each time.
     pub(super) fn proof(&self) -> Expr {
-        let stamp = Expr::expr(setting(STAMP)).eq(self.stamp.as_str());
-        stamp.and(Expr::expr(call_of("pg_backend_pid")).eq(self.pid))
+        proof(self.stamp.as_str().into(), self.pid.into())
     }
 
     /// The same as text, for a wait: see [`IDENTITY_TEXT`].
     pub(super) fn to_text(&self) -> String {
         format!("{} {}", self.stamp, self.pid)
     }
+}
+
+/// The same for a statement that is prepared: stamp and process are the parameters from this number
+/// on. A pooler may execute a statement of the same name that another client has prepared, so its
+/// text proves nothing.
+pub(super) fn proof_by_parameters(first: usize) -> Expr {
+    let stamp = Expr::cust(format!("${first}::text"));
+    proof(stamp, Expr::cust(format!("${}::int4", first + 1)))
+}
+
+fn proof(stamp: Expr, pid: Expr) -> Expr {
+    let stamp = Expr::expr(setting(STAMP)).eq(stamp);
+    stamp.and(Expr::expr(call_of("pg_backend_pid")).eq(pid))
 }
 
 /// In a PL/pgSQL block: the identity of the session that runs it, as [`Identity::to_text`] has it.

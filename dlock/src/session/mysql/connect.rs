@@ -14,9 +14,7 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use super::{Line, MySqlSession, number};
 use crate::dialect::Dialect;
-use crate::dialect::mysql::{
-    self as dialect, Identity, MySql, PLAIN_SERVER, ServerName, Statements,
-};
+use crate::dialect::mysql::{self as dialect, Identity, MySql, PLAIN_SERVER, ServerName};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
@@ -215,6 +213,17 @@ pub(super) fn another_session(expected: &Identity, found: String) -> Error {
     }
 }
 
+/// MySQL Router does so on a port that splits reads and writes (error 4501).
+fn refuses_stamp(error: &sqlx::Error) -> Error {
+    Error::Refused {
+        found: Cow::Owned(format!(
+            "a proxy that refuses to put a stamp on the session: {error}"
+        )),
+        expected: Cow::Borrowed(OWN_SESSION),
+        way_out: AROUND_A_PROXY,
+    }
+}
+
 fn server_name(variables: &HashMap<String, String>) -> Option<ServerName> {
     let mut known = ServerName::VARIABLES.into_iter();
     known.find_map(|variable| {
@@ -261,7 +270,7 @@ impl MySqlSession {
         Self {
             line,
             server: MySql::MySql,
-            statements: Statements::of(Identity::default()),
+            identity: Identity::default(),
             membership: None,
             asked_in_dispute: false,
             group: None,
@@ -342,7 +351,12 @@ impl MySqlSession {
             session, server, ..
         } = unstamped;
         let mark = dialect::mark(fastrand::u64(..), server.as_ref(), &program());
-        self.execute(mark).await.map_err(db)?;
+        match self.execute(mark).await {
+            Err(error) if error.as_database_error().is_some() => {
+                return Err(SessionError::Refused(refuses_stamp(&error)));
+            }
+            done => done.map_err(db)?,
+        }
         let who_answers = dialect::who_answers(server.as_ref());
         let row = self.row_at_last(who_answers).await.map_err(db)?;
         let stamp: Option<u64> = row.try_get(0).map_err(db)?;
@@ -357,7 +371,7 @@ impl MySqlSession {
             let expected = Identity { session, ..found };
             return Err(super::misdirected(&expected, &row).map_err(db)?);
         }
-        self.statements = Statements::of(found);
+        self.identity = found;
         Ok(())
     }
 

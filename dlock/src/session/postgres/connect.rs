@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Line, PgSession, code};
 use crate::dialect::Dialect;
-use crate::dialect::postgres::{self as dialect, Identity, Postgres, Statements};
+use crate::dialect::postgres::{self as dialect, Identity, Postgres};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
@@ -288,7 +288,7 @@ impl PgSession {
         Self {
             line,
             can_wait: false,
-            statements: Statements::of(Identity::default()),
+            identity: Identity::default(),
             membership: None,
             asked_in_dispute: false,
         }
@@ -343,13 +343,12 @@ impl PgSession {
             format!("the PostgreSQL server started at {started}"),
         );
         self.membership = Some(connector.servers.join(&server)?);
-        self.statements = Statements::of(identity);
+        self.identity = identity;
         let database: Option<String> = row.try_get(10).map_err(failed)?;
         connector.database.meet(database)?;
         // Nothing is set on a session that a pooler shares.
-        self.ping()
-            .await
-            .map_err(|error| error.of(Phase::Connect))?;
+        let proved = self.prove().await;
+        proved.map_err(|error| error.of(Phase::Connect))?;
         let mut settings = [&connector.settings, more].concat();
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)?;
