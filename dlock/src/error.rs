@@ -51,10 +51,12 @@ pub enum Error {
         /// The way out.
         hint: &'static str,
     },
-    /// The address leads to a place where locks would be false: another client could be granted the same key.
+    /// The address leads to a place where locks would be false: another client could be granted the
+    /// same key.
     ///
-    /// Reported when a session is opened, and when an answer came from another server session than the one that holds the pool's locks; then
-    /// the guards of the pool report their loss. The guide's chapter [`poolers`](crate::guide::poolers) lists the set-ups.
+    /// Reported when a session is opened, and when an answer came from another server session than
+    /// the one that holds the pool's locks; then the guards of the pool report their loss. The
+    /// guide's chapter [`poolers`](crate::guide::poolers) lists the set-ups.
     #[error("locks refused: found {found}, expected {expected}; {way_out}")]
     #[non_exhaustive]
     Refused {

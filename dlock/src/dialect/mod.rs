@@ -91,8 +91,8 @@ pub(crate) trait TransactionLocks: Send + Sync {
     /// One row where [`wait`](Self::wait) works.
     fn can_wait(&self) -> String;
 
-    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as they were. As many rows as
-    /// [`TransactionOutcome::rows`] says.
+    /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as
+    /// they were. As many rows as [`TransactionOutcome::rows`] says.
     fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String;
 }
 

@@ -312,8 +312,8 @@ impl Misplaced {
         pool.keepalive(keepalive).install();
         let keys = [key(), key()];
         let guards = [
-            db.dlock(keys[0]).await.unwrap(),
-            db.dlock(keys[1]).await.unwrap(),
+            db.dlock(keys[0]).await.expect("it locks"),
+            db.dlock(keys[1]).await.expect("it locks"),
         ];
         // It gets the session that was used last, and keeps it for its transaction.
         other.run("BEGIN").await;

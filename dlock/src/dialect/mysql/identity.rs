@@ -3,8 +3,8 @@
 /// One server session, as no other is. The default is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The value of the session variable `@dlock_stamp`, which the server makes of a random token and
-    /// of what it knows of the session: the same statement makes another stamp elsewhere.
+    /// The value of the session variable `@dlock_stamp`, which the server makes of a random token
+    /// and of what it knows of the session: the same statement makes another stamp elsewhere.
     pub(crate) stamp: u64,
     /// The server's number for the session.
     pub(crate) session: u64,
@@ -54,9 +54,9 @@ impl Proof {
     }
 }
 
-/// The same for a statement that is prepared, with stamp and session as its last parameters: a proxy
-/// may execute a statement of the same number that another client has prepared, so its text proves
-/// nothing.
+/// The same for a statement that is prepared, with stamp and session as its last parameters: a
+/// proxy may execute a statement of the same number that another client has prepared, so its text
+/// proves nothing.
 pub(super) fn proof_by_parameters(of: Proof) -> String {
     proof("?", "?", of)
 }

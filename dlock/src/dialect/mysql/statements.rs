@@ -128,7 +128,8 @@ pub(crate) fn wait(identity: &Identity, server: MySql, name: &str, slice: Durati
     get_lock(server, name, slice) + &identity.proof(Proof::WritableSession)
 }
 
-/// One row, with one column for each release and then one for each try. The server evaluates them from left to right, so what is released can be taken again.
+/// One row, with one column for each release and then one for each try. The server evaluates them
+/// from left to right, so what is released can be taken again.
 fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item = Expr>) -> String {
     let columns = releases.map(release_lock).chain(tries.map(try_lock));
     text(Query::select().exprs(columns))

@@ -86,9 +86,9 @@ pub(crate) fn packed(key: &PhysicalKey) -> i64 {
     }
 }
 
-/// The statement for the arms that are present, built once per combination: its parameters are their
-/// keys, in the order of [`Arm::index`], and then stamp and process of the session. On another server
-/// session it does nothing and answers no row.
+/// The statement for the arms that are present, built once per combination: its parameters are
+/// their keys, in the order of [`Arm::index`], and then stamp and process of the session. On
+/// another server session it does nothing and answers no row.
 pub(crate) fn batch(present: [bool; Arm::COUNT]) -> Arc<str> {
     static STATEMENTS: [OnceLock<Arc<str>>; 1 << Arm::COUNT] =
         [const { OnceLock::new() }; 1 << Arm::COUNT];

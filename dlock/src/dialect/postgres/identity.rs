@@ -30,8 +30,8 @@ impl Identity {
         }
     }
 
-    /// True in a statement that this server session runs. Its server is no standby, since it was none
-    /// when the session opened. For a statement whose text is sent each time.
+    /// True in a statement that this server session runs. Its server is no standby, since it was
+    /// none when the session opened. For a statement whose text is sent each time.
     pub(super) fn proof(&self) -> Expr {
         proof(self.stamp.as_str().into(), self.pid.into())
     }

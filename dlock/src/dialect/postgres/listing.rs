@@ -78,7 +78,8 @@ pub(crate) fn held(identity: &Identity, key: &PhysicalKey, mode: Mode, pid: i64)
     )
 }
 
-/// Ends that session; does nothing on another session than the one of this identity. <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
+/// Ends that session; does nothing on another session than the one of this identity.
+/// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
 pub(crate) fn end_holder(identity: &Identity, key: &PhysicalKey, mode: Mode, pid: i64) -> String {
     let end = call_of("pg_terminate_backend").arg(column("pid"));
     let mut end = lock_of(key, mode, pid).expr(end).to_owned();
