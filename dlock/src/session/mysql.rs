@@ -15,7 +15,7 @@ use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
 use self::group::Group;
-use super::one_server::Membership;
+use super::one_server::Standing;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session, SessionError};
@@ -56,10 +56,7 @@ pub(crate) struct MySqlSession {
     server: MySql,
     /// The default until it is known: on no session its proof is true.
     identity: Identity,
-    /// From the check on.
-    membership: Option<Membership>,
-    /// Whether the statement that runs was sent during a dispute about the server.
-    asked_in_dispute: bool,
+    standing: Standing,
     /// The server's replication group, if it is in one.
     group: Option<Group>,
     /// What it held before the statement that runs.
@@ -144,19 +141,11 @@ impl MySqlSession {
     async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
         match answer {
             Some(answer) => {
-                if let (true, Some(membership)) = (self.asked_in_dispute, &self.membership) {
-                    membership.confirm()?;
-                }
+                self.standing.has_answered()?;
                 Ok(answer)
             }
             None => Err(Box::pin(self.misdirected()).await),
         }
-    }
-
-    /// To be called before a statement whose answer counts.
-    fn note_dispute(&mut self) {
-        let membership = self.membership.as_ref();
-        self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
     }
 
     /// A lock of a primary that was cut off from its group is not to be relied on.
@@ -361,7 +350,7 @@ impl Session for MySqlSession {
             let rollback = self.execute(dialect::ROLLBACK.to_owned()).await;
             rollback.map_err(db)?;
         }
-        self.note_dispute();
+        self.standing.note_dispute();
         if !batch.tries.is_empty() {
             self.is_in_group().await?;
         }
@@ -390,7 +379,7 @@ impl Session for MySqlSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
-        self.note_dispute();
+        self.standing.note_dispute();
         self.is_in_group().await?;
         let sql = dialect::wait(&self.identity, self.server, name(&request.key), slice);
         let waited = match self.optional_row(sql).await {
@@ -424,7 +413,7 @@ impl Session for MySqlSession {
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
-        self.note_dispute();
+        self.standing.note_dispute();
         self.is_in_group().await?;
         let ping = dialect::ping(&self.identity);
         let answer = self.optional_row_at_last(ping).await.map_err(db)?;

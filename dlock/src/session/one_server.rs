@@ -135,7 +135,7 @@ pub(super) struct Membership {
 
 impl Membership {
     /// Whether a good answer to the next statement will [confirm](Self::confirm) a dispute.
-    pub(super) fn is_disputed(&self) -> bool {
+    fn is_disputed(&self) -> bool {
         self.servers.is_disputed()
     }
 
@@ -145,7 +145,7 @@ impl Membership {
     /// # Errors
     ///
     /// Two servers are alive.
-    pub(super) fn confirm(&self) -> Result<(), SessionError> {
+    fn confirm(&self) -> Result<(), SessionError> {
         let mut known = self.servers.known();
         match &known.disputed_by {
             Some(found) if *found != self.server => {
@@ -168,6 +168,41 @@ impl Drop for Membership {
         if known.live.is_none() {
             known.disputed_by = None;
             self.servers.0.is_disputed.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// The record that a session has of its server; empty before its check.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    membership: Option<Membership>,
+    /// Whether the statement that runs was sent during a dispute about the server.
+    asked_in_dispute: bool,
+}
+
+impl Standing {
+    pub(super) fn of(membership: Membership) -> Self {
+        Self {
+            membership: Some(membership),
+            asked_in_dispute: false,
+        }
+    }
+
+    /// To be called before a statement whose answer counts.
+    pub(super) fn note_dispute(&mut self) {
+        let membership = self.membership.as_ref();
+        self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
+    }
+
+    /// The session itself has answered that statement.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Membership::confirm`].
+    pub(super) fn has_answered(&self) -> Result<(), SessionError> {
+        match &self.membership {
+            Some(membership) if self.asked_in_dispute => membership.confirm(),
+            _ => Ok(()),
         }
     }
 }

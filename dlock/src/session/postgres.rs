@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
-use super::one_server::Membership;
+use super::one_server::Standing;
 use super::sqlx::open::db;
 use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session, SessionError};
@@ -35,10 +35,7 @@ pub(crate) struct PgSession {
     can_wait: bool,
     /// The default until it is known: on no session its proof is true.
     identity: Identity,
-    /// From the check on.
-    membership: Option<Membership>,
-    /// Whether the statement that runs was sent during a dispute about the server.
-    asked_in_dispute: bool,
+    standing: Standing,
 }
 
 /// How the connection is had.
@@ -209,19 +206,11 @@ impl PgSession {
     async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
         match answer {
             Some(answer) => {
-                if let (true, Some(membership)) = (self.asked_in_dispute, &self.membership) {
-                    membership.confirm()?;
-                }
+                self.standing.has_answered()?;
                 Ok(answer)
             }
             None => Err(Box::pin(self.misdirected()).await),
         }
-    }
-
-    /// To be called before a statement whose answer counts.
-    fn note_dispute(&mut self) {
-        let membership = self.membership.as_ref();
-        self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
     }
 
     /// Asks the session that answers now who it is, after another one has answered.
@@ -285,7 +274,7 @@ impl Session for PgSession {
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
-        self.note_dispute();
+        self.standing.note_dispute();
         if let Line::Lent(_) = self.line
             && !batch.releases.is_empty()
         {
@@ -299,7 +288,7 @@ impl Session for PgSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
-        self.note_dispute();
+        self.standing.note_dispute();
         let identity = &self.identity;
         let sql = dialect::wait(identity, &request.key, request.mode, slice);
         let connection = self.connection().await.map_err(db)?;
@@ -329,7 +318,7 @@ impl Session for PgSession {
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
-        self.note_dispute();
+        self.standing.note_dispute();
         let is_lent = matches!(self.line, Line::Lent(_));
         // Pgpool-II sends a SHOW to any node: it can prove the session, and cannot refute it.
         if is_lent && self.shows_stamp().await.map_err(db)? {

@@ -39,7 +39,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Whatever is still open; the first is for root, the others for everybody else.
+        // Lazily, also with open files: the first command needs root, the others do not.
         let ways = [
             ["umount", "--lazy"],
             ["fusermount", "-uz"],

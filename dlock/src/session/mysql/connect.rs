@@ -19,7 +19,7 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
-use crate::session::one_server::{OneServer, Server};
+use crate::session::one_server::{OneServer, Server, Standing};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
@@ -271,8 +271,7 @@ impl MySqlSession {
             line,
             server: MySql::MySql,
             identity: Identity::default(),
-            membership: None,
-            asked_in_dispute: false,
+            standing: Standing::default(),
             group: None,
             held: HashSet::new(),
         }
@@ -304,7 +303,7 @@ impl MySqlSession {
             .is_nameless
             .store(name.is_none(), Ordering::Relaxed);
         let server = server(name.as_ref(), &variables);
-        self.membership = Some(connector.servers.join(&server)?);
+        self.standing = Standing::of(connector.servers.join(&server)?);
         if *connector.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }

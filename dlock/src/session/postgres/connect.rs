@@ -15,7 +15,7 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 use crate::session::one_database::OneDatabase;
-use crate::session::one_server::{OneServer, Server};
+use crate::session::one_server::{OneServer, Server, Standing};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
     Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
@@ -289,8 +289,7 @@ impl PgSession {
             line,
             can_wait: false,
             identity: Identity::default(),
-            membership: None,
-            asked_in_dispute: false,
+            standing: Standing::default(),
         }
     }
 
@@ -342,7 +341,7 @@ impl PgSession {
             identity.server_start.to_string(),
             format!("the PostgreSQL server started at {started}"),
         );
-        self.membership = Some(connector.servers.join(&server)?);
+        self.standing = Standing::of(connector.servers.join(&server)?);
         self.identity = identity;
         let database: Option<String> = row.try_get(10).map_err(failed)?;
         connector.database.meet(database)?;

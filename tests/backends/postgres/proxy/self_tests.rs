@@ -294,7 +294,7 @@ async fn sessions_end_with_their_proxy_and_with_their_client() {
         let wait = tokio::time::timeout(Duration::from_millis(200), wait);
         wait.await.expect_err("it is not over");
         assert!(server.count(&sessions).await > 0);
-        // The proxy leaves a session that is at work, and so does the server, until it is told.
+        // Proxy and server keep a session that runs a statement until it is terminated.
         drop(client);
         while proxy.sessions() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -16,7 +16,7 @@ use crate::transport::{Address, CountedSession, Counts, Transport};
 /// Why a client is not served any longer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It is told this.
+    /// The proxy reports this error to its client.
     Refused(Message),
     Io(io::Error),
 }
