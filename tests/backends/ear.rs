@@ -1,4 +1,4 @@
-//! What dlock tells by `tracing`, to one test at a time.
+//! The events of dlock by `tracing`, and the warnings of sqlx, for one test at a time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,9 +9,13 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+/// Where sqlx's events come from.
+const SQLX: &str = "sqlx";
+
 /// One event.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
+    target: &'static str,
     pub(crate) level: Level,
     fields: BTreeMap<&'static str, String>,
 }
@@ -65,12 +69,15 @@ struct Forwarder(&'static Recorder);
 
 impl Subscriber for Forwarder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("dlock")
+        let is_of = |target| metadata.target().starts_with(target);
+        metadata.is_event()
+            && (is_of("dlock") || is_of(SQLX) && *metadata.level() <= Level::WARN)
     }
 
     fn event(&self, event: &Event<'_>) {
         if let Some(all) = self.0.threads().get_mut(&thread::current().id()) {
             let mut told = Told {
+                target: event.metadata().target(),
                 level: *event.metadata().level(),
                 fields: BTreeMap::new(),
             };
@@ -121,6 +128,13 @@ impl Ear {
         let mut told = self.of(message);
         assert_eq!(told.len(), 1, "{message}: {:#?}", self.all());
         told.remove(0)
+    }
+
+    /// The warnings and errors of sqlx.
+    pub(crate) fn of_sqlx(&self) -> Vec<Told> {
+        let mut told = self.all();
+        told.retain(|told| told.target.starts_with(SQLX));
+        told
     }
 
     /// None of these keys stands anywhere but in the field `key`.

@@ -93,7 +93,21 @@ pub(crate) trait TransactionLocks: Send + Sync {
 
     /// Waits in the server for at most `slice`, leaves the transaction usable and its settings as
     /// they were. As many rows as [`TransactionOutcome::rows`] says.
-    fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String;
+    fn wait(
+        &self,
+        key: &PhysicalKey,
+        mode: Mode,
+        slice: Duration,
+        deadlocks: DeadlockCheck,
+    ) -> String;
+}
+
+/// Whether a wait is to last until the server has looked for deadlocks. The wait that follows need
+/// not: a transaction that closes a cycle later looks for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeadlockCheck {
+    Wanted,
+    Unwanted,
 }
 
 /// How a try or a wait inside a transaction ended.

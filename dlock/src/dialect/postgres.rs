@@ -4,6 +4,7 @@
 mod batch;
 mod identity;
 mod listing;
+mod slice;
 mod transaction;
 mod wait;
 
@@ -85,6 +86,15 @@ const COMMENT: &str = "/*dlock*/";
 /// `select.to_string` for statements without values.
 fn text(select: &SelectStatement) -> String {
     format!("{COMMENT} {}", select.to_string(PostgresQueryBuilder))
+}
+
+/// An expression without values, for a place where sea-query has no statement around it.
+fn text_of(expression: Expr) -> String {
+    let select = Query::select()
+        .expr(expression)
+        .to_string(PostgresQueryBuilder);
+    let expression = select.strip_prefix("SELECT ");
+    expression.expect("BUG: it is a SELECT").to_owned()
 }
 
 /// A call of a function of the server, whatever the `search_path`.

@@ -6,17 +6,23 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
 
 use super::DLock;
-use crate::dialect::{self, TransactionLocks, TransactionOutcome};
+use crate::dialect::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
 use crate::error::{Error, Phase};
 use crate::key::{CurrentDatabase, Key, KeyRepr};
 use crate::mode::Mode;
 use crate::session::failed_in_transaction;
 use crate::wait::Wait;
 
-/// A cancelled wait stalls the transaction for this long at most; the server looks for deadlocks after one second by default.
-const SLICE: Duration = Duration::from_secs(2);
+/// Between two waits in which the server looks for deadlocks. A member of a cycle can miss the look
+/// of another one only in the moment between two of its own waits.
+const BETWEEN_DEADLOCK_CHECKS: Duration = Duration::from_secs(10);
+
+/// How long the server may wait in one statement. `deadlock_timeout` makes most of them shorter.
+const LONGEST_SLICE: Duration = Duration::from_secs(10);
 
 /// How long after its deadline the answer of the server may come.
 const GRACE: Duration = Duration::from_millis(200);
@@ -115,14 +121,25 @@ impl<'a> TransactionLock<'a> {
             return Ok(false);
         }
         let can_wait = self.rows(locks.can_wait()).await? == 1;
+        let mut next_deadlock_check = Instant::now();
         while wait
             .deadline
             .is_none_or(|deadline| Instant::now() < deadline)
         {
             let left = wait.remaining().unwrap_or(Duration::MAX);
             let granted = if can_wait {
-                let slice = left.min(SLICE);
-                self.outcome(locks.wait(&key, self.mode, slice)).await?
+                let slice = left.min(LONGEST_SLICE);
+                let is_due = next_deadlock_check <= Instant::now();
+                let deadlocks = match is_due {
+                    true => DeadlockCheck::Wanted,
+                    false => DeadlockCheck::Unwanted,
+                };
+                let question = locks.wait(&key, self.mode, slice, deadlocks);
+                let granted = unlogged(self.outcome(question)).await?;
+                if is_due {
+                    next_deadlock_check = Instant::now() + BETWEEN_DEADLOCK_CHECKS;
+                }
+                granted
             } else {
                 sleep(left.min(POLL)).await;
                 try_lock().await?
@@ -178,6 +195,16 @@ impl<'a> TransactionLock<'a> {
         answer
             .map(|answer| answer.rows_affected())
             .map_err(failed_in_transaction)
+    }
+}
+
+/// A wait is no slow statement, so sqlx's warning about it is kept from the subscriber of `tracing`.
+/// An application without one gets the warning by the `log` crate still: to set a subscriber here,
+/// even for a moment, would end `tracing`'s records for `log`.
+async fn unlogged<T>(wait: impl Future<Output = T>) -> T {
+    match tracing::dispatcher::has_been_set() {
+        true => wait.with_subscriber(Dispatch::none()).await,
+        false => wait.await,
     }
 }
 

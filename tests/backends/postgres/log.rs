@@ -5,13 +5,14 @@ use std::time::Duration;
 use dlock::{DLockExt, Error, LockPool};
 use dlock_tests::{connect, env};
 use sea_orm::sqlx::ConnectOptions;
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::server::{
     PATIENCE, Server, application, drop_database, key, name, options, scratch_database, url,
 };
+use crate::ear::Ear;
 
 const CONTENTION: Duration = Duration::from_secs(15);
 
@@ -89,6 +90,60 @@ async fn fifteen_seconds_of_waiting_leave_the_log_clean() {
     }
     let lines = log.of(&pids).await;
     assert!(lines.is_empty(), "{lines:#?}");
+}
+
+/// The lines and the entries of one wait on a server that logs waits and slow statements.
+async fn logged(
+    database: &str,
+    wait: impl AsyncFnOnce(&DatabaseConnection, i64) -> Result<(), Error>,
+) -> (usize, usize) {
+    const WAIT: Duration = Duration::from_secs(22);
+    let log = Log::begin();
+    let (url, application) = application(database);
+    let db = connect(&url, 1).await;
+    let key = key();
+    let mut server = Server::at(database).await;
+    server.lock(key).await;
+    let (waited, pids) = tokio::join!(wait(&db, key), async {
+        server.until_wanted(key, 1).await;
+        let pids = processes(&mut server, &application).await;
+        sleep(WAIT).await;
+        server.unlock(key).await;
+        pids
+    });
+    waited.expect("the lock");
+    let lines = log.of(&pids).await;
+    let entries = lines.iter().filter(|line| line.contains("LOG:")).count();
+    println!("{entries} entries, {} lines: {lines:#?}", lines.len());
+    (entries, lines.len())
+}
+
+#[tokio::test]
+async fn a_wait_of_22_seconds_leaves_few_lines_where_waits_and_slow_statements_are_logged() {
+    let ear = Ear::open();
+    let (database, url) = scratch_database().await;
+    let mut server = Server::main().await;
+    for setting in ["log_lock_waits = on", "log_min_duration_statement = 1000"] {
+        let set = format!("ALTER DATABASE {database} SET {setting}");
+        server.run(&set).await;
+    }
+    let session = logged(&url, async |db, key| db.dlock(key).await?.release().await);
+    let transaction = logged(&url, async |db, key| {
+        let txn = db.begin().await.expect("a transaction");
+        txn.dlock(key).xact().await?;
+        txn.commit().await.expect("it commits");
+        Ok(())
+    });
+    let (session, transaction) = tokio::join!(session, transaction);
+    for (entries, lines) in [session, transaction] {
+        assert!(entries <= 4 && lines <= 12, "{session:?} {transaction:?}");
+    }
+    // The server's check for deadlocks, once in ten seconds, tells of the transaction.
+    assert!(transaction.0 > 0, "{transaction:?}");
+    assert_eq!(session, (0, 0));
+    let slow = ear.of_sqlx();
+    assert!(slow.is_empty(), "{slow:#?}");
+    drop_database(&database).await;
 }
 
 #[tokio::test]
@@ -176,10 +231,16 @@ async fn index_is_built_under_a_lock(by_holder: bool) {
     builder.until_wanted(key, 1).await;
     // In a long slice by now.
     sleep(Duration::from_secs(1)).await;
-    let started = Instant::now();
-    builder.run("CREATE INDEX CONCURRENTLY i ON t (id)").await;
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // Each begins at another moment of a slice: were one longer than `deadlock_timeout`, the server
+    // would take some of them for a deadlock.
+    for index in 0..6 {
+        let started = Instant::now();
+        let create = format!("CREATE INDEX CONCURRENTLY i{index} ON t (id)");
+        builder.run(&create).await;
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        sleep(Duration::from_millis(70)).await;
+    }
     // It still waits, in this slice or in the next.
     builder.until_wanted(key, 1).await;
     match guard {

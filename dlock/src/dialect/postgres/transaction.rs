@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use sea_query::{Expr, Query};
 
-use super::wait::{milliseconds, slice_within_statement};
+use super::batch::packed;
+use super::slice::{before_deadlock_check, milliseconds, past_deadlock_check};
+use super::wait::{DECLARATIONS, lock_in_block};
 use super::{
     COMMENT, Call, NO_NAMES, Postgres, current_database, function, has_plpgsql, physical_key, text,
 };
-use crate::dialect::{Dialect, TransactionLocks, TransactionOutcome};
+use crate::dialect::{DeadlockCheck, Dialect, TransactionLocks, TransactionOutcome};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
@@ -58,23 +60,37 @@ impl TransactionLocks for Postgres {
 
     /// Never a savepoint of the client's: a cancelled `SAVEPOINT` makes sqlx roll back the whole
     /// transaction. The block's own subtransaction undoes `lock_timeout` on failure, the block
-    /// itself on success.
-    fn wait(&self, key: &PhysicalKey, mode: Mode, slice: Duration) -> String {
-        let lock = call(Call::WaitInTransaction, key, mode);
-        let slice = slice_within_statement(&milliseconds(slice).to_string());
+    /// itself on success. Key and slice travel by settings, local to the transaction, so that the
+    /// block is one text for all of them.
+    fn wait(
+        &self,
+        key: &PhysicalKey,
+        mode: Mode,
+        slice: Duration,
+        deadlocks: DeadlockCheck,
+    ) -> String {
+        let (packed, milliseconds) = (packed(key), milliseconds(slice));
+        let lock = lock_in_block(Call::WaitInTransaction, key, mode);
+        let slice = match deadlocks {
+            DeadlockCheck::Wanted => past_deadlock_check(),
+            DeadlockCheck::Unwanted => before_deadlock_check(),
+        };
         let set =
             |outcome: u64| format!("PERFORM pg_catalog.set_config('{OUTCOME}', '{outcome}', true)");
         let [busy, granted, deadlock, standby] =
             TransactionOutcome::ALL.map(|outcome| set(outcome.rows()));
         format!(
-            "{COMMENT} DO $dlock$ DECLARE \
-               before text := pg_catalog.current_setting('lock_timeout'); \
+            "{COMMENT} SELECT WHERE pg_catalog.concat(\
+               pg_catalog.set_config('dlock.key', '{packed}', true), \
+               pg_catalog.set_config('dlock.slice', '{milliseconds}', true)) IS NULL; \
+             DO $dlock$ DECLARE \
+               before text := pg_catalog.current_setting('lock_timeout'); {DECLARATIONS} \
              BEGIN \
                IF {IS_STANDBY} THEN {standby}; RETURN; END IF; \
                BEGIN \
                  PERFORM pg_catalog.set_config('lock_timeout', {slice}::text, true); \
                  {granted}; \
-                 PERFORM {lock}; \
+                 {lock} \
                  PERFORM pg_catalog.set_config('lock_timeout', before, true); \
                EXCEPTION \
                  WHEN lock_not_available THEN {busy}; \

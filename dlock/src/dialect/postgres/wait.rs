@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use sea_query::{Expr, ExprTrait};
+
 use super::batch::{Arm, packed};
 use super::identity::{IDENTITY_TEXT, Identity};
-use super::{COMMENT, Call};
+use super::slice::{before_deadlock_check, milliseconds};
+use super::{COMMENT, Call, text_of};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -50,12 +53,8 @@ pub(crate) fn wait(identity: &Identity, key: &PhysicalKey, mode: Mode, slice: Du
     let expected = identity.to_text();
     let packed = packed(key);
     let milliseconds = milliseconds(slice);
-    let lock = Arm::of(false, mode, key).call(Call::Wait, "k");
-    let lock = sea_query::Query::select().expr(lock).to_owned();
-    let lock = super::text(&lock)
-        .replacen(COMMENT, "", 1)
-        .replacen("SELECT", "PERFORM", 1);
-    let slice = slice_within_statement("pg_catalog.current_setting('dlock.slice')::bigint");
+    let lock = lock_in_block(Call::Wait, key, mode);
+    let slice = before_deadlock_check();
     let [granted, busy, wrong_session] = WaitAnswer::ALL.map(WaitAnswer::as_text);
     format!(
         "{COMMENT} SELECT \
@@ -64,14 +63,14 @@ pub(crate) fn wait(identity: &Identity, key: &PhysicalKey, mode: Mode, slice: Du
            pg_catalog.set_config('dlock.slice', '{milliseconds}', true), \
            pg_catalog.set_config('dlock.answer', '{wrong_session}', true); \
          DO $dlock$ DECLARE \
-           k bigint := pg_catalog.current_setting('dlock.key'); \
+           {DECLARATIONS} \
          BEGIN \
            IF pg_catalog.current_setting('dlock.expected') <> {IDENTITY_TEXT} \
              THEN RETURN; END IF; \
            PERFORM pg_catalog.set_config('lock_timeout', {slice}::text, true); \
            BEGIN \
              PERFORM pg_catalog.set_config('dlock.answer', '{granted}', true); \
-             {lock}; \
+             {lock} \
            EXCEPTION WHEN lock_not_available THEN \
              PERFORM pg_catalog.pg_advisory_unlock_all(); \
              PERFORM pg_catalog.set_config('dlock.answer', '{busy}', true); \
@@ -81,29 +80,20 @@ pub(crate) fn wait(identity: &Identity, key: &PhysicalKey, mode: Mode, slice: Du
     )
 }
 
-/// `lock_timeout` counts whole milliseconds, and 0 means forever.
-pub(super) fn milliseconds(slice: Duration) -> u64 {
-    slice.as_micros().div_ceil(1000).clamp(1, i32::MAX as u128) as u64
-}
+/// What [`lock_in_block`] declares in its block: the key, and room for a result of no use.
+pub(super) const DECLARATIONS: &str =
+    "k bigint := pg_catalog.current_setting('dlock.key'); nothing text;";
 
-/// In SQL, of a slice in milliseconds. Half of a `statement_timeout` bounds it, since that would
-/// be an error.
-pub(super) fn slice_within_statement(slice: &str) -> String {
-    let statement =
-        "extract(epoch FROM pg_catalog.current_setting('statement_timeout')::interval) * 1000";
-    format!("greatest(1, least({slice}, nullif({statement}, 0) / 2))::bigint")
+/// The call that waits for the key in `k`. An assignment is evaluated without SPI, so it costs less
+/// than `PERFORM`, and a line less in the server's log where that tells of the wait.
+pub(super) fn lock_in_block(call: Call, key: &PhysicalKey, mode: Mode) -> String {
+    let lock = Expr::expr(Arm::of(false, mode, key).call(call, "k")).cast_as("text");
+    format!("nothing := {};", text_of(lock))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slice_never_becomes_forever() {
-        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
-        assert_eq!(milliseconds(Duration::from_micros(1001)), 2);
-        assert_eq!(milliseconds(Duration::MAX), 2_147_483_647);
-    }
 
     #[test]
     fn the_block_of_a_wait_is_one_text_for_all_keys_sessions_and_slices() {
@@ -116,7 +106,7 @@ mod tests {
         let other = block("b", 2, PhysicalKey::Int(7), Duration::from_secs(2));
         assert_eq!(one, other);
         assert!(
-            one.contains("PERFORM pg_catalog.pg_advisory_lock(k);"),
+            one.contains("nothing := CAST(pg_catalog.pg_advisory_lock(k) AS text);"),
             "{one}"
         );
         let pair = block("a", 1, PhysicalKey::Pair(-1, 1), Duration::from_secs(1));
