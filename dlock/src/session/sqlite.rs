@@ -119,8 +119,7 @@ fn says_memory(query: &str) -> bool {
 /// Where the database is, empty if in memory. SQLite alone knows how it reads a file name: relative, with symbolic links, as a URI.
 async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> {
     let ask = async {
-        let options = options.clone().optimize_on_close(false, None);
-        let mut connection = options.disable_statement_logging().connect().await?;
+        let mut connection = plain(options)?.connect().await?;
         let main = sqlx::query(dialect::DATABASE_LIST)
             .fetch_one(&mut connection)
             .await?;
@@ -128,6 +127,15 @@ async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> 
         main.try_get(dialect::FILE)
     };
     ask.await.map_err(|error| unreachable(options, &error))
+}
+
+/// The same database without what the application sets on its connections: some of its PRAGMAs wait
+/// for a database that is locked, and to be asked for its path it need not be free.
+fn plain(options: &SqliteConnectOptions) -> Result<SqliteConnectOptions, sqlx::Error> {
+    // A URL has no PRAGMAs. sqlx panics over some names in it.
+    let url = options.clone().filename("any").to_url_lossy();
+    let plain = SqliteConnectOptions::from_url(&url)?.filename(options.get_filename());
+    Ok(plain.disable_statement_logging())
 }
 
 fn unreachable(options: &SqliteConnectOptions, error: &sqlx::Error) -> DbErr {
