@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 
 use sea_orm::DbErr;
 
-use self::platform::{CAN_UNLINK, create_new, is_same, is_too_many_files, open, share, show};
+use self::platform::{
+    CAN_UNLINK, create_new, has_no_locks, is_same, is_too_many_files, open, share, show,
+};
 use self::probe::Found;
 use super::{Hold, LONGEST_TURN, Listing, Place};
 use crate::dialect::sqlite::file_name;
@@ -225,6 +227,9 @@ fn failed(path: &Path, error: &io::Error) -> DbErr {
         ErrorKind::NotADirectory => {
             "; SQLite's locks are files in a directory of that name: move what is there away"
         }
+        _ if has_no_locks(error) => {
+            "; this file system has no file locks (`flock`): SQLite's locks need a local file system"
+        }
         _ if is_too_many_files(error) => {
             "; each lock that is held is an open file: raise the limit (`ulimit -n`), or hold fewer locks"
         }
@@ -279,5 +284,24 @@ impl Drop for LockFile {
             drop(fs::remove_file(&self.path));
         }
         give_back(&self.file);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// No file system of a test machine refuses a lock, so the errors are those of `flock(2)`.
+    #[test]
+    fn a_file_system_without_locks_is_named_with_what_locks_need() {
+        for code in [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK] {
+            let error = io::Error::from_raw_os_error(code);
+            let text = failed(Path::new("/net/a.db.dlock/k"), &error).to_string();
+            assert!(text.contains("/net/a.db.dlock/k"), "{text}");
+            assert!(text.contains("need a local file system"), "{text}");
+        }
+        let another = io::Error::from_raw_os_error(libc::EIO);
+        let text = failed(Path::new("k"), &another).to_string();
+        assert!(!text.contains("local file system"), "{text}");
     }
 }

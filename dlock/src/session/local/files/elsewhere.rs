@@ -39,3 +39,7 @@ pub(super) fn share(_: &Path, _: &Metadata) -> io::Result<()> {
 pub(super) fn is_too_many_files(_: &io::Error) -> bool {
     false
 }
+
+pub(super) fn has_no_locks(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}

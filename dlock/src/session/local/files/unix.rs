@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use libc::{EMFILE, ENFILE, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
+use libc::{EMFILE, ENFILE, ENOLCK, ENOSYS, EOPNOTSUPP, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 
 pub(super) const CAN_UNLINK: bool = true;
 
@@ -106,6 +106,11 @@ pub(super) fn share(directory: &Path, database: &Metadata) -> io::Result<()> {
 
 pub(super) fn is_too_many_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+/// Whether `flock` failed because this file system has no locks.
+pub(super) fn has_no_locks(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENOSYS | EOPNOTSUPP | ENOLCK))
 }
 
 #[cfg(test)]
