@@ -59,6 +59,22 @@ pub(crate) async fn hooks_and_limits_of_the_application_are_in_force_on_a_pinned
 }
 
 /// It has to ask which server it is before it knows the name.
+pub(crate) async fn a_pinned_session_is_given_back_whatever_completion_type_says<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    for kind in ["RELEASE", "CHAIN"] {
+        let hook = format!("SET SESSION completion_type = '{kind}'");
+        let db = with_hook(hook).connect_lazy_with(options(&scene.url("ours"))?);
+        let key = scene.key();
+        let guard = db.dlock(key).pinned().await?;
+        guard.execute_unprepared("START TRANSACTION").await?;
+        guard.release().await?;
+        db.dlock(key).pinned().await?.release().await?;
+        assert!(scene.raw().await?.holder(key).await?.is_none(), "{kind}");
+    }
+    Ok(())
+}
+
 pub(crate) async fn a_first_lock_may_be_pinned<S: Server>(scene: &Scene<S>) -> Outcome {
     let mut raw = scene.raw().await?;
     for text in names() {

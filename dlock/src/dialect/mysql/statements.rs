@@ -248,8 +248,10 @@ pub(crate) fn holders<'a>(names: impl Iterator<Item = &'a str>) -> String {
     text(Query::select().exprs(names.map(holder)))
 }
 
-/// Harmless where there is no transaction. sea-query has no words for it.
-pub(crate) const ROLLBACK: &str = "ROLLBACK";
+/// Harmless where there is no transaction. Whatever `completion_type` says: with `RELEASE` the server
+/// would close the session. sea-query has no words for it.
+/// <https://dev.mysql.com/doc/refman/9.0/en/commit.html>
+pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
 /// Ends a session. sea-query has no words for it.
 pub(crate) fn kill(session: i64) -> String {
