@@ -42,11 +42,23 @@ impl ServerLock {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The server's number for the session: on PostgreSQL its process id, as in `pg_stat_activity` and for `pg_terminate_backend`; on MySQL and MariaDB its
-    /// connection id, as in `SHOW PROCESSLIST` and for `KILL`; on SQL Server its session id, also for `KILL`, or 0 where this login may not see it; on Oracle its `SID`. On SQLite the id of the process that holds the lock, or 0 where the operating system does not tell.
+    /// The server's number for the session.
+    ///
+    /// | database | number |
+    /// |---|---|
+    /// | PostgreSQL | the process id, as in `pg_stat_activity` and for `pg_terminate_backend`; 0 for a prepared transaction |
+    /// | MySQL, MariaDB | the connection id, as in `SHOW PROCESSLIST` and for `KILL` |
+    /// | SQL Server | the session id, also for `KILL`; 0 where this login may not see it |
+    /// | Oracle | the `SID` |
+    /// | SQLite | the id of the process; 0 where the operating system does not show it |
     pub session: i64,
-    /// What its application calls itself. On PostgreSQL it ends in `dlock` for a lock session of this library. On MySQL and MariaDB it is the account and its host,
-    /// and where the server tells also the program and its process: `billing@10.0.0.7 dlock worker[4242]`. On SQLite the name of the process, on Linux.
-    /// On SQL Server and Oracle the program's name.
+    /// The application's name.
+    ///
+    /// | database | name |
+    /// |---|---|
+    /// | PostgreSQL | the `application_name`, which ends in `dlock` for a lock session of this library; `prepared transaction 'NAME'` for one of [`PREPARE TRANSACTION`](https://www.postgresql.org/docs/current/sql-prepare-transaction.html) |
+    /// | MySQL, MariaDB | account and host; with the performance schema also program and process: `billing@10.0.0.7 dlock worker[4242]` |
+    /// | SQLite | the name of the process, on Linux |
+    /// | SQL Server, Oracle | the program's name |
     pub application: String,
 }

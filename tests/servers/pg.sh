@@ -5,6 +5,7 @@
 #   SUFFIX=small  another instance; give it a port of its own
 #   PGPORT_=61433 its port
 #   PGOPTS="-c max_connections=20"  further settings
+#   PRELOAD=pg_stat_statements      a library that the server loads, if it is installed
 #
 # Ports: Debian's version 61432, the others 614NN (NN = the major version).
 NAME=pg
@@ -91,6 +92,9 @@ create_data() {
 
 launch() {
   local settings="-p $PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off ${PGOPTS:-}"
+  if [ -n "${PRELOAD:-}" ] && { [ -e "$BIN/../lib/$PRELOAD.so" ] || [ -e "$BIN/../lib/postgresql/$PRELOAD.so" ]; }; then
+    settings+=" -c shared_preload_libraries=$PRELOAD"
+  fi
   as "$USER_" "$BIN/pg_ctl" -D "$DATA" -l "$LOG" -w -t 60 -o "$settings" start >/dev/null ||
     die_with "$LOG" "start failed; '$0 wipe' gives it fresh data"
 }

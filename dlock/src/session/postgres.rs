@@ -331,7 +331,8 @@ impl Session for PgSession {
         let query = sqlx::raw_sql(AssertSqlSafe(dialect::locks()));
         let connection = self.connection().await.map_err(db)?;
         let rows = query.fetch_all(connection).await.map_err(db)?;
-        rows.iter().map(|row| lock(row).map_err(db)).collect()
+        let locks = rows.iter().filter_map(|row| lock(row).transpose());
+        locks.map(|lock| lock.map_err(db)).collect()
     }
 
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
@@ -440,21 +441,35 @@ fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::E
     )))
 }
 
-fn lock(row: &PgRow) -> Result<ServerLock, sqlx::Error> {
-    let shared = row.try_get(2)?;
-    let key: PhysicalKey = dialect::unpacked(row.try_get(0)?, row.try_get(1)?);
-    Ok(ServerLock {
+/// A row of [`locks`](dialect::locks); `None` if it names no lock, since the account may not see it.
+fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
+    let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
+    let is_shared: Option<bool> = row.try_get(2)?;
+    let granted: Option<bool> = row.try_get(3)?;
+    let (Some(key), Some(is_pair), Some(is_shared), Some(granted)) =
+        (key, is_pair, is_shared, granted)
+    else {
+        return Ok(None);
+    };
+    let process: Option<i32> = row.try_get(4)?;
+    let application: Option<String> = row.try_get(5)?;
+    let prepared: Option<String> = row.try_get(6)?;
+    let application = match prepared {
+        Some(name) => format!("prepared transaction '{name}'"),
+        None => application.unwrap_or_default(),
+    };
+    let mode = match is_shared {
+        true => Mode::Shared,
+        false => Mode::Exclusive,
+    };
+    Ok(Some(ServerLock {
         name: None,
-        key,
-        mode: if shared {
-            Mode::Shared
-        } else {
-            Mode::Exclusive
-        },
-        granted: row.try_get(3)?,
+        key: dialect::unpacked(key, is_pair),
+        mode,
+        granted,
         holder: Holder {
-            session: i64::from(row.try_get::<i32, _>(4)?),
-            application: row.try_get(5)?,
+            session: process.map_or(0, i64::from),
+            application,
         },
-    })
+    }))
 }

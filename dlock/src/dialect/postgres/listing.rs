@@ -1,6 +1,6 @@
 //! The server's view of its locks. <https://www.postgresql.org/docs/current/view-pg-locks.html>
 
-use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, JoinType, Query, SelectStatement, TableRef};
 
 use super::identity::Identity;
 use super::{call_of, packed, text};
@@ -32,7 +32,10 @@ fn advisory_locks() -> SelectStatement {
         .to_owned()
 }
 
-/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted; process id and application name.
+/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted;
+/// process id and application name, which a lock of a prepared transaction lacks; and the name of
+/// the prepared transaction. In a row that the account may not see in full, any of them is NULL.
+/// <https://www.postgresql.org/docs/current/view-pg-prepared-xacts.html>
 pub(crate) fn locks() -> String {
     text(
         advisory_locks()
@@ -41,18 +44,36 @@ pub(crate) fn locks() -> String {
             .expr(is_shared())
             .expr(column("granted"))
             .expr(column("pid"))
-            .expr(Func::coalesce([
-                Expr::col(("a", "application_name")),
-                Expr::val(""),
-            ]))
+            .expr(Expr::col(("a", "application_name")))
+            .expr(prepared_transaction())
             .left_join(
-                sea_query::TableRef::from(("pg_catalog", "pg_stat_activity")).alias("a"),
+                TableRef::from(("pg_catalog", "pg_stat_activity")).alias("a"),
                 Expr::col(("a", "pid")).equals(("l", "pid")),
             )
             .and_where(column("database").eq(Expr::cust(
                 "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
             ))),
     )
+}
+
+/// The name of the prepared transaction that holds a lock of [`advisory_locks`]: both have the lock
+/// of their transaction's number by the same virtual transaction, and no process.
+fn prepared_transaction() -> Expr {
+    let is_of_lock = |column| Expr::col(("x", column)).equals(("l", column));
+    let name = Query::select()
+        .column(("p", "gid"))
+        .from_as(("pg_catalog", "pg_locks"), "x")
+        .join(
+            JoinType::Join,
+            TableRef::from(("pg_catalog", "pg_prepared_xacts")).alias("p"),
+            Expr::col(("p", "transaction")).equals(("x", "transactionid")),
+        )
+        .and_where(column("pid").is_null())
+        .and_where(Expr::col(("x", "pid")).is_null())
+        .and_where(is_of_lock("virtualtransaction"))
+        .limit(1)
+        .to_owned();
+    Expr::SubQuery(None, Box::new(name.into()))
 }
 
 /// This lock, if the session of this process holds it.

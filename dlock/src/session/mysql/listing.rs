@@ -27,7 +27,8 @@ impl MySqlSession {
                 *place = key;
             }
         }
-        rows.iter().map(|row| lock(row, &shown)).collect()
+        let locks = rows.iter().map(|row| lock(row, &shown));
+        locks.filter_map(Result::transpose).collect()
     }
 
     /// Where it does not: it tells who holds a lock that it is asked about.
@@ -39,14 +40,16 @@ impl MySqlSession {
         let rows = query.fetch_all(self.connection()).await?;
         let session = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
         let sessions = rows.iter().map(session);
-        let accounts: HashMap<u64, String> = sessions.collect::<Result<_, sqlx::Error>>()?;
+        let accounts: HashMap<Option<u64>, Option<String>> =
+            sessions.collect::<Result<_, sqlx::Error>>()?;
         let mut locks = Vec::new();
         for keys in known.chunks(MAX_BATCH) {
             let names = keys.iter().map(|key| &**name(key));
             let row = self.row_at_last(dialect::holders(names)).await?;
             for (index, key) in keys.iter().enumerate() {
-                if let Some(session) = row.try_get::<Option<u64>, _>(index)? {
-                    let account = accounts.get(&session).cloned();
+                let session = row.try_get::<Option<u64>, _>(index)?;
+                if session.is_some() {
+                    let account = accounts.get(&session).cloned().flatten();
                     let holder = holder(session, account.unwrap_or_default())?;
                     locks.push(ServerLock::held(key.clone(), Mode::Exclusive, holder));
                 }
@@ -56,25 +59,35 @@ impl MySqlSession {
     }
 }
 
-/// One that is known by the name that is shown is called as it is here.
-fn lock(row: &MySqlRow, shown: &HashMap<String, &PhysicalKey>) -> Result<ServerLock, sqlx::Error> {
-    let name: String = row.try_get(0)?;
+/// One that is known by the name that is shown is called as it is here. `None` where the account may
+/// not see which lock it is.
+fn lock(
+    row: &MySqlRow,
+    shown: &HashMap<String, &PhysicalKey>,
+) -> Result<Option<ServerLock>, sqlx::Error> {
+    let (name, granted): (Option<String>, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
+    let (Some(name), Some(granted)) = (name, granted) else {
+        return Ok(None);
+    };
     let known = shown.get(&name).copied().cloned();
     let key = known.unwrap_or_else(|| PhysicalKey::Name(name.into()));
-    let (account, mark): (String, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
+    let (account, mark): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
+    let account = account.unwrap_or_default();
     let application = match mark {
         Some(mark) => format!("{account} dlock {mark}"),
         None => account,
     };
     let holder = holder(row.try_get(2)?, application)?;
-    Ok(ServerLock {
-        granted: row.try_get(1)?,
+    Ok(Some(ServerLock {
+        granted,
         ..ServerLock::held(key, Mode::Exclusive, holder)
-    })
+    }))
 }
 
-fn holder(session: u64, application: String) -> Result<Holder, sqlx::Error> {
-    let session = i64::try_from(session).map_err(|error| sqlx::Error::Decode(error.into()))?;
+/// A thread of the server itself has no number.
+fn holder(session: Option<u64>, application: String) -> Result<Holder, sqlx::Error> {
+    let session =
+        i64::try_from(session.unwrap_or(0)).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(Holder {
         session,
         application,
