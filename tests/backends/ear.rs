@@ -70,8 +70,7 @@ struct Forwarder(&'static Recorder);
 impl Subscriber for Forwarder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let is_of = |target| metadata.target().starts_with(target);
-        metadata.is_event()
-            && (is_of("dlock") || is_of(SQLX) && *metadata.level() <= Level::WARN)
+        metadata.is_event() && (is_of("dlock") || is_of(SQLX) && *metadata.level() <= Level::WARN)
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -9,7 +9,8 @@ mod transaction;
 mod wait;
 
 use sea_query::{
-    Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query, SelectStatement,
+    CaseStatement, Expr, ExprTrait, Func, FunctionCall, PostgresQueryBuilder, Query,
+    SelectStatement,
 };
 
 pub(crate) use self::batch::{Arm, batch, packed, single};
@@ -167,13 +168,12 @@ fn has_plpgsql() -> Expr {
     Expr::exists(installed)
 }
 
-/// Settings of the session, all of them or none.
-pub(crate) fn set_session(settings: &[(&str, String)]) -> String {
-    let set = |(name, value): &(&str, String)| {
-        call_of("set_config")
-            .arg(*name)
-            .arg(value.as_str())
-            .arg(false)
+/// Settings of the session as far as the server has them, all of them or none. One row.
+pub(crate) fn set_session(settings: &[(&'static str, String)]) -> String {
+    let set = |(name, value): &(&'static str, String)| {
+        let set = call_of("set_config").arg(*name).arg(value.as_str());
+        let is_known = Expr::expr(setting(name)).is_not_null();
+        CaseStatement::new().case(is_known, set.arg(false))
     };
     text(Query::select().exprs(settings.iter().map(set)))
 }

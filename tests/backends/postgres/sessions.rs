@@ -6,12 +6,12 @@ use dlock::{DLockExt, Error, LockPool, Phase};
 use dlock_tests::connect;
 use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::postgres::PgPoolOptions;
-use sea_orm::sqlx::{AssertSqlSafe, Executor};
+use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
 use super::server::{
-    PATIENCE, Server, application, holders, key, name, options, sessions, url, waiters,
+    PATIENCE, Server, application, holders, key, name, options, sessions, url, waiters, with,
 };
 
 /// A pool that runs a statement on each fresh connection.
@@ -91,6 +91,91 @@ async fn settings_of_the_application_that_end_sessions_do_not_end_locks() {
     waiter.await.unwrap().unwrap().release().await.unwrap();
     guard.release().await.unwrap();
     assert_eq!(LockPool::of(&db).status().counters.sessions_lost, 0);
+}
+
+/// As many as this server knows: `transaction_timeout` came with PostgreSQL 17.
+#[tokio::test]
+async fn limits_of_the_role_do_not_end_waits() {
+    let mut server = Server::main().await;
+    let role = name();
+    server.run(&format!("CREATE ROLE {role} LOGIN")).await;
+    let mut limits = 0;
+    for limit in [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "transaction_timeout",
+        "idle_session_timeout",
+    ] {
+        let is_known = format!("current_setting('{limit}', true) IS NOT NULL");
+        if server.is(&is_known).await {
+            limits += 1;
+            let set = format!("ALTER ROLE {role} SET {limit} = '200ms'");
+            server.run(&set).await;
+        }
+    }
+    assert!(limits >= 3, "{limits}");
+    let db = connect(options(&url()).username(&role).to_url_lossy().as_str(), 1).await;
+    let wanted = key();
+    server.lock(wanted).await;
+    let waiter = tokio::spawn({
+        let db = db.clone();
+        async move { db.dlock(wanted).timeout(PATIENCE).await }
+    });
+    server.until_wanted(wanted, 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    server.unlock(wanted).await;
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+    let counters = LockPool::of(&db).status().counters;
+    assert_eq!(counters.sessions_lost, 0, "{counters:?}");
+    LockPool::of(&db).close().await;
+    db.close().await.unwrap();
+    server.run(&format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_long_name_of_the_application_is_cut_and_dlock_stays() {
+    // The server takes 63 bytes, and makes other letters of what is not ASCII.
+    for (length, kept) in [(57, 57), (58, 57), (63, 57), (100, 57)] {
+        let name = format!("{}{}", name(), "x".repeat(length))[..length].to_owned();
+        let db = connect(&with(&url(), "application_name", &name), 1).await;
+        let key = key();
+        let _guard = db.dlock(key).await.unwrap();
+        let locks = LockPool::of(&db).locks().await.unwrap();
+        let ours = locks.iter().find(|lock| lock.name == Some(key.into()));
+        let expected = format!("{} dlock", &name[..kept]);
+        assert_eq!(ours.unwrap().holder.application, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_acquire_timeout_that_is_too_short_to_connect_is_named() {
+    // Longer to come up than the application waits for a connection.
+    let patience = Duration::from_millis(200);
+    let pool = PgPoolOptions::new().acquire_timeout(patience);
+    let db = hooked(pool, "SELECT pg_sleep(1)".to_owned());
+    let result = timeout(PATIENCE, db.dlock(key())).await.unwrap();
+    let Err(Error::Database { phase, source }) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(phase, Phase::Connect);
+    let source = source.to_string();
+    assert!(source.contains("acquire_timeout of 200ms"), "{source}");
+    // A server that is not there is no matter of patience.
+    let nobody = PgPoolOptions::new().acquire_timeout(patience);
+    let nobody: DatabaseConnection = nobody
+        .connect_lazy_with(options("postgres://nobody@127.0.0.1:9/nothing"))
+        .into();
+    let error = timeout(PATIENCE, nobody.dlock(key()))
+        .await
+        .unwrap()
+        .unwrap_err();
+    let Error::Database { source, .. } = error else {
+        panic!("{error:?}");
+    };
+    let source = source.to_string();
+    assert!(!source.contains("acquire_timeout"), "{source}");
+    assert!(source.contains("refused"), "{source}");
 }
 
 #[tokio::test]

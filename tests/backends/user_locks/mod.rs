@@ -174,6 +174,7 @@ macro_rules! user_locks {
             }
             pinned {
                 hooks_and_limits_of_the_application_are_in_force_on_a_pinned_session
+                a_pinned_session_is_given_back_whatever_completion_type_says
                 a_first_lock_may_be_pinned
                 credentials_that_have_changed_are_used_for_the_next_pinned_lock
                 an_operator_who_ends_statements_does_not_end_a_pinned_lock
@@ -225,6 +226,7 @@ macro_rules! user_locks {
             }
             settings {
                 a_lock_session_has_settings_of_its_own
+                a_lock_session_prepares_its_statements_once_whatever_the_application_caches
                 names_are_in_one_character_set_whatever_the_application_speaks
                 an_application_with_a_mode_of_its_own_locks_as_well
                 characters_that_a_hook_chose_are_in_nobodys_way

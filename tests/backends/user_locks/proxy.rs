@@ -51,6 +51,7 @@ type Ordered = (Order, oneshot::Sender<()>);
 #[derive(Debug, Default)]
 struct Shared {
     commands: AtomicUsize,
+    preparations: AtomicUsize,
     farewells: AtomicUsize,
     ends: AtomicUsize,
     held: AtomicUsize,
@@ -176,6 +177,11 @@ impl Proxy {
     /// How many commands have passed.
     pub(crate) fn commands(&self) -> usize {
         self.shared.commands.load(Ordering::SeqCst)
+    }
+
+    /// How many statements were prepared.
+    pub(crate) fn preparations(&self) -> usize {
+        self.shared.preparations.load(Ordering::SeqCst)
     }
 
     /// How many connections have ended.

@@ -48,6 +48,29 @@ pub(crate) async fn a_lock_session_has_settings_of_its_own<S: Server>(scene: &Sc
     Ok(())
 }
 
+pub(crate) async fn a_lock_session_prepares_its_statements_once_whatever_the_application_caches<
+    S: Server,
+>(
+    scene: &Scene<S>,
+) -> Outcome {
+    for capacity in [0, 1] {
+        let url = format!("{}?statement-cache-capacity={capacity}", scene.url("ours"));
+        let proxy = Proxy::start(&url).await?;
+        let db = proxy.db();
+        let locks = LockPool::of(&db);
+        let (quiet, busy) = (scene.key(), scene.key());
+        for _ in 0..20 {
+            locks.dlock(quiet).await?.release().await?;
+            locks.dlock(busy).await?.release().await?;
+        }
+        let prepared = proxy.preparations();
+        assert!((1..10).contains(&prepared), "{prepared} with {capacity}");
+        locks.close().await;
+        scene.until_sessions("ours", 0).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn names_are_in_one_character_set_whatever_the_application_speaks<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {

@@ -37,10 +37,11 @@ pub(crate) struct PgConnector {
 }
 
 /// What ends a statement or a transaction from outside must not end a lock. Where the application works itself, it is the application's.
-const LIMITS: [&str; 3] = [
+const LIMITS: [&str; 4] = [
     "statement_timeout",
     "lock_timeout",
     "idle_in_transaction_session_timeout",
+    "transaction_timeout",
 ];
 
 impl PgConnector {
@@ -89,7 +90,13 @@ impl PgConnector {
     where
         Opening: Future<Output = Result<S, sqlx::Error>>,
     {
-        let opened = connect::<sqlx::Postgres, _, _>(open, options, is_starting, self.keepalive);
+        let opened = connect::<sqlx::Postgres, _, _>(
+            open,
+            options,
+            is_starting,
+            self.keepalive,
+            self.pool.get_acquire_timeout(),
+        );
         match opened.await {
             Ok(opened) => Ok(opened),
             Err(error) => Err(self.explained(error).await),
@@ -329,10 +336,7 @@ impl PgSession {
         }
         self.can_wait = row.try_get(5).map_err(failed)?;
         let application: Option<String> = row.try_get(6).map_err(failed)?;
-        let name = match application.as_deref() {
-            None | Some("") => "dlock".to_owned(),
-            Some(application) => format!("{application} dlock"),
-        };
+        let name = session_name(application.as_deref().unwrap_or_default());
         let pid = row.try_get(7).map_err(failed)?;
         let server_start = row.try_get(8).map_err(failed)?;
         let identity = Identity::new(&stamp_token, pid, server_start);
@@ -356,6 +360,18 @@ impl PgSession {
             connector.servers.set_locks(&server);
         }
         Ok(())
+    }
+}
+
+/// The application's name with ` dlock`. The server cuts names after 63 bytes.
+/// <https://www.postgresql.org/docs/current/runtime-config-logging.html#GUC-APPLICATION-NAME>
+fn session_name(application: &str) -> String {
+    const LONGEST: usize = 63;
+    const SUFFIX: &str = "dlock";
+    let room = LONGEST - SUFFIX.len() - 1;
+    match &application[..application.floor_char_boundary(room)] {
+        "" => SUFFIX.to_owned(),
+        application => format!("{application} {SUFFIX}"),
     }
 }
 

@@ -42,6 +42,7 @@ pub(in crate::session) async fn connect<DB: Database, S, Opening>(
     options: &Options<DB>,
     is_starting: fn(&sqlx::Error) -> bool,
     limit: Duration,
+    acquire_timeout: Duration,
 ) -> Result<S, sqlx::Error>
 where
     Opening: Future<Output = Result<S, sqlx::Error>>,
@@ -49,7 +50,12 @@ where
     let patience = Instant::now() + STARTUP;
     loop {
         tokio::select! {
-            opened = open() => return opened,
+            opened = open() => return match opened {
+                Err(sqlx::Error::PoolTimedOut) => {
+                    Err(why_timed_out::<DB>(options, limit, acquire_timeout).await)
+                }
+                opened => opened,
+            },
             why = cannot_connect::<DB>(options, is_starting, limit, patience) => {
                 if let Some(error) = why {
                     return Err(error);
@@ -86,6 +92,28 @@ async fn cannot_connect<DB: Database>(
             Err(error) => return Some(error),
         }
         sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// The reason why sqlx's pool had no connection in time, which it does not tell.
+async fn why_timed_out<DB: Database>(
+    options: &Options<DB>,
+    limit: Duration,
+    acquire_timeout: Duration,
+) -> sqlx::Error {
+    match timeout(limit, options.connect()).await {
+        Ok(Ok(connection)) => {
+            drop(timeout(limit, connection.close()).await);
+            let why = format!(
+                "the server accepts connections, but no session came up within the connection's \
+                 acquire_timeout of {acquire_timeout:?}: raise it if it is too short to connect, \
+                 or mend the connection's after_connect hook if that fails (sqlx logs why) or takes \
+                 too long"
+            );
+            sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
+        }
+        Ok(Err(error)) => error,
+        Err(_elapsed) => silent(limit),
     }
 }
 

@@ -172,7 +172,10 @@ impl Link {
         }
         self.shared.commands.fetch_add(1, Ordering::SeqCst);
         match said.get(4).copied() {
-            Some(PREPARE) => self.is_preparing = Some(said.to_vec()),
+            Some(PREPARE) => {
+                self.shared.preparations.fetch_add(1, Ordering::SeqCst);
+                self.is_preparing = Some(said.to_vec());
+            }
             Some(QUIT) => drop(self.shared.farewells.fetch_add(1, Ordering::SeqCst)),
             Some(EXECUTE) if self.interrupts(Sent::Prepared) => {
                 return Some(packet(1, INTERRUPTED));
