@@ -6,8 +6,8 @@ use syn::spanned::Spanned;
 use syn::{Path, Stmt, Type};
 
 use crate::parse::{Key, Timeout};
-use crate::target::Target;
-use crate::validate::{Hold, InBody, Plan, Wait};
+use crate::target::{GenericConnection, Target};
+use crate::validate::{Hold, InBody, Plan, Wait, named};
 
 /// Puts the lock around the body.
 pub(crate) fn expand(plan: Plan<'_>) {
@@ -51,7 +51,7 @@ pub(crate) fn expand(plan: Plan<'_>) {
                             #dlock::__private::released(#guard.release().await);
                             return #returned;
                         }
-                        ::core::option::Option::None => #dlock::__private::lost(#guard.key()),
+                        ::core::option::Option::None => #dlock::__private::lost(&#guard),
                     }
                 }
             }
@@ -124,16 +124,34 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
         Hold::Xact(xact) => Some(quote_spanned! {xact.span()=> .xact() }),
         Hold::Pinned(pinned, _) => Some(quote_spanned! {pinned.span()=> .pinned() }),
     };
-    let lock = quote_spanned! {db.span()=> (#db).__dlock(#key_name) };
+    // The method looks through references and smart pointers. Where the type is a parameter of the
+    // function, a function says by its bound what is missing.
+    let (pool, lock) = match generic_connection(plan) {
+        Some(generic) => {
+            let (pool, pool_of) = (local("pool"), private("pool_of", dlock, db.span()));
+            let reference = (!generic.is_reference).then(|| quote! { & });
+            let bind = quote_spanned! {db.span()=> let #pool = #pool_of(#reference #db); };
+            (Some(bind), quote! { #pool.__dlock(#key_name) })
+        }
+        None => (None, quote_spanned! {db.span()=> (#db).__dlock(#key_name) }),
+    };
     let acquire = quote_spanned! {db.span()=> .acquire().await };
     quote! {
         {
             let #key_name = #key;
             #wait
             use #dlock::__private::LockedOn as _;
+            #pool
             #lock #shared #timeout #hold #acquire
         }
     }
+}
+
+/// A lock of a transaction is on no generic type.
+fn generic_connection<'a>(plan: &'a Plan<'_>) -> Option<&'a GenericConnection> {
+    let name = named(&plan.db).filter(|_| !matches!(plan.hold, Hold::Xact(_)))?;
+    let mut generic = plan.target.generic.iter();
+    generic.find(|generic| generic.name == *name)
 }
 
 /// An edge that is never taken tells rustc what `?` and `return` in the body lead to.

@@ -141,10 +141,58 @@ fn key(value: Expr) -> Result<Key> {
             if text.value().is_empty() {
                 return Err(Error::new(text.span(), "the key is empty: name the lock"));
             }
+            names_only(&text)?;
             Ok(Key::Format(text))
         }
         value => Ok(Key::Into(value)),
     }
+}
+
+/// A format string takes names in its braces, and rustc's advice for anything else is to add an
+/// argument, which a key does not have.
+fn names_only(text: &LitStr) -> Result<()> {
+    let (mut rewritten, mut expressions) = (String::new(), Vec::new());
+    let literal = text.value();
+    let mut rest = literal.as_str();
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, braces) = rest.split_at(at);
+        rewritten += before;
+        let doubled = braces.starts_with("{{") || braces.starts_with("}}");
+        let Some(end) = braces.find('}').filter(|_| !doubled) else {
+            // A brace that is escaped, or not closed, which rustc explains.
+            let length = braces.len().min(if doubled { 2 } else { 1 });
+            rewritten += &braces[..length];
+            rest = &braces[length..];
+            continue;
+        };
+        let (name, format) = match braces[1..end].split_once(':') {
+            // `a::b` is a path.
+            Some((name, format)) if !format.starts_with(':') => (name, Some(format)),
+            _ => (&braces[1..end], None),
+        };
+        let is_name = name.is_empty() || syn::parse_str::<Ident>(name.trim()).is_ok();
+        let is_expression = !is_name && syn::parse_str::<Expr>(name).is_ok();
+        let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+        match is_expression && !is_number {
+            true => {
+                let format = format.map_or_else(String::new, |format| format!(":{format}"));
+                rewritten += &format!("{{{format}}}");
+                expressions.push(name.trim());
+            }
+            false => rewritten += &braces[..=end],
+        }
+        rest = &braces[end + 1..];
+    }
+    let Some(first) = expressions.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "the braces of a key take the name of a variable, and `{first}` is an expression: write \
+         `key = format!({:?}, {})`",
+        rewritten + rest,
+        expressions.join(", ")
+    );
+    Err(Error::new(text.span(), message))
 }
 
 fn timeout(value: Expr) -> Result<Timeout> {

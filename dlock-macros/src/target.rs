@@ -5,8 +5,8 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    AssocType, Block, Error, Expr, Item, ItemFn, Pat, PatIdent, Result, ReturnType, Stmt,
-    TraitItemFn, Type, parse_quote,
+    AssocType, Block, Error, Expr, FnArg, Generics, Item, ItemFn, Pat, PatIdent, PredicateType,
+    Result, ReturnType, Stmt, TraitItemFn, Type, TypeParamBound, WherePredicate, parse_quote,
 };
 
 /// The body, and what is known around it.
@@ -18,6 +18,14 @@ pub(crate) struct Target<'a> {
     pub(crate) returned_at: Span,
     /// The names that the body begins with.
     pub(crate) bindings: Vec<Ident>,
+    /// Those of parameters of a generic type with the bound `ConnectionTrait`.
+    pub(crate) generic: Vec<GenericConnection>,
+}
+
+/// A parameter `db: &C` or `db: C`, where `C: ConnectionTrait`.
+pub(crate) struct GenericConnection {
+    pub(crate) name: Ident,
+    pub(crate) is_reference: bool,
 }
 
 impl Target<'_> {
@@ -55,6 +63,23 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
     for input in &sig.inputs {
         bindings.visit_fn_arg(input);
     }
+    let generic = sig.inputs.iter().filter_map(|input| {
+        let FnArg::Typed(input) = input else {
+            return None;
+        };
+        let Pat::Ident(name) = &*input.pat else {
+            return None;
+        };
+        let (is_reference, own) = match &*input.ty {
+            Type::Reference(reference) => (true, &*reference.elem),
+            own => (false, own),
+        };
+        is_connection_trait(own, &sig.generics).then(|| GenericConnection {
+            name: name.ident.clone(),
+            is_reference,
+        })
+    });
+    let generic = generic.collect();
     let returned_at = match &sig.output {
         ReturnType::Default => sig.ident.span(),
         ReturnType::Type(_, returns) => returns.span(),
@@ -69,6 +94,7 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
             returns: Some(returns),
             returned_at,
             bindings: bindings.0,
+            generic,
         });
     }
     let block = match block.stmts.last_mut() {
@@ -94,7 +120,48 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
         returns: output_of_future(&sig.output),
         returned_at,
         bindings: bindings.0,
+        generic,
     })
+}
+
+/// `impl ConnectionTrait`, or a parameter of the function with that bound.
+fn is_connection_trait(own: &Type, generics: &Generics) -> bool {
+    fn any_is<'a>(mut bounds: impl Iterator<Item = &'a TypeParamBound>) -> bool {
+        bounds.any(|bound| match bound {
+            TypeParamBound::Trait(bound) => {
+                let last = bound.path.segments.last();
+                last.is_some_and(|last| last.ident == "ConnectionTrait")
+            }
+            _ => false,
+        })
+    }
+
+    match own {
+        Type::ImplTrait(own) => any_is(own.bounds.iter()),
+        Type::Paren(own) => is_connection_trait(&own.elem, generics),
+        Type::Path(own) => {
+            let Some(name) = own.path.get_ident() else {
+                return false;
+            };
+            let mut parameters = generics.type_params();
+            let Some(parameter) = parameters.find(|parameter| parameter.ident == *name) else {
+                return false;
+            };
+            let clauses = generics.where_clause.iter();
+            let clauses = clauses.flat_map(|clause| &clause.predicates);
+            let clauses = clauses.filter_map(|clause| match clause {
+                WherePredicate::Type(clause) => Some(clause),
+                _ => None,
+            });
+            let is_own = |clause: &&PredicateType| match &clause.bounded_ty {
+                Type::Path(bounded) => bounded.path.is_ident(name),
+                _ => false,
+            };
+            let clauses = clauses.filter(is_own).flat_map(|clause| &clause.bounds);
+            any_is(parameter.bounds.iter().chain(clauses))
+        }
+        _ => false,
+    }
 }
 
 /// The block of `async move { .. }`, in `Box::pin` or not.

@@ -39,7 +39,7 @@ fn a_function_is_one_future_more_and_no_box() {
                             ::dlock::__private::released(__dlock_guard.release().await);
                             return __dlock_returned;
                         }
-                        ::core::option::Option::None => ::dlock::__private::lost(__dlock_guard.key()),
+                        ::core::option::Option::None => ::dlock::__private::lost(&__dlock_guard),
                     }
                 }
                 ::core::result::Result::Err(::dlock::Error::Timeout { .. }) => return Ok(false),

@@ -112,7 +112,7 @@ fn in_body(db: &Expr, target: &Target<'_>) -> InBody {
 }
 
 /// The `db` of `db` and `(db)`.
-fn named(db: &Expr) -> Option<&Ident> {
+pub(crate) fn named(db: &Expr) -> Option<&Ident> {
     match db {
         Expr::Path(path) => path.path.get_ident(),
         Expr::Paren(inner) => named(&inner.expr),

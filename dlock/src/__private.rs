@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ext::DLockExt;
 use crate::key::Key;
 use crate::lock::{DLock, PinnedGuard};
-use crate::pool::LockPool;
+use crate::pool::{LockPool, Lockable};
 
 /// `.dlock(key)` by a name that no entity has, so that rustc says of what no lock can be taken on.
 pub trait LockedOn: DLockExt {
@@ -23,6 +23,12 @@ pub trait LockedOn: DLockExt {
 }
 
 impl<C: DLockExt> LockedOn for C {}
+
+/// What a function locks on that is generic over its connection. It is no generic type itself, so that
+/// rustc says once which bound is missing.
+pub fn pool_of<C: Lockable>(connection: &C) -> LockPool {
+    connection.lock_pool()
+}
 
 /// A key that has nothing to fill in is not formatted.
 pub fn key(text: fmt::Arguments<'_>) -> Key {

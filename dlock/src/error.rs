@@ -7,6 +7,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 
 use crate::key::Key;
+use crate::server_lock::Holder;
 
 /// Why a lock was not got, not kept, or not given back.
 ///
@@ -16,13 +17,19 @@ use crate::key::Key;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The lock was not got within its timeout. Worth a retry: somebody else held it.
-    #[error("lock `{key}` was not acquired within {waited:?}")]
+    /// The lock was not acquired within its timeout, since another holder had it. Worth a retry.
+    ///
+    /// When the server could not be reached in that time, the error is [`Database`](Self::Database).
+    #[error("lock `{key}` was not acquired within {waited:?}{}", Reported(.held_by.as_ref()))]
+    #[non_exhaustive]
     Timeout {
         /// The key that was asked for.
         key: Key,
-        /// How long was waited, from the call to this answer.
+        /// The time from the call to this answer.
         waited: Duration,
+        /// Who held it, as far as known without a further question to the server: a guard of the
+        /// same pool, or the session that was seen last in a wait of more than a second.
+        held_by: Option<HeldBy>,
     },
     /// The server ended a wait because it closed a circle of waiting transactions or sessions.
     ///
@@ -35,11 +42,14 @@ pub enum Error {
         /// The key whose wait was ended.
         key: Key,
     },
-    /// The session that held the lock is gone, and the lock with it: somebody else may hold it by now.
-    #[error("lock `{key}` was lost with its database session")]
+    /// The lock is held no longer, and another client may hold it by now.
+    #[error("lock `{key}` was lost {cause}")]
+    #[non_exhaustive]
     Lost {
         /// The key that is no longer held.
         key: Key,
+        /// How it was lost.
+        cause: LossCause,
     },
     /// This backend cannot do what was asked; no weaker lock is taken instead.
     #[error("{backend} has no support for {feature}: {hint}")]
@@ -102,7 +112,77 @@ pub enum Error {
     },
 }
 
+/// The holder of a lock that others wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeldBy {
+    /// A guard of the pool that was asked. The caller waits for its own process, perhaps for itself.
+    #[non_exhaustive]
+    ThisProcess {
+        /// How long the guard has held the lock.
+        held_for: Duration,
+    },
+    /// A session of another pool or process.
+    Session(Holder),
+}
+
+impl fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ThisProcess { held_for } => write!(
+                f,
+                "this process for {:.1} s; locks are not re-entrant",
+                held_for.as_secs_f64()
+            ),
+            Self::Session(holder) => write!(f, "{holder}"),
+        }
+    }
+}
+
+/// The end of an error message, if the holder is known.
+struct Reported<'a>(Option<&'a HeldBy>);
+
+impl fmt::Display for Reported<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(holder) => write!(f, ": held by {holder}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a lock was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LossCause {
+    /// Its session on the server ended, or a lock file was taken away.
+    Session,
+    /// The tokio runtime ended on which the lock pool had its sessions.
+    Runtime,
+}
+
+impl fmt::Display for LossCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Session => "with its database session",
+            Self::Runtime => RUNTIME_ENDED,
+        })
+    }
+}
+
+/// After "lost".
+pub(crate) const RUNTIME_ENDED: &str = "with the tokio runtime on which its lock pool had its \
+     sessions: a pool lives on the runtime of its first request; keep that running, or choose one \
+     with `LockPoolBuilder::runtime(handle)`";
+
 impl Error {
+    pub(crate) fn lost(key: &Key, cause: LossCause) -> Self {
+        Self::Lost {
+            key: key.clone(),
+            cause,
+        }
+    }
+
     pub(crate) const fn refused(
         found: &'static str,
         expected: &'static str,

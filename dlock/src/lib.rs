@@ -134,7 +134,7 @@ mod wait;
 mod web;
 
 pub use self::entity::{EntityDLockExt, ModelDLockExt};
-pub use self::error::{Error, Phase};
+pub use self::error::{Error, HeldBy, LossCause, Phase};
 pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
 pub use self::lock::{DLock, DLockGuard, DLockUpgrade, PinnedGuard, PinnedLock, TransactionLock};

@@ -1,5 +1,7 @@
 //! A lock as the server sees it.
 
+use std::fmt;
+
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 
@@ -61,4 +63,20 @@ pub struct Holder {
     /// | SQLite | the name of the process, on Linux |
     /// | SQL Server, Oracle | the program's name |
     pub application: String,
+}
+
+/// As a person would look for it: `session 4242 (billing dlock)`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            session,
+            application,
+        } = self;
+        match (*session, &**application) {
+            (0, "") => f.write_str("a session that the server does not name"),
+            (0, application) => f.write_str(application),
+            (session, "") => write!(f, "session {session}"),
+            (session, application) => write!(f, "session {session} ({application})"),
+        }
+    }
 }

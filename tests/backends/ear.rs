@@ -27,7 +27,11 @@ impl Told {
     }
 
     pub(crate) fn waited(&self) -> Duration {
-        let waited = self.field("waited");
+        self.duration("waited")
+    }
+
+    pub(crate) fn duration(&self, field: &str) -> Duration {
+        let waited = self.field(field);
         let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
         let seconds = units.into_iter().find_map(|(unit, seconds)| {
             let number: f64 = waited.strip_suffix(unit)?.parse().ok()?;

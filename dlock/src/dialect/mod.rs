@@ -140,6 +140,8 @@ pub(crate) fn transaction_locks(
     match backend {
         #[cfg(feature = "postgres")]
         DatabaseBackend::Postgres => Ok(&postgres::Postgres),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseBackend::Postgres => Err(left_out::POSTGRES.error()),
         other => Err(Error::Unsupported {
             backend: name(other),
             feature: "locks that end with a transaction (`.xact()`)",

@@ -164,9 +164,10 @@ impl Block {
     }
 }
 
-/// What tells this session from all others, the schema that its tables are in, and whether the database is a primary.
+/// The identifier that no other session has, the schema that its tables are in, whether the database
+/// is a primary, and the session's number.
 pub(crate) const SESSION: &str = "SELECT DBMS_SESSION.UNIQUE_SESSION_ID, SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA'), \
-     SYS_CONTEXT('USERENV', 'DATABASE_ROLE') FROM DUAL";
+     SYS_CONTEXT('USERENV', 'DATABASE_ROLE'), SYS_CONTEXT('USERENV', 'SID') FROM DUAL";
 
 pub(crate) const PRIMARY: &str = "PRIMARY";
 

@@ -16,7 +16,7 @@ use sea_query::{
 pub(crate) use self::batch::{Arm, batch, packed, single};
 pub(crate) use self::identity::{Identity, SHOW_STAMP, ping, who_answers};
 use self::identity::{is_standby, server_start, stamped};
-pub(crate) use self::listing::{end_holder, held, locks, unpacked};
+pub(crate) use self::listing::{end_holder, held, holder_of, locks, unpacked};
 pub(crate) use self::wait::{WaitAnswer, wait};
 use super::digest::digest;
 use super::{Dialect, not_empty};

@@ -1,8 +1,10 @@
 //! A lock that is held.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::DLockUpgrade;
+use super::held::Held;
 use super::run::Guard;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -15,37 +17,38 @@ use crate::pool::Grant;
 /// by the lock pool's own task, on SQLite by the drop itself. A guard that is not bound to a name is dropped at once: `let _ = db.dlock(key).await?` holds nothing.
 ///
 /// It is `Send + Sync + 'static` and needs neither the connection nor the builder to live.
-#[derive(Debug)]
 #[must_use = "a guard that is dropped releases its lock at once"]
-pub struct DLockGuard {
-    key: Key,
-    mode: Mode,
-    grant: Grant,
+pub struct DLockGuard(Held<Grant>);
+
+impl fmt::Debug for DLockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DLockGuard").field(&self.0).finish()
+    }
 }
 
 impl DLockGuard {
     pub(crate) fn new(key: Key, mode: Mode, grant: Grant) -> Self {
-        Self { key, mode, grant }
+        Self(Held::begin(key, mode, grant))
     }
 
     /// The key as it was asked for.
     pub fn key(&self) -> &Key {
-        &self.key
+        &self.0.key
     }
 
     /// What the server knows the lock by; its text is what to look for on the server.
     pub fn physical_key(&self) -> &PhysicalKey {
-        self.grant.key()
+        self.0.grant().key()
     }
 
     /// How it is held.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.0.mode
     }
 
     /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
     pub fn is_held(&self) -> bool {
-        self.grant.is_held()
+        self.0.grant().is_held()
     }
 
     /// Resolves when the lock is lost with its session, and never before: within a second when the server or a proxy closes the connection, within the pool's
@@ -55,7 +58,7 @@ impl DLockGuard {
     ///
     /// It can be dropped and called again; it changes nothing.
     pub async fn lost(&self) {
-        self.grant.lost().await;
+        self.0.grant().lost().await;
     }
 
     /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it have left. SQL Server only.
@@ -69,8 +72,9 @@ impl DLockGuard {
     }
 
     pub(super) async fn upgrade_within(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let upgrading = self.grant.upgrade(&self.key, self.mode, timeout);
-        self.mode = upgrading.await?;
+        let Held { key, mode, .. } = &self.0;
+        let upgrading = self.0.grant().upgrade(key, *mode, timeout);
+        self.0.mode = upgrading.await?;
         Ok(())
     }
 
@@ -84,10 +88,11 @@ impl DLockGuard {
     ///
     /// The release is on its way before the first await; dropping the future only drops the answer.
     pub async fn release(self) -> Result<(), Error> {
-        match self.grant.release().await {
-            true => Ok(()),
-            false => Err(Error::Lost { key: self.key }),
-        }
+        let release = async |grant: Grant, key: &Key| {
+            let released = grant.release().await;
+            released.map_err(|cause| Error::lost(key, cause))
+        };
+        self.0.release_by(release).await
     }
 }
 
@@ -98,6 +103,10 @@ impl Guard for DLockGuard {
 
     fn lost(&self) -> impl Future<Output = ()> + Send {
         self.lost()
+    }
+
+    fn loss(&self) -> Error {
+        self.0.loss()
     }
 
     fn release(self) -> impl Future<Output = Result<(), Error>> + Send {

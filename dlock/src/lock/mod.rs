@@ -1,6 +1,7 @@
-//! What people build, await and hold.
+//! Public builders and guards.
 
 mod guard;
+mod held;
 mod pinned;
 mod pinned_guard;
 mod run;

@@ -44,6 +44,11 @@ impl PinnedLock {
         self
     }
 
+    /// Waits without end; see [`DLock::no_timeout`].
+    pub fn no_timeout(self) -> Self {
+        self.timeout(Duration::MAX)
+    }
+
     /// Waits for the lock; the same as `.await`.
     ///
     /// # Errors
@@ -54,11 +59,12 @@ impl PinnedLock {
     ///
     /// Dropping the future at any point leaves nothing held.
     pub async fn acquire(self) -> Result<PinnedGuard, Error> {
-        let (key, started) = (self.key.clone(), Instant::now());
+        let (pool, key, started) = (self.pool.clone(), self.key.clone(), Instant::now());
         match self.ask(false).await? {
             Some(guard) => Ok(guard),
             // A timeout of zero.
             None => Err(Error::Timeout {
+                held_by: pool.held_by(&key),
                 key,
                 waited: started.elapsed(),
             }),

@@ -1,5 +1,6 @@
 //! A pinned lock that is held: a connection of SeaORM.
 
+use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
 
@@ -9,6 +10,7 @@ use sea_orm::{
     TransactionError, TransactionOptions, TransactionTrait,
 };
 
+use super::held::Held;
 use super::run::Guard;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -45,37 +47,38 @@ use crate::pool::PinnedGrant;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a guard that is dropped releases its lock at once"]
-pub struct PinnedGuard {
-    key: Key,
-    mode: Mode,
-    grant: PinnedGrant,
+pub struct PinnedGuard(Held<PinnedGrant>);
+
+impl fmt::Debug for PinnedGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PinnedGuard").field(&self.0).finish()
+    }
 }
 
 impl PinnedGuard {
     pub(super) fn new(key: Key, mode: Mode, grant: PinnedGrant) -> Self {
-        Self { key, mode, grant }
+        Self(Held::begin(key, mode, grant))
     }
 
     /// The key as it was asked for.
     pub fn key(&self) -> &Key {
-        &self.key
+        &self.0.key
     }
 
     /// What the server knows the lock by; its text is what to look for on the server.
     pub fn physical_key(&self) -> &PhysicalKey {
-        self.grant.key()
+        self.0.grant().key()
     }
 
     /// Exclusive or shared.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.0.mode
     }
 
     /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
     pub fn is_held(&self) -> bool {
-        self.grant.is_held()
+        self.0.grant().is_held()
     }
 
     /// Resolves when the lock is lost with its session, and never before: within a second when the session ends, within the pool's
@@ -89,7 +92,7 @@ impl PinnedGuard {
     ///
     /// It can be dropped and called again; it changes nothing.
     pub async fn lost(&self) {
-        self.grant.lost().await;
+        self.0.grant().lost().await;
     }
 
     /// Gives the lock back, waits until the server has confirmed it, and ends the session.
@@ -103,8 +106,7 @@ impl PinnedGuard {
     ///
     /// The release is on its way before the first await; dropping the future only drops the answer.
     pub async fn release(self) -> Result<(), Error> {
-        let lost = Error::Lost { key: self.key };
-        self.grant.release().await.unwrap_or(Err(lost))
+        self.0.release_by(PinnedGrant::release).await
     }
 }
 
@@ -131,6 +133,10 @@ impl Guard for PinnedGuard {
         self.lost()
     }
 
+    fn loss(&self) -> Error {
+        self.0.loss()
+    }
+
     fn release(self) -> impl Future<Output = Result<(), Error>> + Send {
         self.release()
     }
@@ -140,7 +146,7 @@ impl Deref for PinnedGuard {
     type Target = DatabaseConnection;
 
     fn deref(&self) -> &DatabaseConnection {
-        self.grant.connection()
+        self.0.grant().connection()
     }
 }
 

@@ -128,7 +128,7 @@ impl<C> DLock<'_, C> {
             }
             // Lost while the body ran, or just before COMMIT would have been sent.
             None | Some(Ok(_)) => {
-                let error = lost(locked.parts().1.key());
+                let error = lost(locked.parts().1);
                 locked.rollback().await;
                 Err(error.into())
             }
@@ -137,10 +137,13 @@ impl<C> DLock<'_, C> {
 }
 
 /// What is held around a body.
-pub(super) trait Guard {
+pub trait Guard {
     fn key(&self) -> &Key;
 
     fn lost(&self) -> impl Future<Output = ()> + Send;
+
+    /// The error of a lock that is lost.
+    fn loss(&self) -> Error;
 
     fn release(self) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -157,7 +160,7 @@ where
             released(guard.release().await);
             result
         }
-        None => Err(lost(guard.key()).into()),
+        None => Err(lost(&guard).into()),
     }
 }
 
@@ -181,9 +184,10 @@ pub fn released(release: Result<(), Error>) {
 }
 
 /// The error of a body that was dropped because its lock was lost.
-pub fn lost(key: &Key) -> Error {
+pub fn lost(guard: &impl Guard) -> Error {
+    let key = guard.key();
     tracing::warn!(%key, "dlock: the lock was lost while its body ran");
-    Error::Lost { key: key.clone() }
+    guard.loss()
 }
 
 /// A transaction and the lock around it. However it goes, the transaction ends first, in a task of its own: a caller that goes away cannot pull the unlock in front.

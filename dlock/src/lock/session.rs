@@ -41,6 +41,8 @@ pub struct DLock<'a, C> {
     pub(super) key: Key,
     pub(super) mode: Mode,
     pub(super) timeout: Option<Duration>,
+    /// Of a lock that ends with a transaction: the pool whose settings count for it.
+    pub(super) settings: Option<LockPool>,
     #[cfg(feature = "oracle")]
     release_on_commit: bool,
     /// Begun by the first poll, forgotten when an option changes after that.
@@ -64,6 +66,7 @@ impl<'a, C> DLock<'a, C> {
             key,
             mode: Mode::Exclusive,
             timeout: None,
+            settings: None,
             #[cfg(feature = "oracle")]
             release_on_commit: false,
             acquire: None,
@@ -99,6 +102,11 @@ impl<'a, C> DLock<'a, C> {
         self.timeout = Some(timeout);
         self.acquire = None;
         self
+    }
+
+    /// Waits without end, whatever the pool's [`default_timeout`](crate::LockPoolBuilder::default_timeout): for a leader, say.
+    pub fn no_timeout(self) -> Self {
+        self.timeout(Duration::MAX)
     }
 
     /// Whether the lock ends with a transaction, as `DBMS_LOCK.REQUEST` offers it. It never does, but for [`xact`](DLock::xact): no transaction of yours runs on a lock session, so `true`
@@ -196,10 +204,7 @@ impl<C: Lockable> Future for DLock<'_, C> {
         let answer = match ready!(acquire.poll(key, context))? {
             Some(grant) => Ok(DLockGuard::new(key.clone(), *mode, grant)),
             // A timeout of zero.
-            None => Err(Error::Timeout {
-                key: key.clone(),
-                waited: acquire.wait().since.elapsed(),
-            }),
+            None => Err(acquire.timed_out(key)),
         };
         Poll::Ready(answer)
     }
@@ -214,5 +219,25 @@ impl<'a> DLock<'a, DatabaseTransaction> {
     /// results, `MockExecResult { rows_affected: 1, .. }` for a lock that is got; without one it is [`Error::Unsupported`].
     pub fn xact(self) -> TransactionLock<'a> {
         TransactionLock::new(self)
+    }
+
+    /// The settings of this connection's lock pool count for the lock, too: its [`namespace`](crate::LockPoolBuilder::namespace) and its
+    /// [`default_timeout`](crate::LockPoolBuilder::default_timeout). SeaORM's transaction does not show which connection it came from.
+    ///
+    /// Where a pool has a namespace, `db.dlock("k")` and `txn.dlock("k").xact()` exclude each other only with it.
+    ///
+    /// ```no_run
+    /// # use dlock::prelude::*;
+    /// # use sea_orm::TransactionTrait;
+    /// # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), sea_orm::DbErr> {
+    /// let txn = db.begin().await?;
+    /// txn.dlock("invoice/42").settings_of(&db).xact().await?;
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn settings_of(mut self, db: &impl Lockable) -> Self {
+        self.settings = Some(db.lock_pool());
+        self
     }
 }

@@ -1,7 +1,8 @@
 //! `txn.dlock(key).xact()`: a lock that ends with the caller's transaction. It needs no session of ours.
 
 use std::borrow::Cow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
@@ -11,9 +12,10 @@ use tracing::instrument::WithSubscriber;
 
 use super::DLock;
 use crate::dialect::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
-use crate::error::{Error, Phase};
-use crate::key::{CurrentDatabase, Key, KeyRepr};
+use crate::error::{Error, HeldBy, Phase};
+use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
+use crate::pool::{LockPool, has_namespace, tell, warned};
 use crate::session::failed_in_transaction;
 use crate::wait::Wait;
 
@@ -43,6 +45,8 @@ pub struct TransactionLock<'a> {
     key: Key,
     mode: Mode,
     timeout: Option<Duration>,
+    /// Whose settings count.
+    settings: Option<LockPool>,
 }
 
 impl<'a> TransactionLock<'a> {
@@ -52,6 +56,7 @@ impl<'a> TransactionLock<'a> {
             key: lock.key,
             mode: lock.mode,
             timeout: lock.timeout,
+            settings: lock.settings,
         }
     }
 
@@ -61,11 +66,18 @@ impl<'a> TransactionLock<'a> {
         self
     }
 
-    /// Gives up after this long. Zero means one try. Without it the wait has no end, but for the server's deadlock detection: the
-    /// [`default_timeout`](crate::LockPoolBuilder::default_timeout) is the pool's, which a transaction does not know.
+    /// Gives up after this long. Zero means one try.
+    ///
+    /// Without it the [`default_timeout`](crate::LockPoolBuilder::default_timeout) of [`settings_of`](DLock::settings_of) counts, or the wait has no end but for the server's
+    /// deadlock detection.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// Waits without end; see [`DLock::no_timeout`].
+    pub fn no_timeout(self) -> Self {
+        self.timeout(Duration::MAX)
     }
 
     /// Waits for the lock; the same as `.await`.
@@ -77,23 +89,39 @@ impl<'a> TransactionLock<'a> {
     ///
     /// # Cancel safety
     ///
-    /// The transaction stays usable; it may hold the lock or not, and its next statement may wait up to two seconds for the end of the current one.
+    /// The transaction stays usable; it may hold the lock or not. Its next statement waits for the end of the current one: up to
+    /// [`deadlock_timeout`](https://www.postgresql.org/docs/current/runtime-config-locks.html) and a second, at most 10 s; with the default settings up to 2 s.
     pub async fn acquire(self) -> Result<(), Error> {
-        let wait = Wait::start(self.timeout);
-        let last_answer = wait.deadline.map(|deadline| deadline + GRACE);
-        let granted = match last_answer {
-            Some(last_answer) => timeout_at(last_answer, self.wait(wait)).await,
-            None => Ok(self.wait(wait).await),
+        let default_timeout = match &self.settings {
+            Some(pool) => pool.config()?.default_timeout,
+            None => None,
         };
-        if let Ok(granted) = granted
-            && granted?
-        {
-            return Ok(());
-        }
-        Err(Error::Timeout {
-            waited: wait.since.elapsed(),
-            key: self.key,
-        })
+        let wait = Wait::start(self.timeout.or(default_timeout));
+        let last_answer = wait.deadline.map(|deadline| deadline + GRACE);
+        let waiting = async {
+            match last_answer {
+                Some(last_answer) => timeout_at(last_answer, self.wait(wait))
+                    .await
+                    .unwrap_or(Ok(false)),
+                None => self.wait(wait).await,
+            }
+        };
+        let granted = warned(pin!(waiting), &self.key, wait, || self.held_by()).await;
+        let granted = granted.and_then(|granted| match granted {
+            true => Ok(Some(())),
+            false => Err(Error::Timeout {
+                waited: wait.since.elapsed(),
+                key: self.key.clone(),
+                held_by: self.held_by(),
+            }),
+        });
+        tell(&self.key, self.mode, wait, &granted, |()| None);
+        granted.map(drop)
+    }
+
+    /// A guard of the pool whose settings count may be in the way of its own process.
+    fn held_by(&self) -> Option<HeldBy> {
+        self.settings.as_ref()?.held_by(&self.key)
     }
 
     /// One try: `false` when another transaction or session holds the lock.
@@ -106,13 +134,17 @@ impl<'a> TransactionLock<'a> {
     ///
     /// The transaction stays usable; it may hold the lock or not.
     pub async fn try_acquire(self) -> Result<bool, Error> {
-        self.wait(Wait::once(None)).await
+        let wait = Wait::once(None);
+        let tried = self.wait(wait).await;
+        let granted = tried.map(|granted| granted.then_some(()));
+        tell(&self.key, self.mode, wait, &granted, |()| None);
+        granted.map(|granted| granted.is_some())
     }
 
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
         let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
         locks.dialect().check(self.mode)?;
-        let key = locks.physical_key(&*self.whole_key(locks).await?)?;
+        let key = self.physical_key(locks).await?;
         let try_lock = || self.outcome(locks.try_lock(&key, self.mode));
         if try_lock().await? {
             return Ok(true);
@@ -149,6 +181,36 @@ impl<'a> TransactionLock<'a> {
             }
         }
         Ok(false)
+    }
+
+    async fn physical_key(&self, locks: &dyn TransactionLocks) -> Result<PhysicalKey, Error> {
+        let key = self.whole_key(locks).await?;
+        // The key itself is checked, too: a namespace makes nothing valid.
+        let plain = locks.physical_key(&key)?;
+        let Some(pool) = &self.settings else {
+            self.warn_of_namespace(locks.dialect().backend());
+            return Ok(plain);
+        };
+        match &pool.config()?.namespace {
+            Some(namespace) => locks.physical_key(&key.within(namespace)),
+            None => Ok(plain),
+        }
+    }
+
+    /// Once in the life of a process.
+    fn warn_of_namespace(&self, backend: &'static str) {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        if !WARNED.load(Ordering::Relaxed)
+            && has_namespace(backend)
+            && !WARNED.swap(true, Ordering::Relaxed)
+        {
+            let key = &self.key;
+            tracing::warn!(
+                %key,
+                "dlock: a lock of a transaction is outside of the namespace that a lock pool of this process has: \
+                 `txn.dlock(key).settings_of(&db).xact()` takes it over"
+            );
+        }
     }
 
     /// The transaction is asked for its database where the key is a row of it.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Sleep, sleep_until};
 
 use super::core::{Core, MAX_RUNTIMES};
+use super::state::State;
 use super::ticket::{Grant, Ticket};
 use super::{tell, warned};
 use crate::error::Error;
@@ -58,10 +59,6 @@ impl Acquiring {
         }
     }
 
-    pub(crate) fn wait(&self) -> Wait {
-        self.wait
-    }
-
     /// [`poll`](Self::poll) as a future.
     pub(crate) async fn finish(mut self, name: &Key) -> Result<Option<Grant>, Error> {
         poll_fn(|context| self.poll(name, context)).await
@@ -84,7 +81,9 @@ impl Acquiring {
         // Whatever is on its way is given back.
         self.stage = Stage::End;
         if !self.wait.quiet {
-            tell(name, self.mode, self.wait, &answer, Grant::session);
+            tell(name, self.mode, self.wait, &answer, |grant| {
+                Some(grant.session())
+            });
         }
         Poll::Ready(answer)
     }
@@ -101,10 +100,13 @@ impl Acquiring {
                 .poll(context)
         );
         self.core.with(|state, _| state.counters.timeouts += 1);
-        Poll::Ready(Error::Timeout {
-            key: name.clone(),
-            waited: self.wait.since.elapsed(),
-        })
+        Poll::Ready(self.timed_out(name))
+    }
+
+    /// What is said when the lock was not acquired in time.
+    pub(crate) fn timed_out(&self, name: &Key) -> Error {
+        let awaits_session = |state: &State| !state.has_session();
+        self.core.timed_out(name, self.wait, awaits_session)
     }
 
     fn proceed(
@@ -125,7 +127,7 @@ impl Acquiring {
                                 let meeting = pin!(core.physical_key(&name));
                                 match wait.quiet {
                                     true => meeting.await,
-                                    false => warned(meeting, &name, wait).await,
+                                    false => warned(meeting, &name, wait, || None).await,
                                 }
                             }));
                         }

@@ -235,6 +235,9 @@ impl<'a> LockPoolBuilder<'a> {
             (Some(direct), Some(_)) => direct?.connector(settings),
             (None, _) => base.source().connector(settings),
         };
+        if self.config.namespace.is_some() {
+            registry::note_namespace(connector.dialect().backend());
+        }
         let closed = application.map(Application::closed);
         let core = Core::new(connector, self.config, self.runtime, closed);
         if application.is_some_and(Application::is_closed) {

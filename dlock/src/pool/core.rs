@@ -12,7 +12,7 @@ use super::config::Config;
 use super::queue::SessionId;
 use super::state::State;
 use super::{keeper, pinned, worker};
-use crate::error::Error;
+use crate::error::{Error, RUNTIME_ENDED};
 use crate::key::{Key, PhysicalKey};
 use crate::session::{Closed, Connector};
 use crate::wait::Wait;
@@ -136,7 +136,7 @@ impl Core {
     }
 
     /// Starts the task of a pinned lock.
-    pub(super) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<(), Error> {
+    pub(super) fn start_pinned(self: &Arc<Self>, order: pinned::Order) -> Result<SessionId, Error> {
         let begun = self.with(|state, now| {
             state.admit(now)?;
             let start = Start::of(state).ok_or(Error::NoRuntime)?;
@@ -147,7 +147,7 @@ impl Core {
         let task = pinned::Task::new(Arc::clone(self), id, start.epoch);
         self.start(start);
         runtime.spawn(pinned::run(task, order));
-        Ok(())
+        Ok(id)
     }
 
     pub(crate) fn begin_close(self: &Arc<Self>) {
@@ -161,13 +161,13 @@ impl Core {
     /// A session of the pool got an answer of another one: all guards of the pool lose their locks,
     /// and its waiters and the next requests get this error. A session that the pool has lost before
     /// changes nothing.
-    pub(crate) fn refuse(self: &Arc<Self>, session: SessionId, error: &Error) {
+    pub(crate) fn refuse(self: &Arc<Self>, session: SessionId, number: i64, error: &Error) {
         let Some(lost) = self.with(|state, now| state.refuse(session, error, now)) else {
             return;
         };
-        tracing::error!(session, %error, "dlock: lock pool refused");
+        tracing::error!(session = number, %error, "dlock: lock pool refused");
         for key in lost {
-            tracing::warn!(session, %key, "dlock: lock lost");
+            tracing::warn!(%key, "dlock: lock lost");
         }
         self.refusals.send_replace(Some(error.clone()));
     }
@@ -184,6 +184,35 @@ impl Core {
     pub(crate) fn abandon(self: &Arc<Self>) {
         self.with(|state, _| state.abandon());
         self.abandoned.send_replace(true);
+    }
+
+    /// The runtime of the pool's tasks is over, which each of them reports.
+    pub(super) fn runtime_ended(self: &Arc<Self>, epoch: u64) {
+        tell_of_runtime(self.with(|state, _| state.runtime_ended(epoch)));
+    }
+
+    /// What is said to a request whose time is up: who held the lock, or, while it waited for a
+    /// session, why none could be opened.
+    pub(super) fn timed_out(
+        self: &Arc<Self>,
+        name: &Key,
+        wait: Wait,
+        awaits_session: impl FnOnce(&State) -> bool,
+    ) -> Error {
+        let key = self.try_physical_key(name).ok().flatten();
+        let (awaits_session, held_by) = self.with(|state, now| {
+            let held_by = key.and_then(|key| state.held_by(&key, now));
+            (awaits_session(state), held_by)
+        });
+        let trouble = match awaits_session {
+            true => self.connector.trouble(),
+            false => None,
+        };
+        trouble.unwrap_or_else(|| Error::Timeout {
+            key: name.clone(),
+            waited: wait.since.elapsed(),
+            held_by,
+        })
     }
 
     /// How long a request waits.
@@ -203,6 +232,13 @@ impl Core {
             }
             ended.await;
         }
+    }
+}
+
+/// A runtime has ended, and so many locks with it.
+pub(super) fn tell_of_runtime(locks: u64) {
+    if locks > 0 {
+        tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");
     }
 }
 

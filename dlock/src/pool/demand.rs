@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::LONG_WAIT;
+use super::next_warning;
 use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TURN, TicketId, Waiter};
 use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
@@ -52,7 +52,7 @@ impl State {
             id,
             mode,
             wait,
-            told: wait.quiet || now.duration_since(wait.since) >= LONG_WAIT,
+            next_warning: (!wait.quiet).then(|| next_warning(wait.since, now)),
             reply,
         });
         self.settle(key, now);
@@ -96,7 +96,7 @@ impl State {
             && (session.local.is_none() || session.proves(key, now))
         {
             queue.holds[index].handoffs += 1;
-            let served = queue.serve_front(index, &session.link);
+            let served = queue.serve_front(index, &session.link, now);
             if served > 0 {
                 self.counters.acquired += served;
                 self.counters.handoffs += 1;
@@ -164,7 +164,7 @@ impl State {
             return false;
         };
         let link = &self.sessions[&queue.holds[index].session].link;
-        self.counters.acquired += queue.serve_front(index, link);
+        self.counters.acquired += queue.serve_front(index, link, now);
         true
     }
 

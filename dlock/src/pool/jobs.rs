@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::{KeyQueue, SessionId};
+use super::queue::{KeyQueue, Loss, SessionId};
 use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
@@ -37,7 +37,7 @@ pub(crate) enum Job {
     /// Look at the socket until something comes in, at most until then.
     Idle(Instant),
     /// End the session, once the guards that were told of their loss are gone.
-    Close(Option<watch::Sender<bool>>),
+    Close(Option<watch::Sender<Loss>>),
 }
 
 impl State {

@@ -6,7 +6,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::core::Core;
-use super::tell_of_long_wait;
+use super::{LongWait, tell_of_long_wait};
 use crate::key::PhysicalKey;
 
 /// So many keys are looked at without letting go of the state.
@@ -59,8 +59,13 @@ async fn tell_of_long_waits(core: &Arc<Core>, keys: &[PhysicalKey]) {
             state.retry(now);
             state.long_waits(keys, now)
         });
-        for (key, since) in long {
-            tell_of_long_wait(&key, since.elapsed());
+        for LongWait {
+            key,
+            since,
+            held_by,
+        } in long
+        {
+            tell_of_long_wait(&key, since.elapsed(), held_by.as_ref());
         }
         yield_now().await;
     }
@@ -80,8 +85,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let epoch = self.epoch;
-        self.core.with(|state, _| state.runtime_ended(epoch));
+        self.core.runtime_ended(self.epoch);
         self.core.task_ended.notify_waiters();
     }
 }

@@ -1,16 +1,21 @@
 //! What a session lock can be taken on.
 
 use super::LockPool;
+use crate::ext::DLockExt;
 
 /// What can take a lock that lives apart from any transaction: a connection or a lock pool.
+///
+/// The bound of code that is generic over connections is [`Connection`](crate::Connection), which
+/// includes this one.
 #[diagnostic::on_unimplemented(
-    message = "a lock on `{Self}` ends with the transaction: say so with `.xact()`",
-    label = "`.xact()` is missing before this",
+    message = "a lock on `{Self}` takes `.xact()`: only a connection has locks apart from a transaction",
+    label = "`.xact()` is missing before this, or the bound `dlock::Connection` of the type",
     note = "`txn.dlock(key).xact().await?` holds the lock until this transaction commits or rolls back",
     note = "in `#[with_dlock(..)]` say `xact`",
-    note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released"
+    note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released",
+    note = "code over any connection: `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; a transaction is none"
 )]
-pub trait Lockable: sealed::Sealed + Sync {
+pub trait Lockable: sealed::Sealed + DLockExt + Sync {
     #[doc(hidden)]
     fn lock_pool(&self) -> LockPool;
 }

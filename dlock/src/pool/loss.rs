@@ -7,10 +7,10 @@ use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::queue::{Ask, SessionId};
+use super::queue::{Ask, Loss, SessionId};
 use super::sessions::{InFlight, WaitOrder};
 use super::state::State;
-use crate::error::{Error, Phase};
+use crate::error::{Error, LossCause, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::session::Batch;
 
@@ -143,7 +143,7 @@ impl State {
         &mut self,
         id: SessionId,
         now: Instant,
-    ) -> Option<watch::Sender<bool>> {
+    ) -> Option<watch::Sender<Loss>> {
         if let Some(session) = self.sessions.remove(&id) {
             self.counters.sessions_closed += 1;
             if let Some(WaitOrder { request, .. }) = session.wait
@@ -162,7 +162,7 @@ impl State {
         self.counters.lost += self.keys.values().map(|queue| queue.guards()).sum::<u64>();
         self.keys.clear();
         for (id, session) in std::mem::take(&mut self.sessions) {
-            session.lost.send_replace(true);
+            session.lost.send_replace(Some(LossCause::Session));
             session.inbox.notify_one();
             self.abandoned.insert(id, session.lost);
         }

@@ -31,26 +31,47 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::field::display;
 
 pub(crate) use self::acquiring::Acquiring;
 pub use self::builder::LockPoolBuilder;
+use self::config::Config;
 use self::core::Core;
 pub use self::lockable::Lockable;
 pub(crate) use self::pinned::PinnedGrant;
 use self::registry::Owner;
+pub(crate) use self::registry::has_namespace;
 use self::sessions::Inspect;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
-use crate::error::Error;
+use crate::error::{Error, HeldBy};
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 use crate::session::Connection;
 use crate::wait::Wait;
 
-/// A wait that lasts this long is worth a line in the log.
+/// A wait that lasts this long is worth a line in the log; another one when twice as much time has
+/// passed since, and so on.
 const LONG_WAIT: Duration = Duration::from_secs(10);
+
+/// When a wait that began then is worth the next line.
+fn next_warning(since: Instant, now: Instant) -> Instant {
+    let (mut pause, mut at) = (LONG_WAIT, since + LONG_WAIT);
+    while at <= now {
+        pause *= 2;
+        at += pause;
+    }
+    at
+}
+
+/// A wait that is worth a line in the log.
+pub(crate) struct LongWait {
+    key: Key,
+    since: Instant,
+    held_by: Option<HeldBy>,
+}
 
 /// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.
 ///
@@ -238,6 +259,18 @@ impl LockPool {
         Ok(&owner.core)
     }
 
+    /// How the pool was built.
+    pub(crate) fn config(&self) -> Result<&Config, Error> {
+        Ok(&self.owner()?.core.config)
+    }
+
+    /// Who holds this key, as far as the pool knows.
+    pub(crate) fn held_by(&self, key: &Key) -> Option<HeldBy> {
+        let core = &self.owner().ok()?.core;
+        let key = core.try_physical_key(key).ok()??;
+        core.with(|state, now| state.held_by(&key, now))
+    }
+
     /// A request that begins now.
     pub(crate) fn acquiring(
         &self,
@@ -271,39 +304,51 @@ impl LockPool {
     ) -> Result<Option<PinnedGrant>, Error> {
         let wait = self.core_here()?.wait(timeout, one_try);
         let waiting = pin!(pinned::acquire(self, key, mode, wait));
-        let grant = warned(waiting, key, wait).await;
-        tell(key, mode, wait, &grant, PinnedGrant::session);
+        let grant = warned(waiting, key, wait, || self.held_by(key)).await;
+        tell(key, mode, wait, &grant, |grant| Some(grant.session()));
         grant
     }
 }
 
-/// One line in the log when it takes long.
-async fn warned<T>(mut waiting: Pin<&mut impl Future<Output = T>>, name: &Key, wait: Wait) -> T {
-    let warn_after = LONG_WAIT.saturating_sub(wait.since.elapsed());
-    if let Ok(answer) = timeout(warn_after, &mut waiting).await {
-        return answer;
+/// Lines in the log when it takes long.
+pub(crate) async fn warned<T>(
+    mut waiting: Pin<&mut impl Future<Output = T>>,
+    name: &Key,
+    wait: Wait,
+    held_by: impl Fn() -> Option<HeldBy>,
+) -> T {
+    loop {
+        let next = next_warning(wait.since, Instant::now());
+        if let Ok(answer) = timeout_at(next, &mut waiting).await {
+            return answer;
+        }
+        tell_of_long_wait(name, wait.since.elapsed(), held_by().as_ref());
     }
-    tell_of_long_wait(name, wait.since.elapsed());
-    waiting.await
 }
 
-fn tell_of_long_wait(key: &Key, waited: Duration) {
-    tracing::warn!(%key, ?waited, "dlock: still waiting for a lock");
+fn tell_of_long_wait(key: &Key, waited: Duration, held_by: Option<&HeldBy>) {
+    let held_by = held_by.map(display);
+    tracing::warn!(%key, ?waited, held_by, "dlock: still waiting for a lock");
 }
 
-fn tell<G>(
+/// Logs how a request ended. `session`: the server's number for the session that has the lock now,
+/// where it is known.
+pub(crate) fn tell<G>(
     key: &Key,
     mode: Mode,
     wait: Wait,
     grant: &Result<Option<G>, Error>,
-    session: fn(&G) -> u64,
+    session: impl Fn(&G) -> Option<i64>,
 ) {
     match grant {
         Ok(Some(grant)) => {
             tracing::debug!(%key, %mode, session = session(grant), waited = ?wait.since.elapsed(), "dlock: acquired");
         }
-        Err(Error::Timeout { waited, .. }) => {
-            tracing::debug!(%key, %mode, ?waited, "dlock: timeout");
+        Err(Error::Timeout {
+            waited, held_by, ..
+        }) => {
+            let held_by = held_by.as_ref().map(display);
+            tracing::debug!(%key, %mode, ?waited, held_by, "dlock: timeout");
         }
         Ok(None) | Err(_) => {}
     }

@@ -7,7 +7,9 @@ mod book;
 mod hold;
 mod task;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sea_orm::DatabaseConnection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -16,7 +18,8 @@ pub(super) use self::task::{Task, run};
 use super::LockPool;
 use super::core::{Core, MAX_RUNTIMES};
 use super::queue::{Link, Refusal};
-use crate::error::Error;
+use super::state::State;
+use crate::error::{Error, LossCause};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
@@ -43,8 +46,14 @@ impl PinnedGrant {
         &self.connection
     }
 
-    pub(crate) fn session(&self) -> u64 {
-        self.link.session
+    /// The server's number for the session that holds the lock.
+    pub(crate) fn session(&self) -> i64 {
+        self.link.number()
+    }
+
+    /// Of a lock that is lost.
+    pub(crate) fn loss_cause(&self) -> LossCause {
+        self.link.loss_cause()
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -55,15 +64,22 @@ impl PinnedGrant {
         self.link.lost().await;
     }
 
-    /// The release is on its way before the first await. `None`: the lock was lost before.
-    pub(crate) async fn release(self) -> Option<Result<(), Error>> {
+    /// The release is on its way before the first await.
+    pub(crate) async fn release(self, name: &Key) -> Result<(), Error> {
         let Self { link, done, .. } = self;
         let (confirm, confirmed) = oneshot::channel();
         // A task that is gone has given the news by its end.
-        drop(done.send(confirm));
+        let is_gone = done.send(confirm).is_err();
+        let cause = link.loss_cause();
         // Whoever waits for the guards to go must not wait for this one.
         drop(link);
-        confirmed.await.ok()
+        let lost = |cause| Err(Error::lost(name, cause));
+        match confirmed.await {
+            Ok(released) => released,
+            Err(_task_gone) if is_gone => lost(cause),
+            // The task was dropped with the release on its way.
+            Err(_task_gone) => lost(LossCause::Session),
+        }
     }
 }
 
@@ -92,32 +108,34 @@ pub(super) async fn acquire(
     core.connector.dialect().check(mode)?;
     // As far as the server is known: what can never work needs no session.
     core.try_physical_key(name)?;
-    let _waiting = Waiting::begin(core);
-    match wait.bound(ask(pool, core, name, mode, wait)).await {
+    let waiting = Waiting::begin(core);
+    let mut asking = pin!(ask(pool, &waiting, name, mode, wait));
+    match wait.bound(&mut asking).await {
         Ok(answer) => answer,
+        // The request is dropped later, and its task with it.
         Err(_elapsed) => {
             core.with(|state, _| state.counters.timeouts += 1);
-            Err(Error::Timeout {
-                key: name.clone(),
-                waited: wait.since.elapsed(),
-            })
+            let session = waiting.session.load(Ordering::Relaxed);
+            let awaits_session = |state: &State| state.is_opening_pinned(session);
+            Err(core.timed_out(name, wait, awaits_session))
         }
     }
 }
 
 async fn ask(
     pool: &LockPool,
-    core: &Arc<Core>,
+    waiting: &Waiting,
     name: &Key,
     mode: Mode,
     wait: Wait,
 ) -> Result<Option<PinnedGrant>, Error> {
+    let core = &waiting.core;
     for _ in 0..MAX_RUNTIMES {
         let Some(turn) = turn(core, wait).await? else {
             return Ok(None);
         };
         let (reply, answer) = oneshot::channel();
-        core.start_pinned(Order {
+        let session = core.start_pinned(Order {
             pool: pool.clone(),
             name: name.clone(),
             mode,
@@ -126,6 +144,7 @@ async fn ask(
             refusals: core.refusals.subscribe(),
             _turn: turn,
         })?;
+        waiting.session.store(session, Ordering::Relaxed);
         match answer.await {
             Ok(Ok(grant)) => return Ok(Some(grant)),
             Ok(Err(refusal)) => return refusal.tell(name),
@@ -153,17 +172,23 @@ async fn turn(core: &Core, wait: Wait) -> Result<Option<OwnedSemaphorePermit>, E
 }
 
 /// A caller that waits.
-struct Waiting(Arc<Core>);
+struct Waiting {
+    core: Arc<Core>,
+    /// The session that is opened for it; 0 before.
+    session: AtomicU64,
+}
 
 impl Waiting {
     fn begin(core: &Arc<Core>) -> Self {
         core.with(|state, _| state.pinned_waiters += 1);
-        Self(Arc::clone(core))
+        let core = Arc::clone(core);
+        let session = AtomicU64::new(0);
+        Self { core, session }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.with(|state, _| state.pinned_waiters -= 1);
+        self.core.with(|state, _| state.pinned_waiters -= 1);
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::retries::Turn;
-use crate::error::Error;
+use crate::error::{Error, HeldBy, LossCause};
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::server_lock::Holder;
 use crate::wait::Wait;
 
 pub(crate) type SessionId = u64;
@@ -26,6 +27,12 @@ pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
 /// An unused queue keeps room for so many.
 const FEW_WAITERS: usize = 8;
+
+/// After so many slices of a wait, which are some 1.3 s, the server is asked who holds the lock.
+const LOOK_AFTER: u32 = 2;
+
+/// So long after that it is asked again, in time for the next warning.
+const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Default)]
 pub(crate) struct KeyQueue {
@@ -46,6 +53,8 @@ pub(crate) struct KeyQueue {
     pub(crate) slices: u32,
     /// Since when it is contended, or since its last wait.
     pub(crate) turn: Option<Turn>,
+    /// The session that was seen to hold it last, and when that was asked for.
+    blocker: Option<(Holder, Instant)>,
 }
 
 #[derive(Debug)]
@@ -53,8 +62,8 @@ pub(crate) struct Waiter {
     pub(crate) id: TicketId,
     pub(crate) mode: Mode,
     pub(crate) wait: Wait,
-    /// The log need not be told that this takes long, or it was.
-    pub(crate) told: bool,
+    /// When the log is told that this takes long; `None` where the caller logs itself.
+    pub(crate) next_warning: Option<Instant>,
     pub(crate) reply: oneshot::Sender<Result<Granted, Refusal>>,
 }
 
@@ -87,25 +96,50 @@ impl Refusal {
 /// What the guards know of their session.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) session: SessionId,
-    /// The sender lives as long as the session is good; it says `true` shortly before the session is closed by force.
-    pub(crate) lost: watch::Receiver<bool>,
+    /// The server's number for it, from the moment on at which it is open.
+    number: OnceLock<i64>,
+    lost: watch::Receiver<Loss>,
 }
+
+/// Whether the locks of a session are lost, and how. Its sender lives as long as the session is good;
+/// one that is dropped without a word means that the session ended.
+pub(crate) type Loss = Option<LossCause>;
 
 impl Link {
     /// The sender is the session's.
-    pub(crate) fn new(session: SessionId) -> (watch::Sender<bool>, Arc<Self>) {
-        let (sender, lost) = watch::channel(false);
-        (sender, Arc::new(Self { session, lost }))
+    pub(crate) fn new() -> (watch::Sender<Loss>, Arc<Self>) {
+        let (sender, lost) = watch::channel(None);
+        let number = OnceLock::new();
+        (sender, Arc::new(Self { number, lost }))
+    }
+
+    /// Of a session that is open.
+    pub(crate) fn open(number: i64) -> (watch::Sender<Loss>, Arc<Self>) {
+        let (sender, link) = Self::new();
+        link.opened(number);
+        (sender, link)
+    }
+
+    pub(crate) fn opened(&self, number: i64) {
+        self.number.get_or_init(|| number);
+    }
+
+    pub(crate) fn number(&self) -> i64 {
+        self.number.get().copied().unwrap_or_default()
+    }
+
+    /// Of a session that is lost.
+    pub(crate) fn loss_cause(&self) -> LossCause {
+        self.lost.borrow().unwrap_or(LossCause::Session)
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        *self.lost.borrow() || self.lost.has_changed().is_err()
+        self.lost.borrow().is_some() || self.lost.has_changed().is_err()
     }
 
     pub(crate) async fn lost(&self) {
         // An error means that the sender is gone, which is the same news.
-        drop(self.lost.clone().wait_for(|lost| *lost).await);
+        drop(self.lost.clone().wait_for(Option::is_some).await);
     }
 }
 
@@ -116,7 +150,10 @@ pub(crate) struct Hold {
     pub(crate) session: SessionId,
     pub(crate) mode: Mode,
     pub(crate) guards: usize,
+    /// By the server.
     pub(crate) granted_at: Instant,
+    /// Since when its guard has it, or the first of them.
+    pub(crate) guarded_since: Instant,
     pub(crate) handoffs: u32,
     /// What its guard wants it to become.
     pub(crate) upgrade_to: Option<Mode>,
@@ -161,6 +198,30 @@ impl KeyQueue {
         self.attempt = 0;
         self.slices = 0;
         self.turn = None;
+        self.blocker = None;
+    }
+
+    /// Whether the server is to be asked who holds it: a wait has lasted for a while, and the last
+    /// answer is old.
+    pub(crate) fn is_to_look_for_blocker(&self, now: Instant) -> bool {
+        let is_old = |at| now.duration_since(at) >= LOOK_AGAIN;
+        let last = self.blocker.as_ref().map(|(_, at)| *at);
+        self.slices >= LOOK_AFTER && last.is_none_or(is_old)
+    }
+
+    pub(crate) fn set_blocker(&mut self, holder: Option<Holder>, now: Instant) {
+        self.blocker = holder.map(|holder| (holder, now));
+    }
+
+    /// Who is in the way, as far as is known here.
+    pub(crate) fn held_by(&self, now: Instant) -> Option<HeldBy> {
+        let guarded = self.holds.iter().filter(|hold| hold.guards > 0);
+        if let Some(since) = guarded.map(|hold| hold.guarded_since).min() {
+            let held_for = now.duration_since(since);
+            return Some(HeldBy::ThisProcess { held_for });
+        }
+        let (holder, _) = self.blocker.clone()?;
+        Some(HeldBy::Session(holder))
     }
 
     /// Whether a lock of this mode has to wait for a local holder.
@@ -197,8 +258,13 @@ impl KeyQueue {
     }
 
     /// Gives a hold to those at the front whose mode it has: one, or all of them where it can be shared. Returns how many took it.
-    pub(crate) fn serve_front(&mut self, index: usize, link: &Arc<Link>) -> u64 {
-        let Hold { id, mode, .. } = self.holds[index];
+    pub(crate) fn serve_front(&mut self, index: usize, link: &Arc<Link>, now: Instant) -> u64 {
+        let Hold {
+            id, mode, guards, ..
+        } = self.holds[index];
+        if guards == 0 {
+            self.holds[index].guarded_since = now;
+        }
         let mut served = 0;
         while self.front_mode() == Some(mode)
             && (self.holds[index].guards == 0 || mode.is_shareable())

@@ -37,6 +37,22 @@ impl Entry {
     }
 }
 
+/// The databases for which this process has built a pool with a namespace.
+static NAMESPACED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+pub(super) fn note_namespace(backend: &'static str) {
+    let mut backends = NAMESPACED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !backends.contains(&backend) {
+        backends.push(backend);
+    }
+}
+
+/// Whether this process has built a pool with a namespace for this database.
+pub(crate) fn has_namespace(backend: &str) -> bool {
+    let backends = NAMESPACED.lock().unwrap_or_else(PoisonError::into_inner);
+    backends.contains(&backend)
+}
+
 /// The pool of this connection, built by `build` when there is none yet.
 pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPool) -> LockPool {
     let identity = application.identity();

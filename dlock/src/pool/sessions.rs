@@ -8,7 +8,7 @@ use foldhash::{HashSet, HashSetExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::queue::{Link, SessionId, TENURE, TicketId};
+use super::queue::{Link, Loss, TENURE, TicketId};
 use super::upgrades::{Upgrade, UpgradeInFlight};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
@@ -27,6 +27,8 @@ pub(crate) enum Inspect {
     Holder(Holder, oneshot::Sender<Result<bool, Error>>),
     /// Is a lock that another session holds refused to this one?
     Excluded(Request, oneshot::Sender<Result<bool, Error>>),
+    /// Which session holds a lock that is waited for? The state gets the answer.
+    Blocker(PhysicalKey),
 }
 
 /// The server session that holds a pinned lock.
@@ -47,6 +49,7 @@ impl Inspect {
             Self::Holder(_, answer) | Self::Excluded(_, answer) => {
                 drop(answer.send(Err(error.clone())));
             }
+            Self::Blocker(_) => {}
         }
     }
 }
@@ -58,10 +61,11 @@ pub(crate) type Meet = oneshot::Sender<Result<(), Error>>;
 pub(crate) struct SessionEntry {
     pub(crate) link: Arc<Link>,
     /// Dropped with this entry: the entry is the session's life as far as guards are concerned.
-    pub(crate) lost: watch::Sender<bool>,
+    pub(crate) lost: watch::Sender<Loss>,
     pub(crate) inbox: Arc<Notify>,
     pub(crate) ready: bool,
     pub(crate) can_wait: bool,
+    pub(crate) tells_holders: bool,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) local: Option<Arc<dyn Local>>,
     /// It is to be asked for a sign of life before anything else.
@@ -119,8 +123,8 @@ pub(crate) struct PinnedEntry {
     pub(crate) open: bool,
     /// It waits in a queue like any other.
     pub(crate) queued: bool,
-    /// What that session holds.
-    pub(crate) held: Option<PhysicalKey>,
+    /// What that session holds, and since when.
+    pub(crate) held: Option<(PhysicalKey, Instant)>,
 }
 
 #[derive(Debug, Clone)]
@@ -131,14 +135,15 @@ pub(crate) struct WaitOrder {
 }
 
 impl SessionEntry {
-    pub(crate) fn opening(id: SessionId, now: Instant) -> Self {
-        let (lost, link) = Link::new(id);
+    pub(crate) fn opening(now: Instant) -> Self {
+        let (lost, link) = Link::new();
         Self {
             link,
             lost,
             inbox: Arc::new(Notify::new()),
             ready: false,
             can_wait: false,
+            tells_holders: false,
             heartbeat: None,
             local: None,
             must_prove: false,

@@ -10,14 +10,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::LONG_WAIT;
 use super::config::Config;
-use super::queue::{Ask, KeyQueue, SessionId};
+use super::queue::{Ask, KeyQueue, Loss, SessionId};
 use super::retries::Retries;
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
-use crate::error::Error;
-use crate::key::{Key, PhysicalKey};
+use super::{LONG_WAIT, LongWait, next_warning};
+use crate::error::{Error, HeldBy, LossCause};
+use crate::key::PhysicalKey;
 use crate::session::Request;
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(crate) struct State {
     /// The pool was refused: until then, new requests get this error.
     pub(crate) quarantine: Option<(Error, Instant)>,
     /// Sessions that were taken away from their guards: they close when the guards are gone.
-    pub(crate) abandoned: HashMap<SessionId, watch::Sender<bool>>,
+    pub(crate) abandoned: HashMap<SessionId, watch::Sender<Loss>>,
     /// Tasks that own a session, or are opening one.
     pub(crate) tasks: usize,
     pub(crate) counters: Counters,
@@ -181,15 +181,21 @@ impl State {
     }
 
     /// The runtime has ended and with it the tasks of all sessions. Waiters notice that their channel is gone and start anew on their own runtime.
-    pub(crate) fn runtime_ended(&mut self, epoch: u64) {
+    ///
+    /// Returns how many guards have lost their locks by it.
+    pub(crate) fn runtime_ended(&mut self, epoch: u64) -> u64 {
         if self.life.epoch != epoch {
-            return;
+            return 0;
         }
         self.life = Life {
             epoch: epoch + 1,
             ..Life::default()
         };
-        self.counters.lost += self.keys.values().map(|queue| queue.guards()).sum::<u64>();
+        let lost = self.keys.values().map(|queue| queue.guards()).sum::<u64>();
+        self.counters.lost += lost;
+        for session in self.sessions.values() {
+            session.lost.send_replace(Some(LossCause::Runtime));
+        }
         self.sessions.clear();
         self.abandoned.clear();
         self.tasks = 0;
@@ -200,6 +206,7 @@ impl State {
         self.retries.clear();
         self.to_open.clear();
         self.long_waits_at = None;
+        lost
     }
 
     /// Opens as many sessions as the demand wants and the settings allow.
@@ -229,7 +236,7 @@ impl State {
         }
         for _ in 0..missing.min(room) {
             let id = self.next_id();
-            self.sessions.insert(id, SessionEntry::opening(id, now));
+            self.sessions.insert(id, SessionEntry::opening(now));
             self.tasks += 1;
             self.to_open.push(id);
             self.wake_keeper |= self.long_waits_at.is_none();
@@ -288,27 +295,48 @@ impl State {
         self.keys.keys().cloned().collect()
     }
 
-    /// Those who wait for long for one of these keys and of whom nobody has told: what for, and since when.
-    pub(crate) fn long_waits(&mut self, keys: &[PhysicalKey], now: Instant) -> Vec<(Key, Instant)> {
+    /// The waits for one of these keys that the log is to be warned of now.
+    pub(crate) fn long_waits(&mut self, keys: &[PhysicalKey], now: Instant) -> Vec<LongWait> {
         let mut found = Vec::new();
         for key in keys {
+            let held_by = self.held_by(key, now);
             let Some(queue) = self.keys.get_mut(key) else {
                 continue;
             };
-            for waiter in queue.waiters.iter_mut().filter(|waiter| !waiter.told) {
+            let name = queue.name.clone();
+            for waiter in &mut queue.waiters {
+                let Some(due) = waiter.next_warning else {
+                    continue;
+                };
                 let since = waiter.wait.since;
-                waiter.told = now.duration_since(since) >= LONG_WAIT;
-                match waiter.told {
-                    true => found.extend(queue.name.clone().map(|name| (name, since))),
-                    false => {
-                        // Many of them are looked at together.
-                        let due = (since + LONG_WAIT).max(now + LONG_WAIT / 20);
-                        self.long_waits_at = self.long_waits_at.map(|at| at.min(due));
-                    }
+                if due <= now {
+                    waiter.next_warning = Some(next_warning(since, now));
+                    found.extend(name.clone().map(|key| LongWait {
+                        key,
+                        since,
+                        held_by: held_by.clone(),
+                    }));
                 }
+                // Many of them are looked at together.
+                let next = due.max(now + LONG_WAIT / 20);
+                self.long_waits_at = self.long_waits_at.map(|at| at.min(next));
             }
         }
         found
+    }
+
+    /// Who holds this key, as far as is known here.
+    pub(crate) fn held_by(&self, key: &PhysicalKey, now: Instant) -> Option<HeldBy> {
+        if let Some(since) = self.pinned_since(key) {
+            let held_for = now.duration_since(since);
+            return Some(HeldBy::ThisProcess { held_for });
+        }
+        self.keys.get(key)?.held_by(now)
+    }
+
+    /// Whether any session is open.
+    pub(crate) fn has_session(&self) -> bool {
+        self.sessions.values().any(|session| session.ready)
     }
 
     /// A session that holds nothing and may block on the server; one is always left for tries.

@@ -5,10 +5,11 @@ use tokio::time::Instant;
 
 use super::jobs::slice_for;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
-use super::sessions::{SessionEntry, WaitOrder};
+use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
 use crate::error::Phase;
 use crate::key::PhysicalKey;
+use crate::server_lock::Holder;
 use crate::session::{Answer, Answers, Batch, Request, Session};
 
 impl State {
@@ -17,7 +18,9 @@ impl State {
             return;
         };
         session.ready = true;
+        session.link.opened(opened.number());
         session.can_wait = opened.can_wait();
+        session.tells_holders = opened.tells_holders();
         session.heartbeat = opened.heartbeat();
         session.local = opened.local();
         self.is_local = session.local.is_some();
@@ -177,11 +180,12 @@ impl State {
             // Ours until it is served: nobody may have wanted it any more.
             guards: 0,
             granted_at: now,
+            guarded_since: now,
             handoffs: 0,
             upgrade_to: None,
         });
         let index = queue.holds.len() - 1;
-        let served = queue.serve_front(index, &entry.link);
+        let served = queue.serve_front(index, &entry.link, now);
         self.counters.acquired += served;
         if served == 0 {
             queue.holds[index].guards = 1;
@@ -269,8 +273,13 @@ impl State {
             }
             Some(_) => None,
         };
+        let is_to_look = still_wanted && queue.is_to_look_for_blocker(now);
+        let session = self.sessions.get_mut(&id).expect("BUG: it answered");
+        if is_to_look && session.tells_holders && matches!(answer, Some(Answer::No)) {
+            let look = Inspect::Blocker(request.key.clone());
+            session.inspections.push(look);
+        }
         if let Some(until) = until.filter(|_| still_wanted) {
-            let session = self.sessions.get_mut(&id).expect("BUG: it answered");
             session.wait = Some(WaitOrder { request, until });
             return;
         }
@@ -287,6 +296,18 @@ impl State {
         }
         self.assign(now);
         self.put_to_wait(now);
+    }
+
+    /// The server has said who holds a key that is waited for.
+    pub(crate) fn blocker_found(
+        &mut self,
+        key: &PhysicalKey,
+        holder: Option<Holder>,
+        now: Instant,
+    ) {
+        if let Some(queue) = self.keys.get_mut(key) {
+            queue.set_blocker(holder, now);
+        }
     }
 
     /// Tries again what was put off until now.

@@ -14,7 +14,7 @@ use super::demand::Reply;
 use super::queue::{Granted, HoldId, Link, Refusal, TicketId};
 use super::sessions::Confirm;
 use super::upgrades::Upgrading;
-use crate::error::Error;
+use crate::error::{Error, LossCause};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
@@ -42,8 +42,14 @@ impl Grant {
         self.link.lost().await;
     }
 
-    pub(crate) fn session(&self) -> u64 {
-        self.link.session
+    /// The server's number for the session that holds the lock.
+    pub(crate) fn session(&self) -> i64 {
+        self.link.number()
+    }
+
+    /// Of a lock that is lost.
+    pub(crate) fn loss_cause(&self) -> LossCause {
+        self.link.loss_cause()
     }
 
     /// The lock becomes a stronger one; says which.
@@ -64,8 +70,8 @@ impl Grant {
         Ok(to)
     }
 
-    /// Whether the lock was still there. The release is on its way before the first await.
-    pub(crate) async fn release(mut self) -> bool {
+    /// An error says how the lock was lost before. The release is on its way before the first await.
+    pub(crate) async fn release(mut self) -> Result<(), LossCause> {
         let mut confirmed = None;
         let confirm = || {
             let (confirm, answer) = oneshot::channel();
@@ -73,9 +79,13 @@ impl Grant {
             Some(confirm)
         };
         let known = self.give_back(confirm);
-        match confirmed {
+        let was_held = match confirmed {
             Some(answer) => answer.await.unwrap_or(false),
             None => known.unwrap_or(false),
+        };
+        match was_held {
+            true => Ok(()),
+            false => Err(self.loss_cause()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::queue::{Hold, HoldId, Refusal, SessionId};
 use super::sessions::SessionEntry;
 use super::state::State;
 use super::warned;
-use crate::error::{Error, Phase};
+use crate::error::{Error, LossCause, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::session::{Answer, Request};
@@ -234,10 +234,10 @@ impl Upgrading<'_> {
         let Self { core, key, hold } = &self;
         let answer = core.with(|state, now| state.upgrade(key, *hold, to, wait, now));
         let answer = pin!(wait.bound(answer));
-        let granted = match warned(answer, name, wait).await {
+        let granted = match warned(answer, name, wait, || None).await {
             Ok(Ok(Ok(()))) => Some(()),
             Ok(Ok(Err(refusal))) => refusal.tell(name)?,
-            Ok(Err(_session_gone)) => return Err(Error::Lost { key: name.clone() }),
+            Ok(Err(_session_gone)) => return Err(Error::lost(name, LossCause::Session)),
             Err(_elapsed) => None,
         };
         granted.ok_or_else(|| {
@@ -245,6 +245,7 @@ impl Upgrading<'_> {
             Error::Timeout {
                 key: name.clone(),
                 waited: wait.since.elapsed(),
+                held_by: None,
             }
         })
     }

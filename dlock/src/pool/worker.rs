@@ -13,7 +13,7 @@ use super::alarm::Alarm;
 use super::core::Core;
 use super::exclusion;
 use super::jobs::{Job, after};
-use super::queue::SessionId;
+use super::queue::{Loss, SessionId};
 use super::sessions::{Holder, Inspect};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
@@ -38,7 +38,7 @@ pub(crate) async fn run(task: Task) {
         Ok(session) => serve(session, task).await,
         Err(error) => {
             if !matches!(error, Error::PoolClosed) {
-                tracing::warn!(session = id, %error, cause = cause(&error), "dlock: session refused");
+                tracing::warn!(%error, cause = cause(&error), "dlock: session refused");
             }
             core.with(|state, now| state.open_failed(id, &error, now));
             core.settle_dispute();
@@ -65,8 +65,8 @@ pub(super) fn cause(error: &dyn std::error::Error) -> Option<String> {
 
 /// When the runtime ends, the task is dropped before the session: guards hear of their loss before the locks are free.
 async fn serve(mut session: Box<dyn Session>, task: Task) {
-    let (core, id) = (&task.core, task.session);
-    tracing::debug!(session = id, "dlock: session opened");
+    let (core, id, number) = (&task.core, task.session, session.number());
+    tracing::debug!(session = number, "dlock: session opened");
     let served = async {
         exclusion::prove(core, &mut *session).await?;
         core.with(|state, now| state.session_ready(id, &*session, now));
@@ -77,15 +77,15 @@ async fn serve(mut session: Box<dyn Session>, task: Task) {
             if let Some(guards) = farewell {
                 drop(timeout(FAREWELL, guards.closed()).await);
             }
-            tracing::debug!(session = id, "dlock: session closed");
+            tracing::debug!(session = number, "dlock: session closed");
         }
         Err(SessionError::Ended(error)) => {
-            tracing::warn!(session = id, %error, "dlock: session lost");
+            tracing::warn!(session = number, %error, "dlock: session lost");
             for key in core.with(|state, now| state.session_lost(id, error, now)) {
-                tracing::warn!(session = id, %key, "dlock: lock lost");
+                tracing::warn!(session = number, %key, "dlock: lock lost");
             }
         }
-        Err(SessionError::Refused(error)) => core.refuse(id, &error),
+        Err(SessionError::Refused(error)) => core.refuse(id, number, &error),
     }
     session.close().await;
     task.finish();
@@ -96,7 +96,7 @@ async fn carry_out_jobs(
     core: &Arc<Core>,
     id: SessionId,
     session: &mut dyn Session,
-) -> Result<Option<watch::Sender<bool>>, SessionError> {
+) -> Result<Option<watch::Sender<Loss>>, SessionError> {
     let reply_timeout = core.config.reply_timeout();
     let is_local = session.local().is_some();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
@@ -159,7 +159,7 @@ async fn carry_out_jobs(
                 core.with(|state, now| state.pinged(id, now));
             }
             Job::Inspect(inspections, known) => {
-                answer(session, inspections, &known, reply_timeout).await?;
+                answer(core, session, inspections, &known, reply_timeout).await?;
             }
             Job::Yield => yield_now().await,
             Job::Idle(until) => {
@@ -201,6 +201,7 @@ pub(super) async fn gather(core: &Arc<Core>, id: SessionId, answers: usize) {
 
 /// Answers questions about the server's locks. A statement may be refused and the session as good as before; an error of the connection ends it.
 async fn answer(
+    core: &Arc<Core>,
     session: &mut dyn Session,
     inspections: Vec<Inspect>,
     known: &[PhysicalKey],
@@ -223,6 +224,12 @@ async fn answer(
                 let inspected = |error: SessionError| error.of(Phase::Inspect);
                 drop(answer.send(seen.map_err(inspected)));
                 error
+            }
+            Some(Inspect::Blocker(key)) => {
+                let holder = within(limit, session.holder_of(&key)).await;
+                let error = holder.as_ref().err().cloned();
+                core.with(|state, now| state.blocker_found(&key, holder.ok().flatten(), now));
+                error.map(SessionError::from)
             }
             Some(Inspect::Excluded(lock, answer)) => {
                 match within(limit, exclusion::is_excluded(session, lock)).await {
@@ -316,10 +323,10 @@ impl Drop for Task {
         let Self {
             epoch, finished, ..
         } = *self;
-        self.core.with(|state, _| match finished {
-            true => state.task_finished(epoch),
-            false => state.runtime_ended(epoch),
-        });
+        match finished {
+            true => self.core.with(|state, _| state.task_finished(epoch)),
+            false => self.core.runtime_ended(epoch),
+        }
         self.core.task_ended.notify_waiters();
     }
 }

@@ -10,6 +10,7 @@ use sea_orm::{DatabaseConnection, DatabaseConnectionType};
 
 use super::{Connector, unlockable};
 use crate::error::Error;
+use crate::pool::Lockable;
 
 /// Resolves when the application's own connection is closed.
 pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -56,11 +57,28 @@ pub(crate) trait Application: Source {
 }
 
 /// A connection of the application: SeaORM's, or a pool of sqlx. It has a [`LockPool`](crate::LockPool), and it begins transactions.
+///
+/// It is the bound of code that is generic over connections. A transaction is none: its locks end
+/// with it, see [`xact`](crate::DLock::xact).
+///
+/// ```no_run
+/// use dlock::prelude::*;
+/// use sea_orm::ConnectionTrait;
+///
+/// async fn pay<C>(db: &C) -> Result<(), sea_orm::DbErr>
+/// where
+///     C: dlock::Connection + ConnectionTrait,
+/// {
+///     let guard = db.dlock("invoice/42").await?;
+///     db.execute_unprepared("UPDATE invoice SET paid = true WHERE id = 42").await?;
+///     Ok(guard.release().await?)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no connection of its own",
     note = "use the `DatabaseConnection`, or sqlx's pool"
 )]
-pub trait Connection: sealed::Connection {}
+pub trait Connection: sealed::Connection + Lockable {}
 
 impl Connection for DatabaseConnection {}
 #[cfg(feature = "mysql")]

@@ -206,6 +206,10 @@ impl Drop for Turn<'_> {
 
 #[async_trait]
 impl Session for LocalSession {
+    fn number(&self) -> i64 {
+        std::process::id().into()
+    }
+
     fn can_wait(&self) -> bool {
         true
     }

@@ -32,6 +32,8 @@ mod probe;
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod sqlx;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "mssql"))]
+mod trouble;
 mod unlockable;
 
 pub use self::application::Connection;
@@ -53,7 +55,7 @@ use crate::dialect::Dialect;
 use crate::error::{Error, Phase};
 use crate::key::{CurrentDatabase, PhysicalKey};
 use crate::mode::Mode;
-use crate::server_lock::ServerLock;
+use crate::server_lock::{Holder, ServerLock};
 
 /// A wait is cut in slices, none of them longer.
 pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(2);
@@ -175,6 +177,9 @@ const NOT_PINNED: &str = "no session was pinned here";
 /// One session on the server. Only a task of the pool owns one. After an error of any method it is closed, and its locks with it.
 #[async_trait]
 pub(crate) trait Session: Send {
+    /// The server's number for it, as [`Holder::session`] has it.
+    fn number(&self) -> i64;
+
     /// Whether [`wait`](Self::wait) can be used; otherwise the pool tries again and again.
     fn can_wait(&self) -> bool;
 
@@ -205,6 +210,16 @@ pub(crate) trait Session: Send {
 
     /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
+
+    /// Whether [`holder_of`](Self::holder_of) costs no more than another statement.
+    fn tells_holders(&self) -> bool {
+        false
+    }
+
+    /// A session that holds this lock, for a person to read. An error is like one of [`locks`](Self::locks).
+    async fn holder_of(&mut self, _: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+        Ok(None)
+    }
 
     /// Whether the server session of this number holds this lock. Only asked for where sessions can be [pinned](Connector::pin).
     async fn sees(&mut self, _lock: &Request, _holder: i64) -> Result<bool, SessionError> {
@@ -284,6 +299,11 @@ pub(crate) trait Connector: Any + Send + Sync {
 
     /// The database in which the sessions are: known from the first one on.
     fn database(&self) -> CurrentDatabase;
+
+    /// Why the session that is being opened is not there yet.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
 
     /// Opens a session and makes sure that locks on it mean something.
     async fn connect(&self) -> Result<Box<dyn Session>, Error>;

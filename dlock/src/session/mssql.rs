@@ -246,6 +246,10 @@ fn name(key: &PhysicalKey) -> &Arc<str> {
 
 #[async_trait]
 impl Session for MsSqlSession {
+    fn number(&self) -> i64 {
+        self.id
+    }
+
     fn can_wait(&self) -> bool {
         true
     }

@@ -21,7 +21,7 @@ use super::sqlx::pinned::{Lent, Slot};
 use super::{Answer, Answers, Batch, Request, Session, SessionError};
 use crate::dialect::mysql::{self as dialect, GRANTED, Identity, MySql, Shape, Tried};
 use crate::key::PhysicalKey;
-use crate::server_lock::ServerLock;
+use crate::server_lock::{Holder, ServerLock};
 
 /// A lock that is gone is noticed within a second.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -334,6 +334,10 @@ fn no_answer(key: &PhysicalKey) -> DbErr {
 
 #[async_trait]
 impl Session for MySqlSession {
+    fn number(&self) -> i64 {
+        i64::try_from(self.identity.session).unwrap_or(i64::MAX)
+    }
+
     fn can_wait(&self) -> bool {
         true
     }
@@ -429,6 +433,16 @@ impl Session for MySqlSession {
         }
     }
 
+    fn tells_holders(&self) -> bool {
+        true
+    }
+
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+        let locks = self.asked_about(std::slice::from_ref(key)).await;
+        let holder = locks.map_err(db)?.pop().map(|lock| lock.holder);
+        Ok(holder)
+    }
+
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
         let holder_of = dialect::holder_of(&self.identity, name(&lock.key));
         let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
@@ -465,9 +479,5 @@ impl Lent<sqlx::MySql> for MySqlSession {
             Line::Lent(slot) => slot,
             Line::Ours(_) => unreachable!("BUG: it is not pinned"),
         }
-    }
-
-    fn number(&self) -> i64 {
-        i64::try_from(self.identity.session).unwrap_or(i64::MAX)
     }
 }

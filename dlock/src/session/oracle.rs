@@ -31,6 +31,8 @@ pub(crate) struct OracleSession {
     thread: DriverThread,
     /// What tells it from all other sessions of the server.
     identity: Option<String>,
+    /// 0 until it is known.
+    number: i64,
     /// By how much the driver waits longer than the server is to.
     margin: Duration,
     doubt: Doubt,
@@ -41,6 +43,7 @@ struct SignOfLife {
     identity: Option<String>,
     schema: Option<String>,
     is_primary: bool,
+    number: i64,
 }
 
 impl OracleSession {
@@ -48,6 +51,7 @@ impl OracleSession {
         Self {
             thread,
             identity: None,
+            number: 0,
             margin,
             doubt: Doubt::default(),
         }
@@ -78,6 +82,7 @@ impl OracleSession {
             identity: next(),
             schema: next(),
             is_primary: next().is_none_or(|role| role == dialect::PRIMARY),
+            number: next().and_then(|sid| sid.parse().ok()).unwrap_or(0),
         })
     }
 
@@ -150,6 +155,10 @@ fn listed(row: &driver::TextRow) -> Option<ServerLock> {
 
 #[async_trait]
 impl Session for OracleSession {
+    fn number(&self) -> i64 {
+        self.number
+    }
+
     fn can_wait(&self) -> bool {
         true
     }

@@ -269,6 +269,10 @@ fn explained(error: sqlx::Error) -> DbErr {
 
 #[async_trait]
 impl Session for PgSession {
+    fn number(&self) -> i64 {
+        self.identity.pid.into()
+    }
+
     fn can_wait(&self) -> bool {
         self.can_wait
     }
@@ -335,6 +339,18 @@ impl Session for PgSession {
         locks.map(|lock| lock.map_err(db)).collect()
     }
 
+    fn tells_holders(&self) -> bool {
+        true
+    }
+
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+        let row = self
+            .optional_row(dialect::holder_of(key))
+            .await
+            .map_err(db)?;
+        row.as_ref().map(holder).transpose().map_err(db)
+    }
+
     async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
         let identity = &self.identity;
         let held = dialect::held(identity, &lock.key, lock.mode, holder);
@@ -386,10 +402,6 @@ impl Lent<Postgres> for PgSession {
             Line::Lent(slot) => slot,
             Line::Ours { .. } => unreachable!("BUG: it is not pinned"),
         }
-    }
-
-    fn number(&self) -> i64 {
-        self.identity.pid.into()
     }
 }
 
@@ -443,20 +455,13 @@ fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::E
 
 /// A row of [`locks`](dialect::locks); `None` if it names no lock, since the account may not see it.
 fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
-    let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
-    let is_shared: Option<bool> = row.try_get(2)?;
-    let granted: Option<bool> = row.try_get(3)?;
+    let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
+    let is_shared: Option<bool> = row.try_get(5)?;
+    let granted: Option<bool> = row.try_get(6)?;
     let (Some(key), Some(is_pair), Some(is_shared), Some(granted)) =
         (key, is_pair, is_shared, granted)
     else {
         return Ok(None);
-    };
-    let process: Option<i32> = row.try_get(4)?;
-    let application: Option<String> = row.try_get(5)?;
-    let prepared: Option<String> = row.try_get(6)?;
-    let application = match prepared {
-        Some(name) => format!("prepared transaction '{name}'"),
-        None => application.unwrap_or_default(),
     };
     let mode = match is_shared {
         true => Mode::Shared,
@@ -467,9 +472,21 @@ fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
         key: dialect::unpacked(key, is_pair),
         mode,
         granted,
-        holder: Holder {
-            session: process.map_or(0, i64::from),
-            application,
-        },
+        holder: holder(row)?,
     }))
+}
+
+/// The first columns of a row of [`locks`](dialect::locks) or [`holder_of`](dialect::holder_of).
+fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
+    let process: Option<i32> = row.try_get(0)?;
+    let application: Option<String> = row.try_get(1)?;
+    let prepared: Option<String> = row.try_get(2)?;
+    let application = match prepared {
+        Some(name) => format!("prepared transaction '{name}'"),
+        None => application.unwrap_or_default(),
+    };
+    Ok(Holder {
+        session: process.map_or(0, i64::from),
+        application,
+    })
 }

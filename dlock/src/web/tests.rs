@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use super::{PROBLEM_JSON, Problem};
-use crate::error::{Error, Phase};
+use crate::error::{Error, LossCause, Phase};
 use crate::key::Key;
 
 const KEY: &str = "mailbox/eve@example.com";
@@ -22,11 +22,15 @@ fn key() -> Key {
 /// Each kind of error, and the status that it becomes.
 fn all() -> Vec<(Error, u16)> {
     let source = DbErr::Conn(RuntimeErr::Internal(SOURCE.into()));
-    let waited = Duration::from_secs(5);
+    let timeout = Error::Timeout {
+        key: key(),
+        waited: Duration::from_secs(5),
+        held_by: None,
+    };
     vec![
-        (Error::Timeout { key: key(), waited }, 409),
+        (timeout, 409),
         (Error::Deadlock { key: key() }, 409),
-        (Error::Lost { key: key() }, 503),
+        (Error::lost(&key(), LossCause::Session), 503),
         (Error::PoolClosed, 503),
         (Phase::Acquire.failed(source), 503),
         (

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool};
+use dlock::{DLockExt, Error, HeldBy, LockPool, Phase};
 use dlock_tests::connect;
+use sea_orm::TransactionTrait;
 use sea_orm::sqlx::postgres::PgPoolOptions;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Level;
@@ -140,10 +141,129 @@ async fn a_session_that_is_refused_is_told_with_the_cause() {
     ear.never_heard(&password);
 }
 
+/// A try that is only asked whether it is there holds its lock for a moment, which the log shows.
+#[tokio::test]
+async fn a_release_is_told_with_the_time_that_the_lock_was_held() {
+    let ear = Ear::open();
+    let db = connect(&url(), 1).await;
+    let (short, long, pinned) = (name(), name(), name());
+    assert!(db.dlock(&short).try_acquire().await.unwrap().is_some());
+    let guard = db.dlock(&long).await.unwrap();
+    let held = Duration::from_millis(100);
+    sleep(held).await;
+    guard.release().await.unwrap();
+    drop(db.dlock(&pinned).pinned().await.unwrap());
+    let acquired = ear.of("acquired");
+    let released = ear.of("released");
+    assert_eq!(released.len(), 3, "{released:#?}");
+    for (released, key) in released.iter().zip([&short, &long, &pinned]) {
+        assert_eq!(
+            (released.level, released.field("key")),
+            (Level::DEBUG, &**key)
+        );
+        let mut acquired = acquired.iter();
+        let acquired = acquired
+            .find(|acquired| acquired.field("key") == key)
+            .unwrap();
+        assert_eq!(released.field("session"), acquired.field("session"));
+        assert_eq!(released.field("mode"), "exclusive");
+    }
+    assert!(released[0].duration("held") < held, "{released:#?}");
+    assert!(released[1].duration("held") >= held, "{released:#?}");
+    ear.has_keys_in_their_field_only(&[&short, &long, &pinned]);
+}
+
+#[tokio::test]
+async fn a_session_is_told_by_the_number_that_the_listing_shows() {
+    let ear = Ear::open();
+    let db = connect(&url(), 1).await;
+    let key = name();
+    let guard = db.dlock(&key).await.unwrap();
+    let locks = LockPool::of(&db).locks().await.unwrap();
+    let ours = locks.iter().find(|lock| lock.key == *guard.physical_key());
+    let session = ours.unwrap().holder.session.to_string();
+    for message in ["session opened", "acquired"] {
+        assert_eq!(ear.one(message).field("session"), session, "{message}");
+    }
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_of_a_transaction_is_told_like_all_others() {
+    let ear = Ear::open();
+    let db = connect(&url(), 2).await;
+    let key = name();
+    let txn = db.begin().await.unwrap();
+    txn.dlock(&key).xact().await.unwrap();
+    let told = ear.one("acquired");
+    assert_eq!((told.level, told.field("key")), (Level::DEBUG, &*key));
+    let other = db.begin().await.unwrap();
+    let limit = Duration::from_millis(150);
+    let result = other.dlock(&key).shared().xact().timeout(limit).await;
+    assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+    let told = ear.one("timeout");
+    assert_eq!((told.field("key"), told.field("mode")), (&*key, "shared"));
+    assert!(told.waited() >= limit, "{told:?}");
+    ear.has_keys_in_their_field_only(&[&key]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_while_it_is_waited_for() {
+    let ear = Ear::open();
+    let nowhere = options("postgres://nobody@127.0.0.1:9/nothing");
+    let db = PgPoolOptions::new().connect_lazy_with(nowhere);
+    for pinned in [false, true] {
+        let lock = db.dlock(name()).timeout(Duration::from_secs(1));
+        let started = Instant::now();
+        let result = match pinned {
+            false => lock.await.map(drop),
+            true => lock.pinned().await.map(drop),
+        };
+        let Err(Error::Database { phase, source }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(phase, Phase::Connect);
+        assert!(source.to_string().contains("refused"), "{source}");
+        assert!(started.elapsed() < Duration::from_secs(3));
+        let told = ear.of("the server cannot be reached; trying again");
+        assert!(
+            !told.is_empty() && told.len() <= 1 + usize::from(pinned),
+            "{told:#?}"
+        );
+        assert_eq!(told[0].level, Level::WARN);
+        assert!(told[0].field("cause").contains("refused"), "{told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_of_more_than_a_second_names_the_session_that_holds_the_lock() {
+    let (theirs_url, application) = application(&url());
+    let (ours, theirs) = (connect(&url(), 1).await, connect(&theirs_url, 1).await);
+    let key = name();
+    let held = theirs.dlock(&key).await.unwrap();
+    let limit = Duration::from_secs(3);
+    let error = ours.dlock(&key).timeout(limit).await.unwrap_err();
+    let Error::Timeout {
+        held_by: Some(HeldBy::Session(holder)),
+        ..
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(holder.application, format!("{application} dlock"));
+    let locks = LockPool::of(&theirs).locks().await.unwrap();
+    let lock = locks.iter().find(|lock| lock.key == *held.physical_key());
+    assert_eq!(holder.session, lock.unwrap().holder.session);
+    let text = format!("held by session {} ({application} dlock)", holder.session);
+    assert!(error.to_string().contains(&text), "{error}");
+    held.release().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_wait_of_more_than_ten_seconds_is_told_once() {
     let ear = Ear::open();
-    let (ours, theirs) = (connect(&url(), 1).await, connect(&url(), 1).await);
+    let (theirs_url, application) = application(&url());
+    let (ours, theirs) = (connect(&url(), 1).await, connect(&theirs_url, 1).await);
     let (long, short) = (name(), name());
     let held = [
         theirs.dlock(&long).await.unwrap(),
@@ -161,6 +281,7 @@ async fn a_wait_of_more_than_ten_seconds_is_told_once() {
     assert_eq!((told.level, told.field("key")), (Level::WARN, &*long));
     assert!(told.waited() >= ten, "{told:?}");
     assert!(told.waited() < ten + more, "{told:?}");
+    assert!(told.field("held_by").contains(&application), "{told:?}");
     for guard in held {
         guard.release().await.unwrap();
     }

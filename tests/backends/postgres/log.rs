@@ -112,10 +112,24 @@ async fn logged(
         pids
     });
     waited.expect("the lock");
-    let lines = log.of(&pids).await;
+    let mut lines = log.of(&pids).await;
+    // A server that drops another test's database wakes each process, and one that waits says so again.
+    while let Some(again) = lines.iter().position(|line| is_said_again(line)) {
+        let end = lines.len().min(again + 4);
+        lines.drain(again..end);
+    }
     let entries = lines.iter().filter(|line| line.contains("LOG:")).count();
     println!("{entries} entries, {} lines: {lines:#?}", lines.len());
     (entries, lines.len())
+}
+
+/// A wait is told of once, when `deadlock_timeout` has passed: after a second.
+fn is_said_again(line: &str) -> bool {
+    let waited = line.split_once("still waiting for").and_then(|(_, rest)| {
+        let (_, after) = rest.split_once(" after ")?;
+        after.strip_suffix(" ms")?.parse::<f64>().ok()
+    });
+    waited.is_some_and(|milliseconds| milliseconds > 1_200.0)
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, LockPool};
+use dlock::{DLockExt, Error, LockPool};
 use dlock_tests::connect;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, IsolationLevel, Statement, TransactionOptions,
     TransactionTrait,
 };
+
+use tokio::time::{Instant, timeout};
 
 use super::server::{PATIENCE, Server, application, key, name, sessions, url};
 
@@ -241,4 +243,54 @@ async fn repeatable_read_in_a_locked_transaction_sees_what_the_previous_holder_c
         .await
         .run(&format!("DROP TABLE {table}"))
         .await;
+}
+
+#[tokio::test]
+async fn a_transaction_takes_over_the_namespace_of_a_pool() {
+    let db = connect(&url(), 2).await;
+    LockPool::builder(&db).namespace(name()).install();
+    let key = name();
+    let guard = db.dlock(&key).await.unwrap();
+    let txn = db.begin().await.unwrap();
+    // Without the settings it is another lock.
+    assert!(txn.dlock(&key).xact().try_acquire().await.unwrap());
+    let taken = txn.dlock(&key).settings_of(&db).xact().try_acquire().await;
+    assert!(!taken.unwrap());
+    guard.release().await.unwrap();
+    let taken = txn
+        .dlock(&key)
+        .settings_of(&LockPool::of(&db))
+        .xact()
+        .try_acquire()
+        .await;
+    assert!(taken.unwrap());
+    assert!(db.dlock(&key).try_acquire().await.unwrap().is_none());
+    txn.rollback().await.unwrap();
+    db.dlock(&key).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_takes_over_the_default_timeout_of_a_pool_and_knows_its_guards() {
+    let db = connect(&url(), 2).await;
+    let limit = Duration::from_millis(300);
+    LockPool::builder(&db).default_timeout(limit).install();
+    let key = name();
+    let guard = db.dlock(&key).await.unwrap();
+    let txn = db.begin().await.unwrap();
+    let started = Instant::now();
+    let lock = txn.dlock(&key).settings_of(&db).xact();
+    let error = timeout(PATIENCE, lock).await.unwrap().unwrap_err();
+    assert!(started.elapsed() >= limit);
+    let text = error.to_string();
+    assert!(text.contains("held by this process"), "{text}");
+    // A timeout of its own counts, and so does none.
+    let own = txn.dlock(&key).settings_of(&db).timeout(3 * limit).xact();
+    let Err(Error::Timeout { waited, .. }) = own.await else {
+        panic!("it is held");
+    };
+    assert!(waited >= 3 * limit, "{waited:?}");
+    let forever = txn.dlock(&key).settings_of(&db).no_timeout().xact();
+    assert!(timeout(2 * limit, forever).await.is_err());
+    guard.release().await.unwrap();
+    txn.rollback().await.unwrap();
 }

@@ -41,7 +41,7 @@ async fn a_timeout_leaves_the_transaction_with_its_writes_and_its_locks() {
     let started = Instant::now();
     let result = txn.dlock(busy).xact().timeout(TIMEOUT).await;
     let took = started.elapsed();
-    let Err(Error::Timeout { key, waited }) = result else {
+    let Err(Error::Timeout { key, waited, .. }) = result else {
         panic!("{result:?}");
     };
     assert_eq!(key, busy.into());

@@ -66,7 +66,7 @@ async fn every_wait_times_out<B: Backend>(waiter: &B::Db, key: i64) -> Outcome {
 
 fn is_timeout(error: Option<Error>, asked: i64, limit: Duration, took: Duration) {
     assert!(took >= limit, "{took:?} instead of {limit:?}");
-    let Some(Error::Timeout { key, waited }) = error else {
+    let Some(Error::Timeout { key, waited, .. }) = error else {
         panic!("no timeout: {error:?}");
     };
     assert_eq!(key, Key::from(asked));

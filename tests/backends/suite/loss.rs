@@ -34,7 +34,7 @@ pub(crate) async fn a_killed_session_is_reported_to_its_guards<B: Backend>(
             let key = guard.key().clone();
             let released = guard.release().await;
             assert!(
-                matches!(&released, Err(Error::Lost { key: lost }) if *lost == key),
+                matches!(&released, Err(Error::Lost { key: lost, .. }) if *lost == key),
                 "{released:?}"
             );
         }

@@ -34,6 +34,7 @@ pub(crate) mod pinned_release;
 pub(crate) mod pool;
 pub(crate) mod readers;
 pub(crate) mod reentrance;
+pub(crate) mod reports;
 pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod runtimes;
@@ -237,6 +238,11 @@ macro_rules! contract_of_locks {
                 one_session_is_enough
                 the_status_counts_what_happens
                 the_listing_names_holders_and_waiters
+            }
+            reports {
+                a_timeout_names_a_holder_of_the_same_pool
+                a_guard_is_printed_with_its_key_mode_and_session
+                a_wait_without_timeout_outlasts_the_default
             }
             crossed {
                 crossed_locks_end_with_a_timeout

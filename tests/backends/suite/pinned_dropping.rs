@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use dlock::{DLockExt, Error, PinnedGuard};
+use dlock::{DLockExt, Error, LossCause, PinnedGuard};
 use dlock_tests::connect;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::sync::oneshot;
@@ -39,7 +39,16 @@ pub(crate) async fn a_pinned_guard_outlives_its_runtime_but_its_lock_does_not<B:
     let again = soon("the lock", db.dlock(key).pinned().into_future()).await??;
     again.execute_unprepared("SELECT 1").await?;
     let released = guard.release().await;
-    assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+    assert!(
+        matches!(
+            released,
+            Err(Error::Lost {
+                cause: LossCause::Runtime,
+                ..
+            })
+        ),
+        "{released:?}"
+    );
     assert!(theirs.dlock(key).try_acquire().await?.is_none());
     assert!(again.is_held());
     Ok(again.release().await?)

@@ -43,7 +43,7 @@ pub(crate) async fn a_killed_pinned_session_is_reported<B: OrmBackend>(
             assert_eq!(counters.lost, before.lost + 1);
             let released = guard.release().await;
             assert!(
-                matches!(&released, Err(Error::Lost { key: lost }) if *lost == key.into()),
+                matches!(&released, Err(Error::Lost { key: lost, .. }) if *lost == key.into()),
                 "{released:?}"
             );
             if let Some(at_work) = at_work {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use dlock::{DLockExt, DLockGuard, Error};
+use dlock::{DLockExt, DLockGuard, Error, LossCause};
 use dlock_tests::Db;
 use tokio::runtime::{Handle, Runtime};
 
@@ -40,7 +40,15 @@ pub(crate) async fn a_guard_outlives_its_runtime_but_its_lock_does_not<B: Backen
         db.dlock(key).await
     })?;
     let released = lost.release().await;
-    assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+    let Err(error @ Error::Lost { cause, .. }) = &released else {
+        panic!("{released:?}");
+    };
+    assert_eq!(*cause, LossCause::Runtime);
+    let text = error.to_string();
+    assert!(
+        text.contains("runtime") && text.contains("`LockPoolBuilder::runtime(handle)`"),
+        "{text}"
+    );
     Ok(())
 }
 

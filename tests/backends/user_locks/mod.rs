@@ -267,6 +267,7 @@ macro_rules! user_locks {
                 an_account_that_is_locked_is_named
                 a_wrong_database_is_named
                 a_port_without_a_server_is_given_up_after_seconds
+                a_port_without_a_server_is_no_timeout
                 a_port_that_closes_at_once_is_an_error
                 a_port_that_speaks_another_protocol_is_an_error
                 a_server_that_is_gone_by_the_first_lock_is_named

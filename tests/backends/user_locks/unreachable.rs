@@ -96,6 +96,28 @@ pub(crate) async fn a_port_without_a_server_is_given_up_after_seconds<S: Server>
     Ok(())
 }
 
+/// A timeout means that another client has the lock, which nobody knows here.
+pub(crate) async fn a_port_without_a_server_is_no_timeout<S: Server>(_: &Scene<S>) -> Outcome {
+    let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    let db = at_port(port)?;
+    for timeout in [Duration::from_millis(300), Duration::from_secs(1)] {
+        for pinned in [false, true] {
+            let lock = db.dlock(name()).timeout(timeout);
+            let (result, took) = match pinned {
+                false => elapsed(async { lock.await.map(drop) }).await,
+                true => elapsed(async { lock.pinned().await.map(drop) }).await,
+            };
+            assert!(took < timeout + Duration::from_secs(2), "{took:?}");
+            let Err(Error::Database { phase, source }) = result else {
+                panic!("{result:?}");
+            };
+            assert_eq!(phase, Phase::Connect);
+            assert!(source.to_string().contains("refused"), "{source}");
+        }
+    }
+    Ok(())
+}
+
 /// What a server says to everybody before it hangs up.
 async fn server_that_says(greeting: &'static [u8]) -> Outcome<(u16, JoinSet<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -32,28 +32,39 @@ fn advisory_locks() -> SelectStatement {
         .to_owned()
 }
 
-/// Every advisory lock of this database: the packed key, whether it is a pair, shared, granted;
-/// process id and application name, which a lock of a prepared transaction lacks; and the name of
-/// the prepared transaction. In a row that the account may not see in full, any of them is NULL.
-/// <https://www.postgresql.org/docs/current/view-pg-prepared-xacts.html>
+/// Every advisory lock of this database: three columns of its [holder](with_holder); the packed key,
+/// whether it is a pair, shared, granted. In a row that the account may not see in full, any of them
+/// is NULL.
 pub(crate) fn locks() -> String {
-    text(
-        advisory_locks()
-            .expr(packed_key())
-            .expr(is_pair())
-            .expr(is_shared())
-            .expr(column("granted"))
-            .expr(column("pid"))
-            .expr(Expr::col(("a", "application_name")))
-            .expr(prepared_transaction())
-            .left_join(
-                TableRef::from(("pg_catalog", "pg_stat_activity")).alias("a"),
-                Expr::col(("a", "pid")).equals(("l", "pid")),
-            )
-            .and_where(column("database").eq(Expr::cust(
-                "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
-            ))),
-    )
+    let mut locks = advisory_locks();
+    let locks = with_holder(&mut locks)
+        .expr(packed_key())
+        .expr(is_pair())
+        .expr(is_shared())
+        .expr(column("granted"));
+    text(locks)
+}
+
+/// A row with the three columns of a [holder](with_holder) of this lock, if there is one.
+pub(crate) fn holder_of(key: &PhysicalKey) -> String {
+    let mut holders = lock(key);
+    text(with_holder(&mut holders).limit(1))
+}
+
+/// The process of a lock and its application's name, or instead of them the name of the prepared
+/// transaction that has it. <https://www.postgresql.org/docs/current/view-pg-prepared-xacts.html>
+fn with_holder(locks: &mut SelectStatement) -> &mut SelectStatement {
+    locks
+        .expr(column("pid"))
+        .expr(Expr::col(("a", "application_name")))
+        .expr(prepared_transaction())
+        .left_join(
+            TableRef::from(("pg_catalog", "pg_stat_activity")).alias("a"),
+            Expr::col(("a", "pid")).equals(("l", "pid")),
+        )
+        .and_where(column("database").eq(Expr::cust(
+            "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+        )))
 }
 
 /// The name of the prepared transaction that holds a lock of [`advisory_locks`]: both have the lock
@@ -76,14 +87,20 @@ fn prepared_transaction() -> Expr {
     Expr::SubQuery(None, Box::new(name.into()))
 }
 
-/// This lock, if the session of this process holds it.
-fn lock_of(key: &PhysicalKey, mode: Mode, pid: i64) -> SelectStatement {
+/// This lock, whoever holds it.
+fn lock(key: &PhysicalKey) -> SelectStatement {
     let pair = matches!(key, PhysicalKey::Pair(..));
     advisory_locks()
         .and_where(column("granted"))
-        .and_where(column("pid").eq(pid))
         .and_where(packed_key().eq(packed(key)))
         .and_where(is_pair().eq(pair))
+        .to_owned()
+}
+
+/// This lock, if the session of this process holds it.
+fn lock_of(key: &PhysicalKey, mode: Mode, pid: i64) -> SelectStatement {
+    lock(key)
+        .and_where(column("pid").eq(pid))
         .and_where(is_shared().eq(mode == Mode::Shared))
         .to_owned()
 }

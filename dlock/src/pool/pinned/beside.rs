@@ -8,7 +8,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::hold::GRACE;
+use super::hold::{GRACE, UntilRuntimeEnds};
 use super::task::{LastWord, Task, confirm, refuse};
 use super::{Order, PinnedGrant};
 use crate::error::{Error, Phase};
@@ -40,7 +40,7 @@ pub(super) async fn serve(
     };
     core.with(|state, _| state.pinned_queued(task.id, false));
     let refusal = match acquired {
-        Ok(Some(grant)) => return hold(task, order, connection, is_private, grant).await,
+        Ok(Some(grant)) => return hold(order, connection, is_private, grant).await,
         Ok(None) => Refusal::Busy,
         Err(error) => Refusal::Failed(error),
     };
@@ -48,15 +48,15 @@ pub(super) async fn serve(
 }
 
 async fn hold(
-    task: &Task,
     order: Order,
     connection: DatabaseConnection,
     is_private: bool,
     grant: Grant,
 ) -> Option<LastWord> {
-    let Task { id, .. } = task;
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);
-    let (lost, link) = Link::new(*id);
+    let number = grant.session();
+    let (lost, link) = Link::open(number);
+    let lost = UntilRuntimeEnds(lost);
     let (done, mut is_done) = oneshot::channel();
     let pinned = PinnedGrant {
         key: grant.key().clone(),
@@ -70,10 +70,10 @@ async fn hold(
         biased;
         answer = &mut is_done => answer.ok(),
         () = grant.lost() => {
-            lost.send_replace(true);
+            lost.0.send_replace(Some(grant.loss_cause()));
             drop(is_done);
             work.end_soon();
-            drop(timeout(FAREWELL, lost.closed()).await);
+            drop(timeout(FAREWELL, lost.0.closed()).await);
             return None;
         }
     };
@@ -81,7 +81,7 @@ async fn hold(
     let mut ending = pin!(work.end());
     if timeout(GRACE, &mut ending).await.is_err() {
         let error = Phase::Release.failed(DbErr::Custom(AT_WORK.to_owned()));
-        tracing::warn!(session = id, key = %order.name, %error, "dlock: release failed");
+        tracing::warn!(session = number, key = %order.name, %error, "dlock: release failed");
         answer.map(|answer| answer.send(Err(error)));
         tokio::select! {
             () = ending => {}
@@ -89,10 +89,8 @@ async fn hold(
         }
         return None;
     }
-    let released = match grant.release().await {
-        true => Ok(()),
-        false => Err(Error::Lost { key: order.name }),
-    };
+    let released = grant.release().await;
+    let released = released.map_err(|cause| Error::lost(&order.name, cause));
     confirm(answer, released)
 }
 

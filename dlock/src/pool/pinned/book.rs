@@ -1,5 +1,7 @@
 //! What the pool's state knows of pinned locks. See `state`.
 
+use tokio::time::Instant;
+
 use crate::key::{Key, PhysicalKey};
 use crate::pool::queue::SessionId;
 use crate::pool::sessions::PinnedEntry;
@@ -18,6 +20,11 @@ impl State {
         self.pinned.insert(id, entry);
         self.tasks += 1;
         id
+    }
+
+    pub(super) fn is_opening_pinned(&self, id: SessionId) -> bool {
+        let entry = self.pinned.get(&id);
+        entry.is_some_and(|entry| !entry.open)
     }
 
     pub(super) fn pinned_opened(&mut self, id: SessionId) {
@@ -43,10 +50,16 @@ impl State {
     }
 
     /// To somebody, unless he has left meanwhile.
-    pub(super) fn pinned_granted(&mut self, id: SessionId, key: PhysicalKey, to_somebody: bool) {
+    pub(super) fn pinned_granted(
+        &mut self,
+        id: SessionId,
+        key: PhysicalKey,
+        to_somebody: bool,
+        now: Instant,
+    ) {
         self.counters.acquired += u64::from(to_somebody);
         if let Some(entry) = self.pinned.get_mut(&id) {
-            entry.held = Some(key);
+            entry.held = Some((key, now));
         }
     }
 
@@ -64,23 +77,35 @@ impl State {
     /// The keys that are known here.
     pub(in crate::pool) fn known(&self) -> Vec<PhysicalKey> {
         let pinned = self.pinned.values().filter_map(|entry| entry.held.as_ref());
+        let pinned = pinned.map(|(key, _)| key);
         self.keys.keys().chain(pinned).cloned().collect()
     }
 
-    /// Its task is over; one that has not `finished` was dropped with its runtime.
-    pub(super) fn end_pinned(&mut self, id: SessionId, epoch: u64, finished: bool) {
+    /// Since when a pinned guard has held this key.
+    pub(in crate::pool) fn pinned_since(&self, key: &PhysicalKey) -> Option<Instant> {
+        let held = self.pinned.values().filter_map(|entry| entry.held.as_ref());
+        let same = held.filter(|(held, _)| held == key);
+        same.map(|(_, since)| *since).min()
+    }
+
+    /// Its task is over; one that has not `finished` was dropped with its runtime. Returns how many
+    /// guards have lost their locks by that.
+    pub(super) fn end_pinned(&mut self, id: SessionId, epoch: u64, finished: bool) -> u64 {
+        let mut lost = 0;
         if let Some(PinnedEntry { open, held, .. }) = self.pinned.remove(&id) {
             self.counters.sessions_closed += u64::from(open && finished);
-            self.counters.lost += u64::from(held.is_some() && !finished);
+            lost = u64::from(held.is_some() && !finished);
+            self.counters.lost += lost;
         }
         match finished {
             true => self.task_finished(epoch),
-            false => self.runtime_ended(epoch),
+            false => lost += self.runtime_ended(epoch),
         }
         if self.closing {
             // They stayed for this one.
             self.wake_all();
         }
+        lost
     }
 
     /// What a key of the server is called here.
@@ -89,7 +114,9 @@ impl State {
         let queued = queue.and_then(|queue| queue.name.clone());
         let mut pinned = self.pinned.values();
         queued.or_else(|| {
-            let pinned = pinned.find(|pinned| pinned.held.as_ref() == Some(key));
+            let holds =
+                |pinned: &&PinnedEntry| matches!(&pinned.held, Some((held, _)) if held == key);
+            let pinned = pinned.find(holds);
             pinned.map(|pinned| pinned.name.clone())
         })
     }

@@ -9,10 +9,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::task::{LastWord, Task, confirm, refused, turned_true};
 use super::{Confirm, Order, PinnedGrant};
-use crate::error::{Error, Phase};
+use crate::error::{Error, LossCause, Phase};
 use crate::key::Key;
 use crate::pool::core::Core;
-use crate::pool::queue::Link;
+use crate::pool::queue::{Link, Loss};
 use crate::pool::registry::Guest;
 use crate::pool::sessions::{Holder, Inspect};
 use crate::pool::worker::{FAREWELL, is_silence, within};
@@ -26,6 +26,20 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// How often is looked whether a session has ended.
 const UNTIL_ENDED: Duration = Duration::from_millis(5);
+
+/// Tells the guard how its lock was lost, also when the task is dropped with its runtime.
+pub(super) struct UntilRuntimeEnds(pub(super) watch::Sender<Loss>);
+
+impl Drop for UntilRuntimeEnds {
+    fn drop(&mut self) {
+        // To a guard that is gone, or has heard of another cause, it is no news.
+        self.0.send_if_modified(|loss| {
+            let is_news = loss.is_none();
+            loss.get_or_insert(LossCause::Runtime);
+            is_news
+        });
+    }
+}
 
 /// How a pinned lock ends.
 enum End {
@@ -53,7 +67,9 @@ pub(super) async fn hold(
     } = order;
     let connection = pinned.connection();
     let guest = Guest::new(connection.clone(), pool);
-    let (lost, link) = Link::new(*id);
+    let number = pinned.number();
+    let (lost, link) = Link::open(number);
+    let lost = UntilRuntimeEnds(lost);
     let (done, mut is_done) = oneshot::channel();
     let grant = PinnedGrant {
         key: request.key.clone(),
@@ -61,13 +77,16 @@ pub(super) async fn hold(
         connection,
         done,
     };
-    core.with(|state, _| state.pinned_granted(*id, request.key.clone(), !reply.is_closed()));
+    core.with(|state, now| {
+        let key = request.key.clone();
+        state.pinned_granted(*id, key, !reply.is_closed(), now);
+    });
     pinned.lend();
     // A caller that is gone drops the grant, which is a release.
     drop(reply.send(Ok(grant)));
     let holder = Holder {
         lock: request,
-        session: pinned.number(),
+        session: number,
         end: false,
     };
     let last_word = match look_after(core, &mut *pinned, &holder, &mut is_done, &mut refusals).await
@@ -75,7 +94,7 @@ pub(super) async fn hold(
         End::Released(answer) => {
             let released = give_back(task, &mut *pinned, &holder, &name, GRACE).await;
             if let (Err(error), None) = (&released, &answer) {
-                tracing::warn!(session = id, key = %name, %error, "dlock: release failed");
+                tracing::warn!(session = number, key = %name, %error, "dlock: release failed");
             }
             if let Err(error @ Error::Database { .. }) = released {
                 answer.map(|answer| answer.send(Err(error)));
@@ -88,9 +107,9 @@ pub(super) async fn hold(
         }
         End::Abandoned => {
             core.with(|state, _| state.counters.lost += 1);
-            lost.send_replace(true);
+            lost.0.send_replace(Some(LossCause::Session));
             drop(is_done);
-            drop(timeout(FAREWELL, lost.closed()).await);
+            drop(timeout(FAREWELL, lost.0.closed()).await);
             drop(give_back(task, &mut *pinned, &holder, &name, Duration::ZERO).await);
             None
         }
@@ -99,21 +118,21 @@ pub(super) async fn hold(
                 state.counters.lost += 1;
                 state.pinned_died(*id);
             });
-            lost.send_replace(true);
+            lost.0.send_replace(Some(LossCause::Session));
             drop(is_done);
             match error {
                 SessionError::Ended(error) => {
-                    tracing::warn!(session = id, %error, "dlock: session lost");
+                    tracing::warn!(session = number, %error, "dlock: session lost");
                 }
-                SessionError::Refused(error) => core.refuse(*id, &error),
+                SessionError::Refused(error) => core.refuse(*id, number, &error),
             }
-            tracing::warn!(session = id, key = %name, "dlock: lock lost");
+            tracing::warn!(session = number, key = %name, "dlock: lock lost");
             None
         }
     };
     pinned.close().await;
     drop(guest);
-    tracing::debug!(session = id, "dlock: session closed");
+    tracing::debug!(session = number, "dlock: session closed");
     last_word
 }
 
@@ -234,7 +253,7 @@ async fn give_back(
     name: &Key,
     grace: Duration,
 ) -> Result<(), Error> {
-    let lost = || Error::Lost { key: name.clone() };
+    let lost = || Error::lost(name, LossCause::Session);
     let Ok(taken) = timeout(grace, pinned.taken()).await else {
         tracing::warn!(key = %name, "dlock: a pinned lock is given back while a transaction or statement is at work on its session, which is ended");
         return end_from_outside(core, holder).await;
@@ -244,7 +263,7 @@ async fn give_back(
     let released = within(core.config.reply_timeout(), session.exchange(&batch)).await;
     let mut answers = released.map_err(|error| match error {
         SessionError::Refused(error) => {
-            core.refuse(*id, &error);
+            core.refuse(*id, holder.session, &error);
             lost()
         }
         SessionError::Ended(DbErr::Conn(_)) => lost(),

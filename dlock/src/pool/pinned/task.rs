@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::hold::hold;
 use super::{Confirm, Order, beside};
 use crate::error::{Error, Phase};
-use crate::pool::core::Core;
+use crate::pool::core::{Core, tell_of_runtime};
 use crate::pool::jobs::next_slice;
 use crate::pool::loss::MAX_STILLBORN;
 use crate::pool::queue::{Refusal, SessionId};
@@ -44,8 +44,10 @@ impl Drop for Task {
             finished,
             ..
         } = *self;
-        self.core
+        let lost = self
+            .core
             .with(|state, _| state.end_pinned(id, epoch, finished));
+        tell_of_runtime(lost);
         self.core.task_ended.notify_waiters();
     }
 }
@@ -121,12 +123,11 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
     match &opened {
         Ok(_) => {
             core.with(|state, _| state.pinned_opened(*id));
-            tracing::debug!(session = id, "dlock: session opened");
         }
         Err(error) => {
             core.with(|state, _| state.counters.sessions_refused += 1);
             core.settle_dispute();
-            tracing::warn!(session = id, %error, cause = cause(error), "dlock: session refused");
+            tracing::warn!(%error, cause = cause(error), "dlock: session refused");
         }
     }
     opened.map(Some)
@@ -140,6 +141,8 @@ async fn on_session(
     stillborn: &mut u32,
 ) -> Served {
     let Task { core, id, .. } = task;
+    let number = pinned.number();
+    tracing::debug!(session = number, "dlock: session opened");
     let asked = match core.try_physical_key(&order.name) {
         Ok(key) => {
             let request = Request {
@@ -159,12 +162,12 @@ async fn on_session(
         Ok(Asked::Refused(refusal)) => Some(refusal),
         Ok(Asked::Granted | Asked::Unwanted) => None,
         Err(SessionError::Refused(error)) => {
-            core.refuse(*id, &error);
+            core.refuse(*id, number, &error);
             core.with(|state, _| state.pinned_died(*id));
             Some(Refusal::Failed(error))
         }
         Err(SessionError::Ended(error)) => {
-            tracing::warn!(session = id, %error, "dlock: session lost");
+            tracing::warn!(session = number, %error, "dlock: session lost");
             core.with(|state, _| state.pinned_died(*id));
             *stillborn += 1;
             if *stillborn < MAX_STILLBORN {
@@ -174,7 +177,7 @@ async fn on_session(
         }
     };
     pinned.close().await;
-    tracing::debug!(session = id, "dlock: session closed");
+    tracing::debug!(session = number, "dlock: session closed");
     Served::Over(refusal.map(|refusal| refuse(order, refusal)))
 }
 

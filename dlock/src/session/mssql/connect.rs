@@ -18,6 +18,7 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::session::alone::{no_pinned_locks, open_in_time};
 use crate::session::one_database::OneDatabase;
+use crate::session::trouble::Trouble;
 use crate::session::{ConnectSettings, Connector, PinnedBase, STARTUP, Session, Source};
 
 /// A server may send its clients elsewhere, and that one, too.
@@ -44,6 +45,7 @@ impl Source for MsSqlServer {
                 config,
                 patience: STARTUP.min(settings.keepalive / 2),
                 database: OneDatabase::default(),
+                trouble: Trouble::default(),
             }),
         })
     }
@@ -55,14 +57,17 @@ pub(super) struct Opener {
     /// How long a server that refuses connections may take to come up.
     patience: Duration,
     database: OneDatabase,
+    trouble: Trouble,
 }
 
 impl Opener {
     async fn open(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
         let patience = Instant::now() + self.patience;
+        let _attempt = self.trouble.begin();
         loop {
             match Arc::clone(&self).log_in().await {
                 Err(error) if is_starting(&error) && Instant::now() < patience => {
+                    self.trouble.note(&Phase::Connect.failed(db(error)));
                     sleep(Duration::from_millis(250)).await;
                 }
                 opened => return opened,
@@ -135,6 +140,10 @@ impl Connector for MsSqlConnector {
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         open_in_time(self.limit, Arc::clone(&self.opener).open_checked()).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.opener.trouble.get()
     }
 
     async fn pin(&self) -> Result<PinnedBase, Error> {

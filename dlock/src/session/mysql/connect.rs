@@ -22,10 +22,11 @@ use crate::session::one_database::OneDatabase;
 use crate::session::one_server::{OneServer, Server, Standing};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
+use crate::session::trouble::Trouble;
 use crate::session::{ConnectSettings, Connector, PinnedBase, Session, SessionError};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
@@ -39,6 +40,7 @@ pub(crate) struct MySqlConnector {
     /// A server without a name of its own is known by its address, which two may share.
     is_nameless: AtomicBool,
     keepalive: Duration,
+    trouble: Trouble,
 }
 
 impl Driver for sqlx::MySql {
@@ -53,6 +55,7 @@ impl Driver for sqlx::MySql {
             servers: OneServer::default(),
             is_nameless: AtomicBool::new(false),
             keepalive: settings.keepalive,
+            trouble: Trouble::default(),
         }
     }
 
@@ -69,6 +72,10 @@ impl Connector for MySqlConnector {
 
     fn database(&self) -> CurrentDatabase {
         self.database.get()
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.trouble.get()
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
@@ -126,14 +133,14 @@ impl MySqlConnector {
         options: &MySqlConnectOptions,
     ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), Error> {
         let open = || open_alone(self.pool.clone(), options.clone());
-        let opened = connect::<sqlx::MySql, _, _>(
-            open,
+        let opening = Opening::<sqlx::MySql> {
             options,
             is_starting,
-            self.keepalive,
-            self.pool.get_acquire_timeout(),
-        );
-        opened.await.map_err(refused)
+            limit: self.keepalive,
+            acquire_timeout: self.pool.get_acquire_timeout(),
+            trouble: &self.trouble,
+        };
+        opening.connect(open).await.map_err(refused)
     }
 }
 

@@ -82,6 +82,7 @@ impl OracleConnector {
         }
         self.database.meet(life.schema)?;
         session.identity = life.identity;
+        session.number = life.number;
         session.tries_the_package().await?;
         Ok(session)
     }

@@ -18,10 +18,11 @@ use crate::session::one_database::OneDatabase;
 use crate::session::one_server::{OneServer, Server, Standing};
 use crate::session::probe::probe;
 use crate::session::sqlx::open::{
-    Configure, Setting, connect, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
 use crate::session::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
 use crate::session::sqlx::{Driver, Latest, for_one_session};
+use crate::session::trouble::Trouble;
 use crate::session::{ConnectSettings, Connector, PinnedBase, Session};
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
@@ -34,6 +35,7 @@ pub(crate) struct PgConnector {
     /// The settings of every session, for the whole of its life.
     settings: Vec<Setting>,
     keepalive: Duration,
+    trouble: Trouble,
 }
 
 /// What ends a statement or a transaction from outside must not end a lock. Where the application works itself, it is the application's.
@@ -70,6 +72,7 @@ impl PgConnector {
             trust_session_pooling,
             settings,
             keepalive,
+            trouble: Trouble::default(),
         }
     }
 
@@ -82,22 +85,22 @@ impl PgConnector {
         }
     }
 
-    async fn open<S, Opening>(
+    async fn open<S, Opened>(
         &self,
-        open: impl Fn() -> Opening,
+        open: impl Fn() -> Opened,
         options: &PgConnectOptions,
     ) -> Result<S, Error>
     where
-        Opening: Future<Output = Result<S, sqlx::Error>>,
+        Opened: Future<Output = Result<S, sqlx::Error>>,
     {
-        let opened = connect::<sqlx::Postgres, _, _>(
-            open,
+        let opening = Opening::<sqlx::Postgres> {
             options,
             is_starting,
-            self.keepalive,
-            self.pool.get_acquire_timeout(),
-        );
-        match opened.await {
+            limit: self.keepalive,
+            acquire_timeout: self.pool.get_acquire_timeout(),
+            trouble: &self.trouble,
+        };
+        match opening.connect(open).await {
             Ok(opened) => Ok(opened),
             Err(error) => Err(self.explained(error).await),
         }
@@ -183,6 +186,10 @@ impl Connector for PgConnector {
 
     fn database(&self) -> CurrentDatabase {
         self.database.get()
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.trouble.get()
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {

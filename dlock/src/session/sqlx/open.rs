@@ -1,6 +1,7 @@
 //! How a session on a server is opened: like one of the application's, and when that fails, with the reason.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 use crate::error::{Error, Phase};
+use crate::session::trouble::Trouble;
 use crate::session::{SILENT, STARTUP, Session};
+
+/// A connection that takes longer than this is looked into.
+const DOUBT: Duration = Duration::from_millis(100);
+
+/// The server has said nothing for so long.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// An error of the connection ends the session; what else goes wrong with a statement need not.
 pub(in crate::session) fn db(error: sqlx::Error) -> DbErr {
@@ -36,84 +44,117 @@ pub(in crate::session) async fn open_alone<DB: Database>(
     Ok((pool, connection))
 }
 
-/// Opens a session, or says why it cannot be opened.
-pub(in crate::session) async fn connect<DB: Database, S, Opening>(
-    open: impl Fn() -> Opening,
-    options: &Options<DB>,
-    is_starting: fn(&sqlx::Error) -> bool,
-    limit: Duration,
-    acquire_timeout: Duration,
-) -> Result<S, sqlx::Error>
-where
-    Opening: Future<Output = Result<S, sqlx::Error>>,
-{
-    let patience = Instant::now() + STARTUP;
-    loop {
-        tokio::select! {
-            opened = open() => return match opened {
-                Err(sqlx::Error::PoolTimedOut) => {
-                    Err(why_timed_out::<DB>(options, limit, acquire_timeout).await)
-                }
-                opened => opened,
-            },
-            why = cannot_connect::<DB>(options, is_starting, limit, patience) => {
-                if let Some(error) = why {
-                    return Err(error);
-                }
-            }
-        }
-        // The server has come up: sqlx's pool, which waits longer and longer, begins anew.
-    }
+/// How sessions are opened.
+pub(in crate::session) struct Opening<'a, DB: Database> {
+    pub(in crate::session) options: &'a Options<DB>,
+    /// Whether an error is that of a server that is about to come up.
+    pub(in crate::session) is_starting: fn(&sqlx::Error) -> bool,
+    /// How long the server may be silent.
+    pub(in crate::session) limit: Duration,
+    /// How long sqlx's pool tries.
+    pub(in crate::session) acquire_timeout: Duration,
+    pub(in crate::session) trouble: &'a Trouble,
 }
 
-/// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason, or with none as soon
-/// as a server that was starting has come up. Not before a second has passed, since it takes a connection of its own.
-async fn cannot_connect<DB: Database>(
-    options: &Options<DB>,
-    is_starting: fn(&sqlx::Error) -> bool,
-    limit: Duration,
-    patience: Instant,
-) -> Option<sqlx::Error> {
-    sleep(Duration::from_secs(1)).await;
-    let mut was_starting = false;
-    loop {
-        let probe = timeout(limit, options.connect()).await;
-        match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
-            Ok(probe) => {
-                drop(timeout(limit, probe.close()).await);
-                if was_starting {
-                    return None;
-                }
-                // The server is well, so it is this one connection that is stuck, or the application's hook.
-                sleep(limit).await;
-                return Some(sqlx::Error::PoolTimedOut);
-            }
-            Err(error) if is_starting(&error) && Instant::now() < patience => was_starting = true,
-            Err(error) => return Some(error),
-        }
-        sleep(Duration::from_millis(250)).await;
+impl<DB: Database> Opening<'_, DB> {
+    /// Opens a session, or says why it cannot be opened.
+    pub(in crate::session) async fn connect<S, Opened>(
+        &self,
+        open: impl Fn() -> Opened,
+    ) -> Result<S, sqlx::Error>
+    where
+        Opened: Future<Output = Result<S, sqlx::Error>>,
+    {
+        let _attempt = self.trouble.begin();
+        self.open(open).await
     }
-}
 
-/// The reason why sqlx's pool had no connection in time, which it does not tell.
-async fn why_timed_out<DB: Database>(
-    options: &Options<DB>,
-    limit: Duration,
-    acquire_timeout: Duration,
-) -> sqlx::Error {
-    match timeout(limit, options.connect()).await {
-        Ok(Ok(connection)) => {
-            drop(timeout(limit, connection.close()).await);
-            let why = format!(
-                "the server accepts connections, but no session came up within the connection's \
-                 acquire_timeout of {acquire_timeout:?}: raise it if it is too short to connect, \
-                 or mend the connection's after_connect hook if that fails (sqlx logs why) or takes \
-                 too long"
-            );
-            sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
+    async fn open<S, Opened>(&self, open: impl Fn() -> Opened) -> Result<S, sqlx::Error>
+    where
+        Opened: Future<Output = Result<S, sqlx::Error>>,
+    {
+        let patience = Instant::now() + STARTUP;
+        loop {
+            tokio::select! {
+                opened = open() => return match opened {
+                    Err(sqlx::Error::PoolTimedOut) => Err(self.why_timed_out().await),
+                    opened => opened,
+                },
+                why = self.cannot_connect(patience) => {
+                    if let Some(error) = why {
+                        return Err(error);
+                    }
+                }
+            }
+            // The server has come up: sqlx's pool, which waits longer and longer, begins anew.
         }
-        Ok(Err(error)) => error,
-        Err(_elapsed) => silent(limit),
+    }
+
+    /// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason, or with none as soon
+    /// as a server that was starting has come up. Not at once, since it takes a connection of its own.
+    async fn cannot_connect(&self, patience: Instant) -> Option<sqlx::Error> {
+        let Self {
+            options,
+            is_starting,
+            limit,
+            ..
+        } = *self;
+        sleep(DOUBT).await;
+        let mut was_starting = false;
+        loop {
+            let probe = timeout(limit, self.noting_silence(options.connect())).await;
+            match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
+                Ok(probe) => {
+                    drop(timeout(limit, probe.close()).await);
+                    if was_starting {
+                        return None;
+                    }
+                    // The server is well, so it is this one connection that is stuck, or the application's hook.
+                    sleep(limit).await;
+                    return Some(sqlx::Error::PoolTimedOut);
+                }
+                Err(error) if is_starting(&error) && Instant::now() < patience => {
+                    was_starting = true;
+                    self.trouble.note(&refused(error));
+                }
+                Err(error) => return Some(error),
+            }
+            sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// A connection that takes long is trouble, too.
+    async fn noting_silence<T>(&self, connecting: impl Future<Output = T>) -> T {
+        let mut connecting = pin!(connecting);
+        if let Ok(connected) = timeout(SILENCE, &mut connecting).await {
+            return connected;
+        }
+        self.trouble.note(&refused(silent(SILENCE)));
+        connecting.await
+    }
+
+    /// The reason why sqlx's pool had no connection in time, which it does not tell.
+    async fn why_timed_out(&self) -> sqlx::Error {
+        let Self {
+            options,
+            limit,
+            acquire_timeout,
+            ..
+        } = *self;
+        match timeout(limit, options.connect()).await {
+            Ok(Ok(connection)) => {
+                drop(timeout(limit, connection.close()).await);
+                let why = format!(
+                    "the server accepts connections, but no session came up within the connection's \
+                     acquire_timeout of {acquire_timeout:?}: raise it if it is too short to connect, \
+                     or mend the connection's after_connect hook if that fails (sqlx logs why) or takes \
+                     too long"
+                );
+                sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
+            }
+            Ok(Err(error)) => error,
+            Err(_elapsed) => silent(limit),
+        }
     }
 }
 

@@ -22,9 +22,6 @@ pub(in crate::session) const NOWHERE: &str = "/dev/null/a-pinned-session-is-neve
 pub(in crate::session) trait Lent<DB: Driver>: Session {
     /// Where the connection is while it is here.
     fn slot(&mut self) -> &mut Slot<DB>;
-
-    /// The server's number for the session.
-    fn number(&self) -> i64;
 }
 
 /// The place of a connection that comes and goes.

@@ -197,6 +197,10 @@ impl Drop for Queued<'_> {
 
 #[async_trait]
 impl Session for FakeSession {
+    fn number(&self) -> i64 {
+        i64::try_from(self.0.id).expect("BUG: few sessions")
+    }
+
     fn can_wait(&self) -> bool {
         self.0.server.can_wait
     }

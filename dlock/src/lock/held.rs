@@ -1,0 +1,123 @@
+//! What the guards have in common: which lock they hold, since when, and on which session.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::error::{Error, LossCause};
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::pool::{Grant, PinnedGrant};
+
+/// What the pool gives for a lock; dropping it releases.
+pub(super) trait Holding {
+    /// The server's number for the session.
+    fn session(&self) -> i64;
+
+    fn is_held(&self) -> bool;
+
+    /// Of a lock that is lost.
+    fn loss_cause(&self) -> LossCause;
+}
+
+impl Holding for Grant {
+    fn session(&self) -> i64 {
+        self.session()
+    }
+
+    fn is_held(&self) -> bool {
+        self.is_held()
+    }
+
+    fn loss_cause(&self) -> LossCause {
+        self.loss_cause()
+    }
+}
+
+impl Holding for PinnedGrant {
+    fn session(&self) -> i64 {
+        self.session()
+    }
+
+    fn is_held(&self) -> bool {
+        self.is_held()
+    }
+
+    fn loss_cause(&self) -> LossCause {
+        self.loss_cause()
+    }
+}
+
+/// A lock that is held. It ends by [`release_by`](Self::release_by) or by drop, and is logged then.
+pub(super) struct Held<G: Holding> {
+    pub(super) key: Key,
+    pub(super) mode: Mode,
+    since: Instant,
+    session: i64,
+    /// Until it is released.
+    grant: Option<G>,
+}
+
+impl<G: Holding> Held<G> {
+    pub(super) fn begin(key: Key, mode: Mode, grant: G) -> Self {
+        Self {
+            key,
+            mode,
+            since: Instant::now(),
+            session: grant.session(),
+            grant: Some(grant),
+        }
+    }
+
+    pub(super) fn grant(&self) -> &G {
+        self.grant.as_ref().expect("BUG: it is not released yet")
+    }
+
+    /// Of a lock that is lost.
+    pub(super) fn loss(&self) -> Error {
+        Error::lost(&self.key, self.grant().loss_cause())
+    }
+
+    /// `release` is on its way before the first await.
+    pub(super) async fn release_by(
+        mut self,
+        release: impl AsyncFnOnce(G, &Key) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let grant = self.grant.take().expect("BUG: it is not released yet");
+        let released = release(grant, &self.key).await;
+        if released.is_ok() {
+            self.tell_released();
+        }
+        released
+    }
+
+    fn tell_released(&self) {
+        let Self {
+            key,
+            mode,
+            since,
+            session,
+            ..
+        } = self;
+        tracing::debug!(%key, %mode, session, held = ?since.elapsed(), "dlock: released");
+    }
+}
+
+/// A lock that is lost was logged as such.
+impl<G: Holding> Drop for Held<G> {
+    fn drop(&mut self) {
+        if self.grant.take().is_some_and(|grant| grant.is_held()) {
+            self.tell_released();
+        }
+    }
+}
+
+impl<G: Holding> fmt::Debug for Held<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("key", &self.key)
+            .field("mode", &self.mode)
+            .field("session", &self.session)
+            .field("is_held", &self.grant().is_held())
+            .finish_non_exhaustive()
+    }
+}
