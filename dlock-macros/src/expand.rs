@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Path, Stmt, Type};
 
 use crate::parse::{Key, Timeout};
-use crate::target::{GenericConnection, Target};
+use crate::target::{Parameter, Target};
 use crate::validate::{Hold, InBody, Plan, Wait, named};
 
 /// Puts the lock around the body.
@@ -126,14 +126,19 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
     };
     // The method looks through references and smart pointers. Where the type is a parameter of the
     // function, a function says by its bound what is missing.
-    let (pool, lock) = match generic_connection(plan) {
-        Some(generic) => {
+    let (pool, lock) = match parameter(plan) {
+        Some(parameter) if parameter.is_generic => {
             let (pool, pool_of) = (local("pool"), private("pool_of", dlock, db.span()));
-            let reference = (!generic.is_reference).then(|| quote! { & });
+            let reference = (!parameter.is_reference).then(|| quote! { & });
             let bind = quote_spanned! {db.span()=> let #pool = #pool_of(#reference #db); };
             (Some(bind), quote! { #pool.__dlock(#key_name) })
         }
-        None => (None, quote_spanned! {db.span()=> (#db).__dlock(#key_name) }),
+        // Of a type that no lock can be taken on, rustc says more than of a reference to it.
+        Some(parameter) if parameter.is_reference => (
+            None,
+            quote_spanned! {db.span()=> (*#db).__dlock(#key_name) },
+        ),
+        _ => (None, quote_spanned! {db.span()=> (#db).__dlock(#key_name) }),
     };
     let acquire = quote_spanned! {db.span()=> .acquire().await };
     quote! {
@@ -147,11 +152,12 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// A lock of a transaction is on no generic type.
-fn generic_connection<'a>(plan: &'a Plan<'_>) -> Option<&'a GenericConnection> {
+/// What is locked on, if it is a parameter of the function. A lock of a transaction is on no generic
+/// type.
+fn parameter<'a>(plan: &'a Plan<'_>) -> Option<&'a Parameter> {
     let name = named(&plan.db).filter(|_| !matches!(plan.hold, Hold::Xact(_)))?;
-    let mut generic = plan.target.generic.iter();
-    generic.find(|generic| generic.name == *name)
+    let mut parameters = plan.target.parameters.iter();
+    parameters.find(|parameter| parameter.name == *name)
 }
 
 /// An edge that is never taken tells rustc what `?` and `return` in the body lead to.

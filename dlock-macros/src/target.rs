@@ -18,14 +18,16 @@ pub(crate) struct Target<'a> {
     pub(crate) returned_at: Span,
     /// The names that the body begins with.
     pub(crate) bindings: Vec<Ident>,
-    /// Those of parameters of a generic type with the bound `ConnectionTrait`.
-    pub(crate) generic: Vec<GenericConnection>,
+    /// Those of the function's parameters that are nothing but a name.
+    pub(crate) parameters: Vec<Parameter>,
 }
 
-/// A parameter `db: &C` or `db: C`, where `C: ConnectionTrait`.
-pub(crate) struct GenericConnection {
+/// A parameter `db: &C` or `db: C`.
+pub(crate) struct Parameter {
     pub(crate) name: Ident,
     pub(crate) is_reference: bool,
+    /// `C` is a generic type with the bound `ConnectionTrait`.
+    pub(crate) is_generic: bool,
 }
 
 impl Target<'_> {
@@ -63,7 +65,7 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
     for input in &sig.inputs {
         bindings.visit_fn_arg(input);
     }
-    let generic = sig.inputs.iter().filter_map(|input| {
+    let parameters = sig.inputs.iter().filter_map(|input| {
         let FnArg::Typed(input) = input else {
             return None;
         };
@@ -74,12 +76,13 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
             Type::Reference(reference) => (true, &*reference.elem),
             own => (false, own),
         };
-        is_connection_trait(own, &sig.generics).then(|| GenericConnection {
+        Some(Parameter {
             name: name.ident.clone(),
             is_reference,
+            is_generic: is_connection_trait(own, &sig.generics),
         })
     });
-    let generic = generic.collect();
+    let parameters = parameters.collect();
     let returned_at = match &sig.output {
         ReturnType::Default => sig.ident.span(),
         ReturnType::Type(_, returns) => returns.span(),
@@ -94,7 +97,7 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
             returns: Some(returns),
             returned_at,
             bindings: bindings.0,
-            generic,
+            parameters,
         });
     }
     let block = match block.stmts.last_mut() {
@@ -120,7 +123,7 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
         returns: output_of_future(&sig.output),
         returned_at,
         bindings: bindings.0,
-        generic,
+        parameters,
     })
 }
 

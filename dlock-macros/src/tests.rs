@@ -20,7 +20,7 @@ fn a_function_is_one_future_more_and_no_box() {
             let __dlock_acquired = {
                 let __dlock_key = ::dlock::__private::key(::core::format_args!("invoice/{id}"));
                 use ::dlock::__private::LockedOn as _;
-                (db).__dlock(__dlock_key).timeout(::core::time::Duration::new(90u64, 0u32)).acquire().await
+                (*db).__dlock(__dlock_key).timeout(::core::time::Duration::new(90u64, 0u32)).acquire().await
             };
             let __dlock_error = match __dlock_acquired {
                 ::core::result::Result::Ok(__dlock_guard) => {

@@ -25,7 +25,7 @@ use crate::pool::LockPool;
     message = "no lock can be taken on `{Self}`",
     label = "this is no connection",
     note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
-    note = "a struct that has a connection: lock on its field",
+    note = "a struct that has a connection: lock on its field, for example `state.db`",
     note = "code over any connection: the bound is `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; a transaction is no such connection and takes `.xact()`"
 )]
 pub trait DLockExt {

@@ -4,8 +4,8 @@ use std::fmt::{Debug, Display};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use dlock::{Error, with_dlock};
-use sea_orm::DatabaseConnection;
+use dlock::{Connection, Error, with_dlock};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
 use super::{AppError, database, is_locked};
 
@@ -43,6 +43,31 @@ async fn question_mark_and_return_leave_the_body_and_release_the_lock() {
         assert_eq!(early(&db, by).await, returned);
         assert!(!is_locked(&db, "early").await);
     }
+}
+
+#[with_dlock(key = "generic/{id}")]
+async fn generic_by_reference<C>(db: &C, id: i64) -> Result<bool, AppError>
+where
+    C: Connection + ConnectionTrait,
+{
+    assert_eq!(db.get_database_backend(), DbBackend::Postgres);
+    let busy = db.dlock(format!("generic/{id}")).try_acquire().await;
+    Ok(busy.is_ok_and(|guard| guard.is_none()))
+}
+
+#[with_dlock(key = "by value", shared)]
+async fn generic_by_value(db: impl Connection + ConnectionTrait + Clone) -> Result<bool, AppError> {
+    let busy = db.dlock("by value").try_acquire().await;
+    Ok(busy.is_ok_and(|guard| guard.is_none()))
+}
+
+#[tokio::test]
+async fn a_function_is_generic_over_its_connection() {
+    let db = database();
+    assert_eq!(generic_by_reference(&db, 7).await, Ok(true));
+    assert_eq!(generic_by_value(db.clone()).await, Ok(true));
+    assert!(!is_locked(&db, "generic/7").await);
+    assert!(!is_locked(&db, "by value").await);
 }
 
 struct Service {

@@ -250,3 +250,20 @@ pub(crate) fn name(backend: DatabaseBackend) -> &'static str {
         _ => "this database",
     }
 }
+
+/// These are in no build with all features: `tests/run` builds without any.
+#[cfg(all(test, not(feature = "postgres")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_left_out_is_named_with_its_feature() {
+        let refused = transaction_locks(DatabaseBackend::Postgres).err();
+        let text = refused.expect("its feature is off").to_string();
+        assert!(text.contains("PostgreSQL"), "{text}");
+        assert!(text.contains("features = [\"postgres\"]"), "{text}");
+        let refused = transaction_locks(DatabaseBackend::Sqlite).err();
+        let text = refused.expect("it has none").to_string();
+        assert!(text.contains("`db.dlock(key).transaction(..)`"), "{text}");
+    }
+}
