@@ -1,10 +1,14 @@
 //! What callers do to the pool's state: ask for a lock, give up, give it back. See `state`.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::next_warning;
-use super::queue::{Ask, Granted, Hold, HoldId, Refusal, TENURE, TURN, TicketId, Waiter};
+use super::queue::{
+    Ask, Granted, Hold, HoldId, Refusal, SessionId, TENURE, TURN, TicketId, Waiter,
+};
 use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
 use crate::dialect::MAX_BATCH;
@@ -36,7 +40,11 @@ impl State {
         let spare = &mut self.spare_queues;
         let queue = self.keys.entry(key.clone());
         let queue = queue.or_insert_with(|| spare.pop().unwrap_or_default());
-        let awaited = matches!(queue.ask, Some(Ask::Wait(_) | Ask::Backoff(_)));
+        let awaited = match queue.ask {
+            Some(Ask::Wait(session)) => !is_overdue(&self.sessions, session, now),
+            Some(Ask::Backoff(_)) => true,
+            Some(Ask::Try(_) | Ask::Probe(_)) | None => false,
+        };
         if wait.one_try && (awaited || queue.is_held_against(mode)) {
             // The receiver is ours.
             drop(reply.send(Err(Refusal::Busy)));
@@ -145,6 +153,8 @@ impl State {
                 let served = queue.served_by_next_tries();
                 queue.refuse_one_tries(served..usize::MAX);
             }
+            // Its answer is the one to a try, too.
+            Some(Ask::Wait(session)) if is_overdue(&self.sessions, session, now) => {}
             Some(Ask::Wait(_) | Ask::Backoff(_)) => queue.refuse_one_tries(0..usize::MAX),
         }
     }
@@ -312,4 +322,16 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the wait of this session should have ended by now. Its answer is on its way; it may be
+/// that the lock was granted, and nobody else has it.
+fn is_overdue(
+    sessions: &BTreeMap<SessionId, SessionEntry>,
+    session: SessionId,
+    now: Instant,
+) -> bool {
+    let wait = sessions.get(&session).and_then(|entry| entry.wait.as_ref());
+    let until = wait.and_then(|wait| wait.until);
+    until.is_some_and(|until| until <= now)
 }

@@ -259,6 +259,9 @@ impl State {
             .keys
             .get_mut(&request.key)
             .expect("BUG: it was waited for");
+        if let Some(Answer::No) = answer {
+            queue.refuse_one_tries(0..usize::MAX);
+        }
         let still_wanted = queue.wanted() == Some(request.mode);
         // Others need the session.
         let is_in_demand = !self.retries.is_empty() || !self.unassigned.is_empty();

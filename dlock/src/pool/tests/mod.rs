@@ -8,6 +8,7 @@ mod refused;
 mod sessions;
 mod turns;
 mod upgrades;
+mod warnings;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later};
+use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later, try_exclusive};
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -232,4 +232,27 @@ async fn no_session_is_opened_for_who_gives_up_too_soon_to_wait() {
         assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
         assert_eq!(here.status().sessions, 2);
     }
+}
+
+/// The wait that was given up is granted the lock a moment before its end. So a try that says `None`
+/// would mean this process, and nobody else.
+#[tokio::test(start_paused = true)]
+async fn a_try_hears_of_the_grant_that_comes_to_a_wait_of_its_own_process() {
+    let server = Server::with_overtime(50 * MS);
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = exclusive(&there, 1).await;
+    let late = acquire(&here, 1, Mode::Exclusive, Some(100 * MS)).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })));
+    assert!(held.release().await.is_ok());
+    let got = try_exclusive(&here, 1).await.expect("it is free");
+    assert!(got.release().await.is_ok());
+
+    // It is a try still: while another one holds the lock it is no wait.
+    let held = exclusive(&there, 1).await;
+    let late = acquire(&here, 1, Mode::Exclusive, Some(100 * MS)).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })));
+    let started = Instant::now();
+    assert!(try_exclusive(&here, 1).await.is_none());
+    assert!(started.elapsed() <= 100 * MS, "{:?}", started.elapsed());
+    drop(held);
 }

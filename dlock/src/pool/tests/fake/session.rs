@@ -229,7 +229,7 @@ impl Session for FakeSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
-        let until = Instant::now() + slice;
+        let until = Instant::now() + slice + self.0.server.overtime;
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
