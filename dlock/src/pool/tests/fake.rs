@@ -63,8 +63,8 @@ pub(super) struct Server {
     pub(super) is_asked: bool,
     /// A lock on which two sessions may try whether they exclude each other.
     pub(super) probe: Option<PhysicalKey>,
-    /// By how much its waits end later than they are to.
-    pub(super) overtime: Duration,
+    /// How long the answer to a wait takes.
+    pub(super) delay: Duration,
     /// It grants every lock to every session.
     pub(super) grants_all: bool,
     pings: AtomicU64,
@@ -168,12 +168,12 @@ impl Server {
         })
     }
 
-    /// One that is busy: it notices the end of a wait so much later.
-    pub(super) fn with_overtime(overtime: Duration) -> Arc<Self> {
+    /// One that is busy: the answer to a wait takes so long.
+    pub(super) fn with_delay(delay: Duration) -> Arc<Self> {
         Arc::new(Self {
             latency: Duration::from_micros(200),
             can_wait: true,
-            overtime,
+            delay,
             ..Self::default()
         })
     }

@@ -229,7 +229,7 @@ impl Session for FakeSession {
     }
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
-        let until = Instant::now() + slice + self.0.server.overtime;
+        let until = Instant::now() + slice;
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
@@ -255,19 +255,21 @@ impl Session for FakeSession {
         let _queued = Queued(&self.0);
         loop {
             let changed = self.0.server.changed.notified();
-            {
+            let (granted, expired) = {
                 self.0.check()?;
                 let mut state = self.0.server.state();
                 let queue = state.queues.get(&request.key);
                 let first = queue.is_some_and(|queue| queue[0].0 == self.0.id);
                 let expired = Instant::now() >= until;
                 let granted = first && !expired && state.is_free(self.0.id, request);
-                if granted || expired {
-                    if granted {
-                        state.take(self.0.client, self.0.id, request);
-                    }
-                    return Ok(granted.into());
+                if granted {
+                    state.take(self.0.client, self.0.id, request);
                 }
+                (granted, expired)
+            };
+            if granted || expired {
+                sleep(self.0.server.delay).await;
+                return Ok(granted.into());
             }
             tokio::select! {
                 () = changed => {}
