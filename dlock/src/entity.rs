@@ -38,7 +38,7 @@ type RowOf<M> = <<M as ModelTrait>::Entity as EntityTrait>::Model;
 ///
 /// A transaction, by [`xact`](DLock::xact), is asked for its database itself, by one more statement, which is prepared, as SeaORM's own are. It cannot be behind a pooler
 /// that lets transactions share sessions and knows no prepared statements, as PgBouncer before 1.21 does not: an entity with a `schema_name` needs no such statement. Elsewhere
-/// a row costs what any other key costs. A transaction knows of no [`namespace`](crate::LockPoolBuilder::namespace): where the pool has one, its row locks are others than those by `xact`.
+/// a row costs what any other key costs. A transaction knows of no [`namespace`](crate::LockPoolBuilder::namespace): where the pool has one, the lock by `xact` is another without [`settings_of`](crate::DLock::settings_of).
 ///
 /// # Examples
 ///

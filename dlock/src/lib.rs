@@ -32,6 +32,7 @@
 //!   upgrade.rs          DLockUpgrade: guard.upgrade()
 //!   run.rs              .run(..), .transaction(..)
 //!   guard.rs            DLockGuard
+//!   held.rs             what the guards have in common
 //!   pinned.rs           PinnedLock: .pinned()
 //!   pinned_guard.rs     PinnedGuard, a connection of SeaORM
 //!   │
@@ -67,6 +68,7 @@
 //!   one_database.rs     all of a pool are in one database
 //!   one_server.rs       all live ones of a pool are on one server
 //!   probe.rs            whether a server locks at all
+//!   trouble.rs          why a session that is being opened is not there yet
 //!   alone.rs            servers that SeaORM has no connection to; doubt.rs is what ends a session there
 //!   sqlx.rs             what the pools of sqlx have in common; sqlx/open.rs opens like one of the application's,
 //!                       sqlx/pinned.rs shares a session with the one who works on it
@@ -84,7 +86,8 @@
 //! dialect/              pure functions: request → statement
 //!   mod.rs              what the layers above ask
 //!   postgres.rs         advisory locks; postgres/identity.rs is the proof of a session, which each
-//!                       of postgres/batch.rs, wait.rs has in it; postgres/transaction.rs, listing.rs
+//!                       of postgres/batch.rs, wait.rs has in it; postgres/transaction.rs, listing.rs;
+//!                       postgres/slice.rs is how long a statement waits
 //!   mysql.rs            user-level locks: which of the two servers, names; mysql/identity.rs is the
 //!                       proof of a session, mysql/statements.rs
 //!   mssql.rs            application locks

@@ -14,7 +14,23 @@ use crate::pool::Grant;
 /// A lock that is held, until [`release`](Self::release) or drop.
 ///
 /// Dropping it releases the lock: on any thread, with or without a runtime, also while panicking. It never blocks on the database: the release is carried out
-/// by the lock pool's own task, on SQLite by the drop itself. A guard that is not bound to a name is dropped at once: `let _ = db.dlock(key).await?` holds nothing.
+/// by the lock pool's own task, on SQLite by the drop itself.
+///
+/// # Traps
+///
+/// These drop the guard at once and hold nothing; the event `dlock: released` with a `held` of some microseconds shows it:
+///
+/// ```no_run
+/// # use dlock::prelude::*;
+/// # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), dlock::Error> {
+/// let _ = db.dlock("a").await?;                             // `let _guard = ..` holds it
+/// if db.dlock("b").try_acquire().await?.is_some() {}        // `if let Some(guard) = ..`
+/// let Some(_) = db.dlock("c").try_acquire().await? else {   // `let Some(_guard) = ..`
+///     return Ok(());
+/// };
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// It is `Send + Sync + 'static` and needs neither the connection nor the builder to live.
 #[must_use = "a guard that is dropped releases its lock at once"]

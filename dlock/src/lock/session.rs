@@ -35,6 +35,7 @@ const RELEASE_ON_COMMIT: Error = Error::Unsupported {
 /// | [`xact`](Self::xact) | holds it until the transaction ends |
 ///
 /// Locks are not re-entrant: asking for a key that the same task already holds waits like for any other holder.
+/// The error [`Timeout`](Error::Timeout) and the warning of a long wait say then that this process holds it.
 #[must_use = "a lock does nothing unless it is awaited"]
 pub struct DLock<'a, C> {
     pub(super) on: &'a C,
@@ -133,7 +134,7 @@ impl<'a, C> DLock<'a, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] when it was not got in time. [`Error::InvalidKey`], [`Error::Unsupported`] and [`Error::InvalidSetting`] when this can never work.
+    /// [`Error::Timeout`] when it was not got in time, [`Error::Database`] when no session could be opened by then. [`Error::InvalidKey`], [`Error::Unsupported`] and [`Error::InvalidSetting`] when this can never work.
     /// [`Error::PoolClosed`] when the connection or its pool was closed, [`Error::Database`] when the database fails, and on SQL Server and Oracle [`Error::Deadlock`] when the server
     /// says so. Nothing is held after an error.
     ///
@@ -147,7 +148,9 @@ impl<'a, C> DLock<'a, C> {
         self.await
     }
 
-    /// One try: `None` when somebody else holds the lock, or stands first in line for it. A [`timeout`](Self::timeout) bounds the try itself.
+    /// One try: `None` when another holder has the lock, or another waiter of this process stands first in line for it. A [`timeout`](Self::timeout) bounds the try itself.
+    ///
+    /// The guard inside of the `Some` is the lock: `.is_some()` and `Some(_)` drop it, and the lock with it.
     ///
     /// # Errors
     ///

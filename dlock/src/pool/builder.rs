@@ -103,13 +103,15 @@ impl<'a> LockPoolBuilder<'a> {
     ///
     /// Integers and pairs become text by it (`billing:42`, `billing:7,42`) and are hashed like text.
     ///
-    /// A transaction does not know the pool of its connection: [`xact`](crate::DLock::xact) locks take the key as it is written, so write `billing:42` there.
+    /// A transaction does not know the pool of its connection: an [`xact`](crate::DLock::xact) lock takes the namespace over by
+    /// [`settings_of`](crate::DLock::settings_of), and is in none without it.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.config.namespace = Some(namespace.into());
         self
     }
 
     /// Bounds every wait that has no [`timeout`](crate::DLock::timeout) of its own. Default: none.
+    /// [`no_timeout`](crate::DLock::no_timeout) lifts it for one lock.
     ///
     /// Session locks have no deadlock detection on the server; this is what ends a circle.
     pub fn default_timeout(mut self, timeout: Duration) -> Self {
