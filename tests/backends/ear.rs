@@ -126,6 +126,16 @@ impl Ear {
         told
     }
 
+    /// Those whose message begins like this.
+    pub(crate) fn beginning(&self, message: &str) -> Vec<Told> {
+        let mut told = self.all();
+        told.retain(|told| {
+            told.field("message")
+                .starts_with(&format!("dlock: {message}"))
+        });
+        told
+    }
+
     /// The only one of this kind.
     pub(crate) fn one(&self, message: &str) -> Told {
         let mut told = self.of(message);

@@ -191,7 +191,11 @@ impl State {
             epoch: epoch + 1,
             ..Life::default()
         };
-        let lost = self.keys.values().map(|queue| queue.guards()).sum::<u64>();
+        let queued = self.keys.values().map(|queue| queue.guards()).sum::<u64>();
+        // Their tasks are dropped next, and are not to tell of it once more.
+        let pinned = self.pinned.values_mut();
+        let pinned = pinned.filter_map(|entry| entry.held.take()).count() as u64;
+        let lost = queued + pinned;
         self.counters.lost += lost;
         for session in self.sessions.values() {
             session.lost.send_replace(Some(LossCause::Runtime));
@@ -299,27 +303,30 @@ impl State {
     pub(crate) fn long_waits(&mut self, keys: &[PhysicalKey], now: Instant) -> Vec<LongWait> {
         let mut found = Vec::new();
         for key in keys {
-            let held_by = self.held_by(key, now);
             let Some(queue) = self.keys.get_mut(key) else {
                 continue;
             };
-            let name = queue.name.clone();
+            let mut due = Vec::new();
             for waiter in &mut queue.waiters {
-                let Some(due) = waiter.next_warning else {
+                let Some(next) = &mut waiter.next_warning else {
                     continue;
                 };
                 let since = waiter.wait.since;
-                if due <= now {
-                    waiter.next_warning = Some(next_warning(since, now));
-                    found.extend(name.clone().map(|key| LongWait {
-                        key,
-                        since,
-                        held_by: held_by.clone(),
-                    }));
+                if *next <= now {
+                    *next = next_warning(since, now);
+                    due.push(since);
                 }
                 // Many of them are looked at together.
-                let next = due.max(now + LONG_WAIT / 20);
+                let next = (*next).max(now + LONG_WAIT / 20);
                 self.long_waits_at = self.long_waits_at.map(|at| at.min(next));
+            }
+            if let (Some(name), false) = (queue.name.clone(), due.is_empty()) {
+                let held_by = self.held_by(key, now);
+                found.extend(due.into_iter().map(|since| LongWait {
+                    key: name.clone(),
+                    since,
+                    held_by: held_by.clone(),
+                }));
             }
         }
         found

@@ -6,6 +6,7 @@ use dlock::{DLockExt, Error, HeldBy, LockPool, Phase};
 use dlock_tests::connect;
 use sea_orm::TransactionTrait;
 use sea_orm::sqlx::postgres::PgPoolOptions;
+use tokio::runtime;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Level;
 
@@ -171,6 +172,34 @@ async fn a_release_is_told_with_the_time_that_the_lock_was_held() {
     assert!(released[0].duration("held") < held, "{released:#?}");
     assert!(released[1].duration("held") >= held, "{released:#?}");
     ear.has_keys_in_their_field_only(&[&short, &long, &pinned]);
+}
+
+#[test]
+fn a_runtime_that_ends_is_told_once_with_the_number_of_its_locks() {
+    let ear = Ear::open();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap();
+    let (guards, pinned) = runtime.block_on(async {
+        let db = connect(&url(), 1).await;
+        let guards = [
+            db.dlock(name()).await.unwrap(),
+            db.dlock(name()).await.unwrap(),
+        ];
+        (guards, db.dlock(name()).pinned().await.unwrap())
+    });
+    drop(runtime);
+    let told = ear.beginning("locks were lost with the tokio runtime");
+    let [told] = &told[..] else {
+        panic!("{told:#?}");
+    };
+    assert_eq!((told.level, told.field("locks")), (Level::WARN, "3"));
+    assert!(
+        told.field("message")
+            .contains("`LockPoolBuilder::runtime(handle)`")
+    );
+    assert!(guards.iter().all(|guard| !guard.is_held()) && !pinned.is_held());
+    drop((guards, pinned));
+    assert_eq!(ear.of("released").len(), 0);
 }
 
 #[tokio::test]
