@@ -124,8 +124,8 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
         Hold::Xact(xact) => Some(quote_spanned! {xact.span()=> .xact() }),
         Hold::Pinned(pinned, _) => Some(quote_spanned! {pinned.span()=> .pinned() }),
     };
-    // The method looks through references and smart pointers. Where the type is a parameter of the
-    // function, a function says by its bound what is missing.
+    // The method looks through references and smart pointers. For a generic type, the function
+    // `pool_of` puts the missing bound into rustc's error.
     let (pool, lock) = match parameter(plan) {
         Some(parameter) if parameter.is_generic => {
             let (pool, pool_of) = (local("pool"), private("pool_of", dlock, db.span()));
@@ -133,7 +133,7 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
             let bind = quote_spanned! {db.span()=> let #pool = #pool_of(#reference #db); };
             (Some(bind), quote! { #pool.__dlock(#key_name) })
         }
-        // Of a type that no lock can be taken on, rustc says more than of a reference to it.
+        // For a type that has no locks, rustc's error is better than for a reference to it.
         Some(parameter) if parameter.is_reference => (
             None,
             quote_spanned! {db.span()=> (*#db).__dlock(#key_name) },

@@ -58,7 +58,7 @@ use quote::{ToTokens, quote};
 /// | `timeout = "5s"` | how long the lock is waited for: `"500ms"`, `"5s"`, `"1m30s"`, checked when it is compiled, or an expression of type `Duration`. Without it the lock pool's default (of which a transaction does not know), or no end |
 /// | `nowait` | one try |
 /// | `shared` | many holders at once, as long as nobody holds it exclusively |
-/// | `xact` | on a transaction: the lock is held until that ends, which is after the function has returned |
+/// | `xact` | on a transaction: the lock is held until that ends, which is after the function has returned. It is in no namespace: for one, call `txn.dlock(key).settings_of(&db).xact()` in the body |
 /// | `pinned` | the lock is on a session of its own, on which the body works: see below |
 /// | `on_error = expression` | a function or closure from `dlock::Error` to what the function returns, for functions that return no `Result` whose error is `From<dlock::Error>` |
 /// | `busy = expression` | what is returned when the lock was not got in time (`Error::Timeout`); all other errors stay what they are |

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Path, Result, Token};
 
@@ -157,27 +157,20 @@ fn names_only(text: &LitStr) -> Result<()> {
     while let Some(at) = rest.find(['{', '}']) {
         let (before, braces) = rest.split_at(at);
         rewritten += before;
-        let doubled = braces.starts_with("{{") || braces.starts_with("}}");
-        let Some(end) = braces.find('}').filter(|_| !doubled) else {
-            // A brace that is escaped, or not closed, which rustc explains.
-            let length = braces.len().min(if doubled { 2 } else { 1 });
+        let is_escaped = braces.starts_with("{{") || braces.starts_with("}}");
+        let end = braces.find('}').filter(|end| *end > 0 && !is_escaped);
+        let Some(end) = end else {
+            // Escaped, or one that rustc explains.
+            let length = if is_escaped { 2 } else { 1 };
             rewritten += &braces[..length];
             rest = &braces[length..];
             continue;
         };
-        let (name, format) = match braces[1..end].split_once(':') {
-            // `a::b` is a path.
-            Some((name, format)) if !format.starts_with(':') => (name, Some(format)),
-            _ => (&braces[1..end], None),
-        };
-        let is_name = name.is_empty() || syn::parse_str::<Ident>(name.trim()).is_ok();
-        let is_expression = !is_name && syn::parse_str::<Expr>(name).is_ok();
-        let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
-        match is_expression && !is_number {
+        let (value, format) = split_format(&braces[1..end]);
+        match is_expression(value) {
             true => {
-                let format = format.map_or_else(String::new, |format| format!(":{format}"));
                 rewritten += &format!("{{{format}}}");
-                expressions.push(name.trim());
+                expressions.push(value.trim());
             }
             false => rewritten += &braces[..=end],
         }
@@ -193,6 +186,27 @@ fn names_only(text: &LitStr) -> Result<()> {
         expressions.join(", ")
     );
     Err(Error::new(text.span(), message))
+}
+
+/// What stands in braces, and its format from the colon on; `::` belongs to a path.
+fn split_format(inside: &str) -> (&str, &str) {
+    let mut colons = inside
+        .char_indices()
+        .filter(|(_, character)| *character == ':');
+    while let Some((at, _)) = colons.next() {
+        match inside[at + 1..].starts_with(':') {
+            true => drop(colons.next()),
+            false => return inside.split_at(at),
+        }
+    }
+    (inside, "")
+}
+
+/// Names and numbers are what a format string takes.
+fn is_expression(value: &str) -> bool {
+    let is_name = Ident::parse_any.parse_str(value.trim()).is_ok();
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+    !is_name && !is_number && syn::parse_str::<Expr>(value).is_ok()
 }
 
 fn timeout(value: Expr) -> Result<Timeout> {

@@ -129,14 +129,17 @@ pub(crate) fn find(function: &mut ItemFn) -> Result<Target<'_>> {
 
 /// `impl ConnectionTrait`, or a parameter of the function with that bound.
 fn is_connection_trait(own: &Type, generics: &Generics) -> bool {
-    fn any_is<'a>(mut bounds: impl Iterator<Item = &'a TypeParamBound>) -> bool {
-        bounds.any(|bound| match bound {
-            TypeParamBound::Trait(bound) => {
-                let last = bound.path.segments.last();
-                last.is_some_and(|last| last.ident == "ConnectionTrait")
-            }
-            _ => false,
-        })
+    // One that is also a smart pointer is looked through.
+    fn any_is<'a>(bounds: impl Iterator<Item = &'a TypeParamBound>) -> bool {
+        let names: Vec<&Ident> = bounds
+            .filter_map(|bound| match bound {
+                TypeParamBound::Trait(bound) => bound.path.segments.last(),
+                _ => None,
+            })
+            .map(|last| &last.ident)
+            .collect();
+        let has = |bound| names.iter().any(|name| *name == bound);
+        has("ConnectionTrait") && !has("Deref")
     }
 
     match own {

@@ -20,6 +20,8 @@ pub enum Error {
     /// The lock was not acquired within its timeout, since another holder had it. Worth a retry.
     ///
     /// When the server could not be reached in that time, the error is [`Database`](Self::Database).
+    /// It takes 250 ms to know that of a server that refuses connections, and 1.3 s of one that is
+    /// silent; a shorter timeout ends with this error.
     #[error("lock `{key}` was not acquired within {waited:?}{}", Reported(.held_by.as_ref()))]
     #[non_exhaustive]
     Timeout {

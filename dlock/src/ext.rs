@@ -23,10 +23,10 @@ use crate::pool::LockPool;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "no lock can be taken on `{Self}`",
-    label = "this is no connection",
+    label = "not a connection",
     note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
     note = "a struct that has a connection: lock on its field, for example `state.db`",
-    note = "code over any connection: the bound is `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; a transaction is no such connection and takes `.xact()`"
+    note = "code over any connection: the bound is `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; transactions use `.xact()`"
 )]
 pub trait DLockExt {
     /// A lock on this database; see [`DLock`] for what to do with it.

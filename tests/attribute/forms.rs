@@ -70,6 +70,30 @@ async fn a_function_is_generic_over_its_connection() {
     assert!(!is_locked(&db, "by value").await);
 }
 
+/// Shown in a key by its name.
+struct Tenant {
+    db: DatabaseConnection,
+}
+
+impl Display for Tenant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad("acme")
+    }
+}
+
+impl Tenant {
+    #[with_dlock(key = "tenant/{self}/{self:>6}/{{}}", db = self.db)]
+    async fn itself(&self) -> Result<bool, AppError> {
+        Ok(is_locked(&self.db, "tenant/acme/  acme/{}").await)
+    }
+}
+
+#[tokio::test]
+async fn a_key_may_name_self_and_have_braces() {
+    let tenant = Tenant { db: database() };
+    assert_eq!(tenant.itself().await, Ok(true));
+}
+
 struct Service {
     db: DatabaseConnection,
     name: String,

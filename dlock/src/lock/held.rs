@@ -55,6 +55,8 @@ pub(super) struct Held<G: Holding> {
     session: i64,
     /// Until it is released.
     grant: Option<G>,
+    /// The release has found that it was lost, which is logged as such.
+    is_lost: bool,
 }
 
 impl<G: Holding> Held<G> {
@@ -65,6 +67,7 @@ impl<G: Holding> Held<G> {
             since: Instant::now(),
             session: grant.session(),
             grant: Some(grant),
+            is_lost: false,
         }
     }
 
@@ -84,29 +87,27 @@ impl<G: Holding> Held<G> {
     ) -> Result<(), Error> {
         let grant = self.grant.take().expect("BUG: it is not released yet");
         let released = release(grant, &self.key).await;
-        if released.is_ok() {
-            self.tell_released();
-        }
+        self.is_lost = released.is_err();
         released
-    }
-
-    fn tell_released(&self) {
-        let Self {
-            key,
-            mode,
-            since,
-            session,
-            ..
-        } = self;
-        tracing::debug!(%key, %mode, session, held = ?since.elapsed(), "dlock: released");
     }
 }
 
-/// A lock that is lost was logged as such.
+/// Also when the release is still on its way.
 impl<G: Holding> Drop for Held<G> {
     fn drop(&mut self) {
-        if self.grant.take().is_some_and(|grant| grant.is_held()) {
-            self.tell_released();
+        let is_lost = match self.grant.take() {
+            Some(grant) => !grant.is_held(),
+            None => self.is_lost,
+        };
+        if !is_lost {
+            let Self {
+                key,
+                mode,
+                since,
+                session,
+                ..
+            } = self;
+            tracing::debug!(%key, %mode, session, held = ?since.elapsed(), "dlock: released");
         }
     }
 }

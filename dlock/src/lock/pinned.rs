@@ -59,12 +59,13 @@ impl PinnedLock {
     ///
     /// Dropping the future at any point leaves nothing held.
     pub async fn acquire(self) -> Result<PinnedGuard, Error> {
-        let (pool, key, started) = (self.pool.clone(), self.key.clone(), Instant::now());
+        let (pool, key, mode) = (self.pool.clone(), self.key.clone(), self.mode);
+        let started = Instant::now();
         match self.ask(false).await? {
             Some(guard) => Ok(guard),
             // A timeout of zero.
             None => Err(Error::Timeout {
-                held_by: pool.held_by(&key),
+                held_by: pool.held_by(&key, mode),
                 key,
                 waited: started.elapsed(),
             }),

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Dispatch;
-use tracing::instrument::WithSubscriber;
+use tracing::{Dispatch, dispatcher};
 
 use super::DLock;
 use crate::dialect::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
@@ -45,7 +45,7 @@ pub struct TransactionLock<'a> {
     key: Key,
     mode: Mode,
     timeout: Option<Duration>,
-    /// Whose settings count.
+    /// The pool that supplies namespace and default timeout.
     settings: Option<LockPool>,
 }
 
@@ -121,7 +121,7 @@ impl<'a> TransactionLock<'a> {
 
     /// A guard of the pool whose settings count may be in the way of its own process.
     fn held_by(&self) -> Option<HeldBy> {
-        self.settings.as_ref()?.held_by(&self.key)
+        self.settings.as_ref()?.held_by(&self.key, self.mode)
     }
 
     /// One try: `false` when another transaction or session holds the lock.
@@ -263,10 +263,32 @@ impl<'a> TransactionLock<'a> {
 /// A wait is no slow statement, so sqlx's warning about it is kept from the subscriber of `tracing`.
 /// An application without one gets the warning by the `log` crate still: to set a subscriber here,
 /// even for a moment, would end `tracing`'s records for `log`.
-async fn unlogged<T>(wait: impl Future<Output = T>) -> T {
-    match tracing::dispatcher::has_been_set() {
-        true => wait.with_subscriber(Dispatch::none()).await,
-        false => wait.await,
+struct Unlogged<F>(Option<Pin<Box<F>>>);
+
+fn unlogged<F: Future>(wait: F) -> Unlogged<F> {
+    Unlogged(Some(Box::pin(wait)))
+}
+
+fn without_subscriber<T>(act: impl FnOnce() -> T) -> T {
+    match dispatcher::has_been_set() {
+        true => dispatcher::with_default(&Dispatch::none(), act),
+        false => act(),
+    }
+}
+
+impl<F: Future> Future for Unlogged<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let wait = self.0.as_mut().expect("BUG: it is not dropped yet");
+        without_subscriber(|| wait.as_mut().poll(context))
+    }
+}
+
+/// sqlx warns when a statement is dropped, too.
+impl<F> Drop for Unlogged<F> {
+    fn drop(&mut self) {
+        without_subscriber(|| drop(self.0.take()));
     }
 }
 

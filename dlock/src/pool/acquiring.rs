@@ -106,7 +106,8 @@ impl Acquiring {
     /// What is said when the lock was not acquired in time.
     pub(crate) fn timed_out(&self, name: &Key) -> Error {
         let awaits_session = |state: &State| !state.has_session();
-        self.core.timed_out(name, self.wait, awaits_session)
+        self.core
+            .timed_out(name, self.mode, self.wait, awaits_session)
     }
 
     fn proceed(

@@ -122,10 +122,10 @@ impl<'a> LockPoolBuilder<'a> {
     /// At most this many sessions, holding and waiting together. Default 4, at least 1.
     ///
     /// All but one may wait on the server, each for one key, as far as they hold nothing. When more keys than that are contended, they all take turns of 0.5 s, 1 s and
-    /// then 2 s each time, and are tried again every 2.5 to 250 ms in between. A lock for which others stand in line without end is hardly ever found free: it is got in
-    /// such a turn, if it then takes less than 2 s to be first in line. With one session all keys are only tried again. While no session can be had beside the one that
+    /// then 2 s each time (on PostgreSQL at most 0.8 of `deadlock_timeout`, which is 0.8 s by default), and are tried again every 2.5 to 250 ms in between. A lock for which others stand in line without end is hardly ever found free: it is got in
+    /// such a turn, if it then takes less than that to be first in line. With one session all keys are only tried again. While no session can be had beside the one that
     /// holds for them, readers of this process that overlap without end keep a writer of another process waiting.
-    /// A session that takes more than a second to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
+    /// A session that takes more than 250 ms to open is checked by a second connection, which is closed at once; it must be open within the keepalive after that.
     ///
     /// On SQLite a session is no connection: it is a task that looks for a lock every 0.5 to 10 ms while it waits.
     pub fn max_sessions(mut self, sessions: usize) -> Self {

@@ -14,6 +14,7 @@ use super::state::State;
 use super::{keeper, pinned, worker};
 use crate::error::{Error, RUNTIME_ENDED};
 use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
 use crate::session::{Closed, Connector};
 use crate::wait::Wait;
 
@@ -191,17 +192,18 @@ impl Core {
         tell_of_runtime(self.with(|state, _| state.runtime_ended(epoch)));
     }
 
-    /// What is said to a request whose time is up: who held the lock, or, while it waited for a
-    /// session, why none could be opened.
+    /// The error of a request at its deadline: `Timeout` with the holder, or the connection error
+    /// while no session could be opened.
     pub(super) fn timed_out(
         self: &Arc<Self>,
         name: &Key,
+        mode: Mode,
         wait: Wait,
         awaits_session: impl FnOnce(&State) -> bool,
     ) -> Error {
         let key = self.try_physical_key(name).ok().flatten();
         let (awaits_session, held_by) = self.with(|state, now| {
-            let held_by = key.and_then(|key| state.held_by(&key, now));
+            let held_by = key.and_then(|key| state.held_by(&key, mode, now));
             (awaits_session(state), held_by)
         });
         let trouble = match awaits_session {
@@ -235,7 +237,7 @@ impl Core {
     }
 }
 
-/// A runtime has ended, and so many locks with it.
+/// Logs that a runtime ended with so many guards.
 pub(super) fn tell_of_runtime(locks: u64) {
     if locks > 0 {
         tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");

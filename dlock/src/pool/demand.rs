@@ -324,8 +324,8 @@ impl State {
     }
 }
 
-/// Whether the wait of this session should have ended by now. Its answer is on its way; it may be
-/// that the lock was granted, and nobody else has it.
+/// Whether the wait of this session should have ended by now, so that its answer is on its way. The
+/// server may have granted the lock in the meantime.
 fn is_overdue(
     sessions: &BTreeMap<SessionId, SessionEntry>,
     session: SessionId,

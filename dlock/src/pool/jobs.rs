@@ -30,7 +30,7 @@ pub(crate) enum Job {
     /// What it holds is to become this; the server may wait for so long.
     Upgrade(Request, Duration),
     Ping,
-    /// Together with the keys that are known here.
+    /// Together with the keys that are known here, where they are asked for.
     Inspect(Vec<Inspect>, Vec<PhysicalKey>),
     /// Let others run: this change of the state has done a part of what there is to do.
     Yield,
@@ -125,7 +125,12 @@ impl State {
         }
         session.has_inspected = true;
         let inspections = std::mem::take(&mut session.inspections);
-        Some(Job::Inspect(inspections, self.known()))
+        let wants_keys = |inspect: &Inspect| matches!(inspect, Inspect::Locks(_));
+        let known = match inspections.iter().any(wants_keys) {
+            true => self.known(),
+            false => Vec::new(),
+        };
+        Some(Job::Inspect(inspections, known))
     }
 
     /// How many requests wait for this session.

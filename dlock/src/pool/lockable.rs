@@ -8,12 +8,12 @@ use crate::ext::DLockExt;
 /// The bound of code that is generic over connections is [`Connection`](crate::Connection), which
 /// includes this one.
 #[diagnostic::on_unimplemented(
-    message = "a lock on `{Self}` takes `.xact()`: only a connection has locks apart from a transaction",
+    message = "`{Self}` needs `.xact()`: session locks need a connection",
     label = "`.xact()` is missing before this, or the bound `dlock::Connection` of the type",
     note = "`txn.dlock(key).xact().await?` holds the lock until this transaction commits or rolls back",
     note = "in `#[with_dlock(..)]` say `xact`",
     note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released",
-    note = "code over any connection: `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; a transaction is none"
+    note = "code over any connection: `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; transactions use `.xact()`"
 )]
 pub trait Lockable: sealed::Sealed + DLockExt + Sync {
     #[doc(hidden)]

@@ -264,11 +264,11 @@ impl LockPool {
         Ok(&self.owner()?.core.config)
     }
 
-    /// Who holds this key, as far as the pool knows.
-    pub(crate) fn held_by(&self, key: &Key) -> Option<HeldBy> {
+    /// The holder that keeps a request of this mode waiting, as far as the pool knows.
+    pub(crate) fn held_by(&self, key: &Key, mode: Mode) -> Option<HeldBy> {
         let core = &self.owner().ok()?.core;
         let key = core.try_physical_key(key).ok()??;
-        core.with(|state, now| state.held_by(&key, now))
+        core.with(|state, now| state.held_by(&key, mode, now))
     }
 
     /// A request that begins now.
@@ -304,7 +304,7 @@ impl LockPool {
     ) -> Result<Option<PinnedGrant>, Error> {
         let wait = self.core_here()?.wait(timeout, one_try);
         let waiting = pin!(pinned::acquire(self, key, mode, wait));
-        let grant = warned(waiting, key, wait, || self.held_by(key)).await;
+        let grant = warned(waiting, key, wait, || self.held_by(key, mode)).await;
         tell(key, mode, wait, &grant, |grant| Some(grant.session()));
         grant
     }

@@ -117,7 +117,7 @@ pub(super) async fn acquire(
             core.with(|state, _| state.counters.timeouts += 1);
             let session = waiting.session.load(Ordering::Relaxed);
             let awaits_session = |state: &State| state.is_opening_pinned(session);
-            Err(core.timed_out(name, wait, awaits_session))
+            Err(core.timed_out(name, mode, wait, awaits_session))
         }
     }
 }

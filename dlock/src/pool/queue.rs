@@ -34,6 +34,9 @@ const LOOK_AFTER: u32 = 2;
 /// So long after that it is asked again, in time for the next warning.
 const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
+/// A holder that was seen so long ago is not reported any more.
+const BLOCKER_IS_OLD: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Default)]
 pub(crate) struct KeyQueue {
     /// The key as the first of its requesters called it.
@@ -53,8 +56,8 @@ pub(crate) struct KeyQueue {
     pub(crate) slices: u32,
     /// Since when it is contended, or since its last wait.
     pub(crate) turn: Option<Turn>,
-    /// The session that was seen to hold it last, and when that was asked for.
-    blocker: Option<(Holder, Instant)>,
+    /// The last answer of the server about who holds it, and when it came.
+    blocker: Option<(Option<Holder>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -96,13 +99,13 @@ impl Refusal {
 /// What the guards know of their session.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The server's number for it, from the moment on at which it is open.
+    /// The server's number for it; set when the session is open.
     number: OnceLock<i64>,
     lost: watch::Receiver<Loss>,
 }
 
-/// Whether the locks of a session are lost, and how. Its sender lives as long as the session is good;
-/// one that is dropped without a word means that the session ended.
+/// Whether the locks of a session are lost, and how. The sender lives as long as the session is good;
+/// a dropped sender means [`LossCause::Session`].
 pub(crate) type Loss = Option<LossCause>;
 
 impl Link {
@@ -152,7 +155,7 @@ pub(crate) struct Hold {
     pub(crate) guards: usize,
     /// By the server.
     pub(crate) granted_at: Instant,
-    /// Since when its guard has it, or the first of them.
+    /// When the first current guard received it.
     pub(crate) guarded_since: Instant,
     pub(crate) handoffs: u32,
     /// What its guard wants it to become.
@@ -210,17 +213,20 @@ impl KeyQueue {
     }
 
     pub(crate) fn set_blocker(&mut self, holder: Option<Holder>, now: Instant) {
-        self.blocker = holder.map(|holder| (holder, now));
+        self.blocker = Some((holder, now));
     }
 
-    /// Who is in the way, as far as is known here.
-    pub(crate) fn held_by(&self, now: Instant) -> Option<HeldBy> {
-        let guarded = self.holds.iter().filter(|hold| hold.guards > 0);
-        if let Some(since) = guarded.map(|hold| hold.guarded_since).min() {
+    /// The holder that keeps a request of this mode waiting, as far as it is known here.
+    pub(crate) fn held_by(&self, mode: Mode, now: Instant) -> Option<HeldBy> {
+        let holds = self.holds.iter();
+        let in_the_way = holds.filter(|hold| hold.guards > 0 && !hold.mode.coexists_with(mode));
+        if let Some(since) = in_the_way.map(|hold| hold.guarded_since).min() {
             let held_for = now.duration_since(since);
             return Some(HeldBy::ThisProcess { held_for });
         }
-        let (holder, _) = self.blocker.clone()?;
+        let (holder, at) = self.blocker.as_ref()?;
+        let is_recent = now.duration_since(*at) < BLOCKER_IS_OLD;
+        let holder = holder.clone().filter(|_| is_recent)?;
         Some(HeldBy::Session(holder))
     }
 

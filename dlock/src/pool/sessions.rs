@@ -124,7 +124,7 @@ pub(crate) struct PinnedEntry {
     /// It waits in a queue like any other.
     pub(crate) queued: bool,
     /// What that session holds, and since when.
-    pub(crate) held: Option<(PhysicalKey, Instant)>,
+    pub(crate) held: Option<(Request, Instant)>,
 }
 
 #[derive(Debug, Clone)]

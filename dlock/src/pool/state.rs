@@ -18,6 +18,7 @@ use super::status::Counters;
 use super::{LONG_WAIT, LongWait, next_warning};
 use crate::error::{Error, HeldBy, LossCause};
 use crate::key::PhysicalKey;
+use crate::mode::Mode;
 use crate::session::Request;
 
 #[derive(Debug)]
@@ -299,7 +300,7 @@ impl State {
         self.keys.keys().cloned().collect()
     }
 
-    /// The waits for one of these keys that the log is to be warned of now.
+    /// The waits for one of these keys whose warning is due.
     pub(crate) fn long_waits(&mut self, keys: &[PhysicalKey], now: Instant) -> Vec<LongWait> {
         let mut found = Vec::new();
         for key in keys {
@@ -314,31 +315,30 @@ impl State {
                 let since = waiter.wait.since;
                 if *next <= now {
                     *next = next_warning(since, now);
-                    due.push(since);
+                    due.push((since, waiter.mode));
                 }
                 // Many of them are looked at together.
                 let next = (*next).max(now + LONG_WAIT / 20);
                 self.long_waits_at = self.long_waits_at.map(|at| at.min(next));
             }
             if let (Some(name), false) = (queue.name.clone(), due.is_empty()) {
-                let held_by = self.held_by(key, now);
-                found.extend(due.into_iter().map(|since| LongWait {
+                found.extend(due.into_iter().map(|(since, mode)| LongWait {
                     key: name.clone(),
                     since,
-                    held_by: held_by.clone(),
+                    held_by: self.held_by(key, mode, now),
                 }));
             }
         }
         found
     }
 
-    /// Who holds this key, as far as is known here.
-    pub(crate) fn held_by(&self, key: &PhysicalKey, now: Instant) -> Option<HeldBy> {
-        if let Some(since) = self.pinned_since(key) {
+    /// The holder that keeps a request of this mode waiting, as far as it is known here.
+    pub(crate) fn held_by(&self, key: &PhysicalKey, mode: Mode, now: Instant) -> Option<HeldBy> {
+        if let Some(since) = self.pinned_since(key, mode) {
             let held_for = now.duration_since(since);
             return Some(HeldBy::ThisProcess { held_for });
         }
-        self.keys.get(key)?.held_by(now)
+        self.keys.get(key)?.held_by(mode, now)
     }
 
     /// Whether any session is open.

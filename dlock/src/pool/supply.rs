@@ -260,7 +260,8 @@ impl State {
             .get_mut(&request.key)
             .expect("BUG: it was waited for");
         if let Some(Answer::No) = answer {
-            queue.refuse_one_tries(0..usize::MAX);
+            // Of another mode, a try may succeed.
+            queue.refuse_answered(request.mode, TicketId::MAX);
         }
         let still_wanted = queue.wanted() == Some(request.mode);
         // Others need the session.

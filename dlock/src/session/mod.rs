@@ -211,7 +211,7 @@ pub(crate) trait Session: Send {
     /// Every lock that the server knows of; one that does not tell is asked about those that are `known`. Here only a [`DbErr::Conn`] is an end of the session.
     async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
 
-    /// Whether [`holder_of`](Self::holder_of) costs no more than another statement.
+    /// Whether [`holder_of`](Self::holder_of) costs a few statements only, whatever else is locked.
     fn tells_holders(&self) -> bool {
         false
     }

@@ -58,7 +58,6 @@ pub(crate) async fn hooks_and_limits_of_the_application_are_in_force_on_a_pinned
     Ok(guard.release().await?)
 }
 
-/// It has to ask which server it is before it knows the name.
 pub(crate) async fn a_pinned_session_is_given_back_whatever_completion_type_says<S: Server>(
     scene: &Scene<S>,
 ) -> Outcome {
@@ -75,6 +74,7 @@ pub(crate) async fn a_pinned_session_is_given_back_whatever_completion_type_says
     Ok(())
 }
 
+/// It has to ask which server it is before it knows the name.
 pub(crate) async fn a_first_lock_may_be_pinned<S: Server>(scene: &Scene<S>) -> Outcome {
     let mut raw = scene.raw().await?;
     for text in names() {

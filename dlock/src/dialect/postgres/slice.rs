@@ -7,7 +7,8 @@ pub(super) fn milliseconds(slice: Duration) -> u64 {
     slice.as_micros().div_ceil(1000).clamp(1, i32::MAX as u128) as u64
 }
 
-/// At most the milliseconds of the setting `dlock.slice`, and shorter than `deadlock_timeout`.
+/// At most the milliseconds of the setting `dlock.slice`, and shorter than `deadlock_timeout`, but
+/// no less than 10 ms.
 ///
 /// A blocked statement keeps its snapshot, and `CREATE INDEX CONCURRENTLY` waits for older
 /// snapshots. When the session that builds the index holds the lock, that is a deadlock. The server
@@ -15,11 +16,12 @@ pub(super) fn milliseconds(slice: Duration) -> u64 {
 /// the index go on. At the same moment `log_lock_waits` writes its lines.
 /// <https://www.postgresql.org/docs/current/runtime-config-locks.html>
 pub(super) fn before_deadlock_check() -> String {
-    let limit = format!("greatest(100, 0.8 * ({}))", setting("deadlock_timeout"));
+    let limit = format!("greatest(10, 0.8 * ({}))", setting("deadlock_timeout"));
     bounded(&limit)
 }
 
-/// The same, but long enough for the server to look for deadlocks once.
+/// A second longer than `deadlock_timeout`, so that the server looks for deadlocks once, if the
+/// setting `dlock.slice` allows for so much.
 pub(super) fn past_deadlock_check() -> String {
     bounded(&format!("1000 + {}", setting("deadlock_timeout")))
 }

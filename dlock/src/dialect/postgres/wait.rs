@@ -80,7 +80,7 @@ pub(crate) fn wait(identity: &Identity, key: &PhysicalKey, mode: Mode, slice: Du
     )
 }
 
-/// What [`lock_in_block`] declares in its block: the key, and room for a result of no use.
+/// The variables of a block with [`lock_in_block`]: the key, and an unused result.
 pub(super) const DECLARATIONS: &str =
     "k bigint := pg_catalog.current_setting('dlock.key'); nothing text;";
 

@@ -55,9 +55,10 @@ async fn hold(
 ) -> Option<LastWord> {
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);
     let number = grant.session();
+    // Dropped after `lost`: a release that finds nobody to answer reads there how the lock was lost.
+    let (done, mut is_done) = oneshot::channel();
     let (lost, link) = Link::open(number);
     let lost = UntilRuntimeEnds(lost);
-    let (done, mut is_done) = oneshot::channel();
     let pinned = PinnedGrant {
         key: grant.key().clone(),
         link,

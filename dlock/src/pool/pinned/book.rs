@@ -3,9 +3,11 @@
 use tokio::time::Instant;
 
 use crate::key::{Key, PhysicalKey};
+use crate::mode::Mode;
 use crate::pool::queue::SessionId;
 use crate::pool::sessions::PinnedEntry;
 use crate::pool::state::State;
+use crate::session::Request;
 
 impl State {
     /// A task begins that will own a session.
@@ -22,9 +24,13 @@ impl State {
         id
     }
 
+    /// Whether a request waits for its session to open; without one (0), for its turn to have one,
+    /// while none is open.
     pub(super) fn is_opening_pinned(&self, id: SessionId) -> bool {
-        let entry = self.pinned.get(&id);
-        entry.is_some_and(|entry| !entry.open)
+        match self.pinned.get(&id) {
+            Some(entry) => !entry.open,
+            None => id == 0 && !self.pinned.values().any(|entry| entry.open),
+        }
     }
 
     pub(super) fn pinned_opened(&mut self, id: SessionId) {
@@ -53,13 +59,13 @@ impl State {
     pub(super) fn pinned_granted(
         &mut self,
         id: SessionId,
-        key: PhysicalKey,
+        lock: Request,
         to_somebody: bool,
         now: Instant,
     ) {
         self.counters.acquired += u64::from(to_somebody);
         if let Some(entry) = self.pinned.get_mut(&id) {
-            entry.held = Some((key, now));
+            entry.held = Some((lock, now));
         }
     }
 
@@ -77,15 +83,16 @@ impl State {
     /// The keys that are known here.
     pub(in crate::pool) fn known(&self) -> Vec<PhysicalKey> {
         let pinned = self.pinned.values().filter_map(|entry| entry.held.as_ref());
-        let pinned = pinned.map(|(key, _)| key);
+        let pinned = pinned.map(|(held, _)| &held.key);
         self.keys.keys().chain(pinned).cloned().collect()
     }
 
-    /// Since when a pinned guard has held this key.
-    pub(in crate::pool) fn pinned_since(&self, key: &PhysicalKey) -> Option<Instant> {
+    /// When a pinned guard acquired this key that keeps a request of this mode waiting.
+    pub(in crate::pool) fn pinned_since(&self, key: &PhysicalKey, mode: Mode) -> Option<Instant> {
         let held = self.pinned.values().filter_map(|entry| entry.held.as_ref());
-        let same = held.filter(|(held, _)| held == key);
-        same.map(|(_, since)| *since).min()
+        let in_the_way =
+            held.filter(|(held, _)| held.key == *key && !held.mode.coexists_with(mode));
+        in_the_way.map(|(_, since)| *since).min()
     }
 
     /// Its task is over; one that has not `finished` was dropped with its runtime. Returns how many
@@ -115,7 +122,7 @@ impl State {
         let mut pinned = self.pinned.values();
         queued.or_else(|| {
             let holds =
-                |pinned: &&PinnedEntry| matches!(&pinned.held, Some((held, _)) if held == key);
+                |pinned: &&PinnedEntry| matches!(&pinned.held, Some((held, _)) if held.key == *key);
             let pinned = pinned.find(holds);
             pinned.map(|pinned| pinned.name.clone())
         })

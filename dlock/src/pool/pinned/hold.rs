@@ -32,7 +32,7 @@ pub(super) struct UntilRuntimeEnds(pub(super) watch::Sender<Loss>);
 
 impl Drop for UntilRuntimeEnds {
     fn drop(&mut self) {
-        // To a guard that is gone, or has heard of another cause, it is no news.
+        // Keeps a cause that was set before.
         self.0.send_if_modified(|loss| {
             let is_news = loss.is_none();
             loss.get_or_insert(LossCause::Runtime);
@@ -68,9 +68,10 @@ pub(super) async fn hold(
     let connection = pinned.connection();
     let guest = Guest::new(connection.clone(), pool);
     let number = pinned.number();
+    // Dropped after `lost`: a release that finds nobody to answer reads there how the lock was lost.
+    let (done, mut is_done) = oneshot::channel();
     let (lost, link) = Link::open(number);
     let lost = UntilRuntimeEnds(lost);
-    let (done, mut is_done) = oneshot::channel();
     let grant = PinnedGrant {
         key: request.key.clone(),
         link,
@@ -78,8 +79,8 @@ pub(super) async fn hold(
         done,
     };
     core.with(|state, now| {
-        let key = request.key.clone();
-        state.pinned_granted(*id, key, !reply.is_closed(), now);
+        let lock = request.clone();
+        state.pinned_granted(*id, lock, !reply.is_closed(), now);
     });
     pinned.lend();
     // A caller that is gone drops the grant, which is a release.

@@ -234,8 +234,8 @@ async fn no_session_is_opened_for_who_gives_up_too_soon_to_wait() {
     }
 }
 
-/// The wait that was given up is granted the lock a moment before its end. So a try that says `None`
-/// would mean this process, and nobody else.
+/// The wait that was given up is granted the lock a moment before its end. Otherwise the try would
+/// return `None` although only this process holds the lock.
 #[tokio::test(start_paused = true)]
 async fn a_try_hears_of_the_grant_that_comes_to_a_wait_of_its_own_process() {
     let server = Server::with_delay(50 * MS);
@@ -260,5 +260,19 @@ async fn a_try_behind_a_wait_that_was_in_vain_is_no_wait_itself() {
     let started = Instant::now();
     assert!(try_exclusive(&here, 1).await.is_none());
     assert!(started.elapsed() <= 50 * MS, "{:?}", started.elapsed());
+    drop(held);
+}
+
+/// What refuses a writer need not refuse a reader.
+#[tokio::test(start_paused = true)]
+async fn a_try_of_a_reader_behind_the_wait_of_a_writer_asks_for_itself() {
+    let server = Server::with_delay(50 * MS);
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = acquire(&there, 1, Mode::Shared, None).await.unwrap();
+    let late = acquire(&here, 1, Mode::Exclusive, Some(100 * MS)).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    let reader = here.acquire(&1.into(), Mode::Shared, None, true).await;
+    let reader = reader.unwrap().expect("readers share");
+    assert!(reader.is_held());
     drop(held);
 }

@@ -188,7 +188,19 @@ fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
     match locked {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::Error(error)) => Err(explained(error)),
+    }
+}
+
+/// An error of `flock`.
+fn explained(error: io::Error) -> io::Error {
+    match has_no_locks(&error) {
+        true => {
+            let why = "this file system has no file locks (`flock`), or no room for another one: \
+                       SQLite's locks need a local file system";
+            io::Error::new(error.kind(), format!("{error}; {why}"))
+        }
+        false => error,
     }
 }
 
@@ -226,9 +238,6 @@ fn failed(path: &Path, error: &io::Error) -> DbErr {
         }
         ErrorKind::NotADirectory => {
             "; SQLite's locks are files in a directory of that name: move what is there away"
-        }
-        _ if has_no_locks(error) => {
-            "; this file system has no file locks (`flock`): SQLite's locks need a local file system"
         }
         _ if is_too_many_files(error) => {
             "; each lock that is held is an open file: raise the limit (`ulimit -n`), or hold fewer locks"
@@ -295,12 +304,12 @@ mod tests {
     #[test]
     fn a_file_system_without_locks_is_named_with_what_locks_need() {
         for code in [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK] {
-            let error = io::Error::from_raw_os_error(code);
+            let error = explained(io::Error::from_raw_os_error(code));
             let text = failed(Path::new("/net/a.db.dlock/k"), &error).to_string();
             assert!(text.contains("/net/a.db.dlock/k"), "{text}");
             assert!(text.contains("need a local file system"), "{text}");
         }
-        let another = io::Error::from_raw_os_error(libc::EIO);
+        let another = explained(io::Error::from_raw_os_error(libc::EIO));
         let text = failed(Path::new("k"), &another).to_string();
         assert!(!text.contains("local file system"), "{text}");
     }

@@ -15,10 +15,13 @@ use crate::error::{Error, Phase};
 use crate::session::trouble::Trouble;
 use crate::session::{SILENT, STARTUP, Session};
 
-/// A connection that takes longer than this is looked into.
-const DOUBT: Duration = Duration::from_millis(100);
+/// A connection that takes longer than this is looked into by another one.
+const DOUBT: Duration = Duration::from_millis(250);
 
-/// The server has said nothing for so long.
+/// For this long it may succeed, whatever the other one meets.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// A server that says nothing for this long is trouble.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// An error of the connection ends the session; what else goes wrong with a statement need not.
@@ -99,12 +102,14 @@ impl<DB: Database> Opening<'_, DB> {
             limit,
             ..
         } = *self;
+        let begun = Instant::now();
         sleep(DOUBT).await;
         let mut was_starting = false;
         loop {
             let probe = timeout(limit, self.noting_silence(options.connect())).await;
             match probe.unwrap_or_else(|_elapsed| Err(silent(limit))) {
                 Ok(probe) => {
+                    self.trouble.clear();
                     drop(timeout(limit, probe.close()).await);
                     if was_starting {
                         return None;
@@ -117,13 +122,15 @@ impl<DB: Database> Opening<'_, DB> {
                     was_starting = true;
                     self.trouble.note(&refused(error));
                 }
+                // Another reason may be the probe's own, such as a limit of connections.
+                Err(_) if begun.elapsed() < TRUST => {}
                 Err(error) => return Some(error),
             }
             sleep(Duration::from_millis(250)).await;
         }
     }
 
-    /// A connection that takes long is trouble, too.
+    /// Records a connection error after a second without an answer.
     async fn noting_silence<T>(&self, connecting: impl Future<Output = T>) -> T {
         let mut connecting = pin!(connecting);
         if let Ok(connected) = timeout(SILENCE, &mut connecting).await {

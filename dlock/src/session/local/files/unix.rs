@@ -108,7 +108,8 @@ pub(super) fn is_too_many_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-/// Whether `flock` failed because this file system has no locks.
+/// Whether this error of `flock` means that it has no locks here, or no room for one.
+/// <https://man7.org/linux/man-pages/man2/flock.2.html>
 pub(super) fn has_no_locks(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENOSYS | EOPNOTSUPP | ENOLCK))
 }
