@@ -89,8 +89,8 @@ impl<'a> TransactionLock<'a> {
     ///
     /// # Cancel safety
     ///
-    /// The transaction stays usable; it may hold the lock or not. Its next statement waits for the end of the current one: up to
-    /// [`deadlock_timeout`](https://www.postgresql.org/docs/current/runtime-config-locks.html) and a second, at most 10 s; with the default settings up to 2 s.
+    /// The transaction stays usable; it may hold the lock or not. Its next statement waits for the end of the current one, which lasts up to half a second longer than
+    /// [`deadlock_timeout`](https://www.postgresql.org/docs/current/runtime-config-locks.html), which is 1 s by default, and at most 10 s.
     pub async fn acquire(self) -> Result<(), Error> {
         let default_timeout = match &self.settings {
             Some(pool) => pool.config()?.default_timeout,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dlock::{DLockExt, LockPool};
 use dlock_tests::connect;
-use sea_orm::{DatabaseConnection, TransactionTrait};
+use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::task::JoinSet;
 
 use super::server::{Server, drop_database, key, scratch_database};
@@ -22,26 +22,26 @@ async fn use_keys(db: &DatabaseConnection, url: &str, number: usize) {
         let db = db.clone();
         tasks.spawn(async move {
             let wait = Duration::from_millis(300);
-            db.dlock(key).timeout(wait).await.unwrap_err();
-            db.dlock(key).shared().timeout(wait).await.unwrap_err();
+            let held = "another session holds it";
+            db.dlock(key).timeout(wait).await.expect_err(held);
+            db.dlock(key).shared().timeout(wait).await.expect_err(held);
             let pair = ((key >> 32) as i32, key as i32);
-            db.dlock(pair).await.unwrap().release().await.unwrap();
-            let txn = db.begin().await.unwrap();
-            let locked = txn.dlock(key).xact().timeout(wait).await;
-            locked.unwrap_err();
-            assert!(txn.dlock(pair).xact().try_acquire().await.unwrap());
-            txn.rollback().await.unwrap();
-            db.dlock(pair)
-                .pinned()
-                .await
-                .unwrap()
-                .release()
-                .await
-                .unwrap();
+            use_and_release(&db, pair).await?;
+            let txn = db.begin().await?;
+            txn.dlock(key).xact().timeout(wait).await.expect_err(held);
+            assert!(txn.dlock(pair).xact().try_acquire().await?);
+            txn.rollback().await
         });
     }
-    tasks.join_all().await;
-    LockPool::of(db).locks().await.unwrap();
+    for used in tasks.join_all().await {
+        used.expect("it works");
+    }
+    LockPool::of(db).locks().await.expect("they are listed");
+}
+
+async fn use_and_release(db: &DatabaseConnection, pair: (i32, i32)) -> Result<(), DbErr> {
+    db.dlock(pair).await?.release().await?;
+    Ok(db.dlock(pair).pinned().await?.release().await?)
 }
 
 #[tokio::test]

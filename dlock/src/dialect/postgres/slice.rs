@@ -20,10 +20,10 @@ pub(super) fn before_deadlock_check() -> String {
     bounded(&limit)
 }
 
-/// A second longer than `deadlock_timeout`, so that the server looks for deadlocks once, if the
-/// setting `dlock.slice` allows for so much.
+/// Half a second longer than `deadlock_timeout`, so that the server looks for deadlocks once, if the
+/// setting `dlock.slice` allows for so much. A process that is late for both looks first.
 pub(super) fn past_deadlock_check() -> String {
-    bounded(&format!("1000 + {}", setting("deadlock_timeout")))
+    bounded(&format!("500 + {}", setting("deadlock_timeout")))
 }
 
 /// Half of a `statement_timeout` bounds a slice, since that would be an error.
