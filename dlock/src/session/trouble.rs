@@ -26,6 +26,7 @@ impl Trouble {
     }
 
     /// A connection came up.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn clear(&self) {
         self.lock().error = None;
     }
