@@ -1,60 +1,42 @@
-//! What the log is told once in the life of a process, which is why this test has one of its own.
+//! A warning that comes once in the life of a process, so this test has a process of its own.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use dlock::{DLockExt, LockPool};
 use sea_orm::{DbBackend, MockDatabase, MockExecResult, TransactionTrait};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing::Level;
 
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Keeps the messages of warnings.
-struct Recorder;
+/// Writes to [`LOG`].
+struct Log;
 
-impl Subscriber for Recorder {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() == Level::WARN
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes)
     }
 
-    fn event(&self, event: &Event<'_>) {
-        struct Message;
-
-        impl Visit for Message {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
-                    warnings.push(format!("{value:?}"));
-                }
-            }
-        }
-
-        event.record(&mut Message);
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
+/// One for each line.
 fn warnings() -> Vec<String> {
-    WARNINGS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = String::from_utf8_lossy(&log);
+    lines.lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
 async fn a_lock_of_a_transaction_outside_of_the_namespace_is_warned_of_once() {
-    tracing::subscriber::set_global_default(Recorder).expect("the only one");
+    tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_writer(|| Log)
+        .init();
     let granted = || MockExecResult {
         rows_affected: 1,
         ..MockExecResult::default()

@@ -152,8 +152,8 @@ fn acquire(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// What is locked on, if it is a parameter of the function. A lock of a transaction is on no generic
-/// type.
+/// The parameter of the function that `db` names, if it does. A lock of a transaction is on no
+/// generic type.
 fn parameter<'a>(plan: &'a Plan<'_>) -> Option<&'a Parameter> {
     let name = named(&plan.db).filter(|_| !matches!(plan.hold, Hold::Xact(_)))?;
     let mut parameters = plan.target.parameters.iter();

@@ -24,8 +24,8 @@ pub trait LockedOn: DLockExt {
 
 impl<C: DLockExt> LockedOn for C {}
 
-/// What a function locks on that is generic over its connection. It is no generic type itself, so that
-/// rustc says once which bound is missing.
+/// The pool to lock on in a function that is generic over its connection. The result is no generic
+/// type, so rustc reports the missing bound once.
 pub fn pool_of<C: Lockable>(connection: &C) -> LockPool {
     connection.lock_pool()
 }

@@ -19,18 +19,21 @@ use crate::server_lock::Holder;
 pub enum Error {
     /// The lock was not acquired within its timeout, since another holder had it. Worth a retry.
     ///
-    /// When the server could not be reached in that time, the error is [`Database`](Self::Database).
-    /// It takes 250 ms to know that of a server that refuses connections, and 1.3 s of one that is
-    /// silent; a shorter timeout ends with this error.
-    #[error("lock `{key}` was not acquired within {waited:?}{}", Reported(.held_by.as_ref()))]
+    /// When the server could not be reached in that time, the error is
+    /// [`Database`](Self::Database). A refused connection is known after 250 ms, a silent server
+    /// after 1.3 s; a shorter timeout ends with this error.
+    #[error(
+        "lock `{key}` was not acquired within {waited:?}{}",
+        .held_by.as_ref().map_or_else(String::new, |holder| format!(": held by {holder}"))
+    )]
     #[non_exhaustive]
     Timeout {
         /// The key that was asked for.
         key: Key,
         /// The time from the call to this answer.
         waited: Duration,
-        /// Who held it, as far as known without a further question to the server: a guard of the
-        /// same pool, or the session that was seen last in a wait of more than a second.
+        /// The holder, if it is known at the deadline: a guard of the same pool, or the session that
+        /// the server reported last during a wait of more than a second.
         held_by: Option<HeldBy>,
     },
     /// The server ended a wait because it closed a circle of waiting transactions or sessions.
@@ -118,7 +121,8 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeldBy {
-    /// A guard of the pool that was asked. The caller waits for its own process, perhaps for itself.
+    /// A guard of the pool that was asked. The caller waits for its own process, perhaps for
+    /// itself.
     #[non_exhaustive]
     ThisProcess {
         /// How long the guard has held the lock.
@@ -137,18 +141,6 @@ impl fmt::Display for HeldBy {
                 held_for.as_secs_f64()
             ),
             Self::Session(holder) => write!(f, "{holder}"),
-        }
-    }
-}
-
-/// The end of an error message, if the holder is known.
-struct Reported<'a>(Option<&'a HeldBy>);
-
-impl fmt::Display for Reported<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(holder) => write!(f, ": held by {holder}"),
-            None => Ok(()),
         }
     }
 }

@@ -164,8 +164,8 @@ impl Block {
     }
 }
 
-/// The identifier that no other session has, the schema that its tables are in, whether the database
-/// is a primary, and the session's number.
+/// The identifier that no other session has, the schema that its tables are in, the role of the
+/// database, and the session's number.
 pub(crate) const SESSION: &str = "SELECT DBMS_SESSION.UNIQUE_SESSION_ID, SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA'), \
      SYS_CONTEXT('USERENV', 'DATABASE_ROLE'), SYS_CONTEXT('USERENV', 'SID') FROM DUAL";
 

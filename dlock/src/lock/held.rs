@@ -3,47 +3,25 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::error::{Error, LossCause};
+use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::{Grant, PinnedGrant};
+use crate::pool::{Grant, Link, PinnedGrant};
 
 /// What the pool gives for a lock; dropping it releases.
 pub(super) trait Holding {
-    /// The server's number for the session.
-    fn session(&self) -> i64;
-
-    fn is_held(&self) -> bool;
-
-    /// Of a lock that is lost.
-    fn loss_cause(&self) -> LossCause;
+    fn link(&self) -> &Link;
 }
 
 impl Holding for Grant {
-    fn session(&self) -> i64 {
-        self.session()
-    }
-
-    fn is_held(&self) -> bool {
-        self.is_held()
-    }
-
-    fn loss_cause(&self) -> LossCause {
-        self.loss_cause()
+    fn link(&self) -> &Link {
+        self.link()
     }
 }
 
 impl Holding for PinnedGrant {
-    fn session(&self) -> i64 {
-        self.session()
-    }
-
-    fn is_held(&self) -> bool {
-        self.is_held()
-    }
-
-    fn loss_cause(&self) -> LossCause {
-        self.loss_cause()
+    fn link(&self) -> &Link {
+        self.link()
     }
 }
 
@@ -65,7 +43,7 @@ impl<G: Holding> Held<G> {
             key,
             mode,
             since: Instant::now(),
-            session: grant.session(),
+            session: grant.link().number(),
             grant: Some(grant),
             is_lost: false,
         }
@@ -77,7 +55,7 @@ impl<G: Holding> Held<G> {
 
     /// Of a lock that is lost.
     pub(super) fn loss(&self) -> Error {
-        Error::lost(&self.key, self.grant().loss_cause())
+        Error::lost(&self.key, self.grant().link().loss_cause())
     }
 
     /// `release` is on its way before the first await.
@@ -96,7 +74,7 @@ impl<G: Holding> Held<G> {
 impl<G: Holding> Drop for Held<G> {
     fn drop(&mut self) {
         let is_lost = match self.grant.take() {
-            Some(grant) => !grant.is_held(),
+            Some(grant) => grant.link().is_lost(),
             None => self.is_lost,
         };
         if !is_lost {
@@ -118,7 +96,7 @@ impl<G: Holding> fmt::Debug for Held<G> {
             .field("key", &self.key)
             .field("mode", &self.mode)
             .field("session", &self.session)
-            .field("is_held", &self.grant().is_held())
+            .field("is_held", &!self.grant().link().is_lost())
             .finish_non_exhaustive()
     }
 }

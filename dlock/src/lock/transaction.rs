@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tracing::{Dispatch, dispatcher};
 
 use super::DLock;
@@ -97,15 +97,11 @@ impl<'a> TransactionLock<'a> {
             None => None,
         };
         let wait = Wait::start(self.timeout.or(default_timeout));
-        let last_answer = wait.deadline.map(|deadline| deadline + GRACE);
-        let waiting = async {
-            match last_answer {
-                Some(last_answer) => timeout_at(last_answer, self.wait(wait))
-                    .await
-                    .unwrap_or(Ok(false)),
-                None => self.wait(wait).await,
-            }
+        let patience = Wait {
+            deadline: wait.deadline.map(|deadline| deadline + GRACE),
+            ..wait
         };
+        let waiting = async { patience.bound(self.wait(wait)).await.unwrap_or(Ok(false)) };
         let granted = warned(pin!(waiting), &self.key, wait, || self.held_by()).await;
         let granted = granted.and_then(|granted| match granted {
             true => Ok(Some(())),
@@ -199,18 +195,18 @@ impl<'a> TransactionLock<'a> {
 
     /// Once in the life of a process.
     fn warn_of_namespace(&self, backend: &'static str) {
-        static WARNED: AtomicBool = AtomicBool::new(false);
-        if !WARNED.load(Ordering::Relaxed)
-            && has_namespace(backend)
-            && !WARNED.swap(true, Ordering::Relaxed)
-        {
+        static WARNED: Once = Once::new();
+        if WARNED.is_completed() || !has_namespace(backend) {
+            return;
+        }
+        WARNED.call_once(|| {
             let key = &self.key;
             tracing::warn!(
                 %key,
-                "dlock: a lock of a transaction is outside of the namespace that a lock pool of this process has: \
-                 `txn.dlock(key).settings_of(&db).xact()` takes it over"
+                "dlock: a lock of a transaction is outside of the namespace of a lock pool of this \
+                 process: `txn.dlock(key).settings_of(&db).xact()` takes it over"
             );
-        }
+        });
     }
 
     /// The transaction is asked for its database where the key is a row of it.
@@ -260,8 +256,8 @@ impl<'a> TransactionLock<'a> {
     }
 }
 
-/// A wait is no slow statement, so sqlx's warning about it is kept from the subscriber of `tracing`.
-/// An application without one gets the warning by the `log` crate still: to set a subscriber here,
+/// A wait that is kept from the subscriber of `tracing`, since sqlx would warn of a slow statement.
+/// An application without a subscriber still gets the warning by the `log` crate: setting one here,
 /// even for a moment, would end `tracing`'s records for `log`.
 struct Unlogged<F>(Option<Pin<Box<F>>>);
 

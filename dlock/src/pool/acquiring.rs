@@ -103,7 +103,7 @@ impl Acquiring {
         Poll::Ready(self.timed_out(name))
     }
 
-    /// What is said when the lock was not acquired in time.
+    /// The error of a request that ended without the lock.
     pub(crate) fn timed_out(&self, name: &Key) -> Error {
         let awaits_session = |state: &State| !state.has_session();
         self.core

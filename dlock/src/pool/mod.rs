@@ -40,6 +40,7 @@ use self::config::Config;
 use self::core::Core;
 pub use self::lockable::Lockable;
 pub(crate) use self::pinned::PinnedGrant;
+pub(crate) use self::queue::Link;
 use self::registry::Owner;
 pub(crate) use self::registry::has_namespace;
 use self::sessions::Inspect;
@@ -305,7 +306,7 @@ impl LockPool {
         let wait = self.core_here()?.wait(timeout, one_try);
         let waiting = pin!(pinned::acquire(self, key, mode, wait));
         let grant = warned(waiting, key, wait, || self.held_by(key, mode)).await;
-        tell(key, mode, wait, &grant, |grant| Some(grant.session()));
+        tell(key, mode, wait, &grant, |grant| Some(grant.link().number()));
         grant
     }
 }

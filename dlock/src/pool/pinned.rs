@@ -46,14 +46,8 @@ impl PinnedGrant {
         &self.connection
     }
 
-    /// The server's number for the session that holds the lock.
-    pub(crate) fn session(&self) -> i64 {
-        self.link.number()
-    }
-
-    /// Of a lock that is lost.
-    pub(crate) fn loss_cause(&self) -> LossCause {
-        self.link.loss_cause()
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     pub(crate) fn is_held(&self) -> bool {

@@ -65,7 +65,7 @@ pub(crate) struct Waiter {
     pub(crate) id: TicketId,
     pub(crate) mode: Mode,
     pub(crate) wait: Wait,
-    /// When the log is told that this takes long; `None` where the caller logs itself.
+    /// When the next warning of a long wait is due; `None` if the caller logs its own.
     pub(crate) next_warning: Option<Instant>,
     pub(crate) reply: oneshot::Sender<Result<Granted, Refusal>>,
 }
@@ -104,8 +104,8 @@ pub(crate) struct Link {
     lost: watch::Receiver<Loss>,
 }
 
-/// Whether the locks of a session are lost, and how. The sender lives as long as the session is good;
-/// a dropped sender means [`LossCause::Session`].
+/// Whether the locks of a session are lost, and how. The sender lives as long as the session is
+/// good; a dropped sender means [`LossCause::Session`].
 pub(crate) type Loss = Option<LossCause>;
 
 impl Link {

@@ -47,9 +47,8 @@ impl Grant {
         self.link.number()
     }
 
-    /// Of a lock that is lost.
-    pub(crate) fn loss_cause(&self) -> LossCause {
-        self.link.loss_cause()
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// The lock becomes a stronger one; says which.
@@ -85,7 +84,7 @@ impl Grant {
         };
         match was_held {
             true => Ok(()),
-            false => Err(self.loss_cause()),
+            false => Err(self.link.loss_cause()),
         }
     }
 

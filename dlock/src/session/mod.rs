@@ -216,7 +216,8 @@ pub(crate) trait Session: Send {
         false
     }
 
-    /// A session that holds this lock, for a person to read. An error is like one of [`locks`](Self::locks).
+    /// A session that holds this lock, for a person to read. Errors are those of
+    /// [`locks`](Self::locks).
     async fn holder_of(&mut self, _: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
         Ok(None)
     }

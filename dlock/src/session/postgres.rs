@@ -453,7 +453,7 @@ fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::E
     )))
 }
 
-/// A row of [`locks`](dialect::locks); `None` if it names no lock, since the account may not see it.
+/// A row of [`locks`](dialect::locks); `None` if a column is NULL that identifies the lock.
 fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
     let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
     let is_shared: Option<bool> = row.try_get(5)?;

@@ -239,7 +239,7 @@ async fn a_lock_of_a_transaction_is_told_like_all_others() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_while_it_is_waited_for() {
     let ear = Ear::open();
-    let nowhere = options("postgres://nobody@127.0.0.1:9/nothing");
+    let nowhere = options("postgres://stranger@127.0.0.1:9/missing");
     let db = PgPoolOptions::new().connect_lazy_with(nowhere);
     for pinned in [false, true] {
         let lock = db.dlock(name()).timeout(Duration::from_secs(1));

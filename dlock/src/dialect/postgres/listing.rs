@@ -32,9 +32,8 @@ fn advisory_locks() -> SelectStatement {
         .to_owned()
 }
 
-/// Every advisory lock of this database: three columns of its [holder](with_holder); the packed key,
-/// whether it is a pair, shared, granted. In a row that the account may not see in full, any of them
-/// is NULL.
+/// Every advisory lock of this database: three columns of its [holder](with_holder), the packed key,
+/// and whether it is a pair, shared, granted. A caller reads each column as nullable.
 pub(crate) fn locks() -> String {
     let mut locks = advisory_locks();
     let locks = with_holder(&mut locks)
@@ -87,7 +86,7 @@ fn prepared_transaction() -> Expr {
     Expr::SubQuery(None, Box::new(name.into()))
 }
 
-/// This lock, whoever holds it.
+/// This lock on any session.
 fn lock(key: &PhysicalKey) -> SelectStatement {
     let pair = matches!(key, PhysicalKey::Pair(..));
     advisory_locks()

@@ -20,8 +20,8 @@ pub(super) fn before_deadlock_check() -> String {
     bounded(&limit)
 }
 
-/// Half a second longer than `deadlock_timeout`, so that the server looks for deadlocks once, if the
-/// setting `dlock.slice` allows for so much. A process that is late for both looks first.
+/// Half a second longer than `deadlock_timeout`, so that the server looks for deadlocks once, if
+/// the setting `dlock.slice` allows it. A process that is late for both timers looks first.
 pub(super) fn past_deadlock_check() -> String {
     bounded(&format!("500 + {}", setting("deadlock_timeout")))
 }

@@ -5,27 +5,14 @@ use std::time::Duration;
 
 use sea_query::{Expr, Query};
 
-use super::batch::packed;
+use super::batch::{Arm, packed};
 use super::slice::{before_deadlock_check, milliseconds, past_deadlock_check};
 use super::wait::{DECLARATIONS, lock_in_block};
-use super::{
-    COMMENT, Call, NO_NAMES, Postgres, current_database, function, has_plpgsql, physical_key, text,
-};
+use super::{COMMENT, Call, Postgres, current_database, has_plpgsql, physical_key, text, text_of};
 use crate::dialect::{DeadlockCheck, Dialect, TransactionLocks, TransactionOutcome};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
-
-/// The function call with the key written into it: numbers only, so nothing needs quoting.
-fn call(call: Call, key: &PhysicalKey, mode: Mode) -> String {
-    let function = function(call, mode);
-    match key {
-        // The smallest bigint cannot be written as a negated literal.
-        PhysicalKey::Int(int) => format!("{function}('{int}'::bigint)"),
-        PhysicalKey::Pair(a, b) => format!("{function}('{a}'::int, '{b}'::int)"),
-        PhysicalKey::Name(_) => unreachable!("{NO_NAMES}"),
-    }
-}
 
 /// The setting that carries the outcome from the block of a wait to its rows.
 const OUTCOME: &str = "dlock.outcome";
@@ -46,7 +33,9 @@ impl TransactionLocks for Postgres {
     }
 
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String {
-        let lock = call(Call::TryInTransaction, key, mode);
+        let literal = format!("'{}'::bigint", packed(key));
+        let lock = Arm::of(false, mode, key).call(Call::TryInTransaction, &literal);
+        let lock = text_of(lock.into());
         let [busy, granted, _, standby] = TransactionOutcome::ALL.map(TransactionOutcome::rows);
         format!(
             "{COMMENT} SELECT FROM pg_catalog.generate_series(1, \

@@ -55,7 +55,7 @@ async fn hold(
 ) -> Option<LastWord> {
     let work = Work::new(is_private.then(|| connection.clone()), order.pool);
     let number = grant.session();
-    // Dropped after `lost`: a release that finds nobody to answer reads there how the lock was lost.
+    // Declared first, so dropped after `lost`: a guard whose channel is closed finds the cause set.
     let (done, mut is_done) = oneshot::channel();
     let (lost, link) = Link::open(number);
     let lost = UntilRuntimeEnds(lost);
@@ -71,7 +71,7 @@ async fn hold(
         biased;
         answer = &mut is_done => answer.ok(),
         () = grant.lost() => {
-            lost.0.send_replace(Some(grant.loss_cause()));
+            lost.0.send_replace(Some(grant.link().loss_cause()));
             drop(is_done);
             work.end_soon();
             drop(timeout(FAREWELL, lost.0.closed()).await);

@@ -68,7 +68,7 @@ pub(super) async fn hold(
     let connection = pinned.connection();
     let guest = Guest::new(connection.clone(), pool);
     let number = pinned.number();
-    // Dropped after `lost`: a release that finds nobody to answer reads there how the lock was lost.
+    // Declared first, so dropped after `lost`: a guard whose channel is closed finds the cause set.
     let (done, mut is_done) = oneshot::channel();
     let (lost, link) = Link::open(number);
     let lost = UntilRuntimeEnds(lost);

@@ -59,8 +59,8 @@ impl MySqlSession {
     }
 }
 
-/// One that is known by the name that is shown is called as it is here. `None` where the account may
-/// not see which lock it is.
+/// A lock that is known by the name that is shown is called as it is here. `None` if a column is
+/// NULL that identifies the lock.
 fn lock(
     row: &MySqlRow,
     shown: &HashMap<String, &PhysicalKey>,
