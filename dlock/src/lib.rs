@@ -118,33 +118,28 @@
 
 #[doc(hidden)]
 pub mod __private;
-#[cfg(feature = "postgres")]
-pub mod compat;
-mod dialect;
-mod entity;
+mod backend;
 mod error;
-mod ext;
 pub mod guide;
 mod key;
 mod lock;
 mod mode;
+mod orm;
 mod pool;
 pub mod prelude;
 mod server_lock;
-mod session;
 mod wait;
-#[cfg(any(feature = "actix-web", feature = "axum"))]
-mod web;
 
-pub use self::entity::{EntityDLockExt, ModelDLockExt};
+pub use self::backend::Connection;
+#[cfg(feature = "postgres")]
+pub use self::backend::postgres::compat;
 pub use self::error::{Error, HeldBy, LossCause, Phase};
-pub use self::ext::DLockExt;
 pub use self::key::{Key, PhysicalKey};
 pub use self::lock::{DLock, DLockGuard, DLockUpgrade, PinnedGuard, PinnedLock, TransactionLock};
 pub use self::mode::{Mode, OracleMode};
+pub use self::orm::{DLockExt, EntityDLockExt, ModelDLockExt};
 pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};
-pub use self::session::Connection;
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use dlock_macros::with_dlock;

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{Dispatch, dispatcher};
 
 use super::DLock;
-use crate::dialect::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
+use crate::backend::failed_in_transaction;
+use crate::backend::rules::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
 use crate::error::{Error, HeldBy, Phase};
 use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::pool::{LockPool, has_namespace, tell, warned};
-use crate::session::failed_in_transaction;
 use crate::wait::Wait;
 
 /// Between two waits in which the server looks for deadlocks. A member of a cycle can miss the look
@@ -138,7 +138,7 @@ impl<'a> TransactionLock<'a> {
     }
 
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
-        let locks = dialect::transaction_locks(self.txn.get_database_backend())?;
+        let locks = rules::transaction_locks(self.txn.get_database_backend())?;
         locks.dialect().check(self.mode)?;
         let key = self.physical_key(locks).await?;
         let try_lock = || self.outcome(locks.try_lock(&key, self.mode));

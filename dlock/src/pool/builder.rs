@@ -10,12 +10,12 @@ use super::LockPool;
 use super::config::Config;
 use super::core::Core;
 use super::registry::{self, Bond, Owner};
-use crate::error::Error;
 #[cfg(feature = "mssql")]
-use crate::session::MsSqlServer;
+use crate::backend::MsSqlServer;
 #[cfg(feature = "oracle")]
-use crate::session::OracleServer;
-use crate::session::{Application, ConnectSettings, Connection, Source};
+use crate::backend::OracleServer;
+use crate::backend::{Application, ConnectSettings, Connection, Source};
+use crate::error::Error;
 
 /// Shapes a [`LockPool`]; made by [`LockPool::builder`].
 ///

@@ -12,10 +12,10 @@ use super::config::Config;
 use super::queue::SessionId;
 use super::state::State;
 use super::{keeper, pinned, worker};
+use crate::backend::{Closed, Connector};
 use crate::error::{Error, RUNTIME_ENDED};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
-use crate::session::{Closed, Connector};
 use crate::wait::Wait;
 
 /// So many runtimes may end under one wait; on one that has ended already, no session can ever be opened.

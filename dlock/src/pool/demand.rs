@@ -11,11 +11,11 @@ use super::queue::{
 };
 use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
-use crate::dialect::MAX_BATCH;
+use crate::backend::Request;
+use crate::backend::rules::MAX_BATCH;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
-use crate::session::Request;
 use crate::wait::Wait;
 
 /// As many as one statement asks for.

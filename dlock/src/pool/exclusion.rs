@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use super::core::Core;
 use super::sessions::Inspect;
 use super::worker::within;
+use crate::backend::{Answer, Batch, Request, Session, SessionError};
 use crate::error::Error;
 use crate::mode::Mode;
-use crate::session::{Answer, Batch, Request, Session, SessionError};
 
 /// How long the other session may take; then the next new session tries again.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::queue::{KeyQueue, Loss, SessionId};
 use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
 use super::state::State;
-use crate::dialect::MAX_BATCH;
+use crate::backend::rules::MAX_BATCH;
+use crate::backend::{Answer, Batch, LONGEST_SLICE, Local, Request};
 use crate::key::{Key, PhysicalKey};
-use crate::session::{Answer, Batch, LONGEST_SLICE, Local, Request};
 
 /// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
 const MAX_LOCAL_TRIES: usize = 32;

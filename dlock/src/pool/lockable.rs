@@ -1,7 +1,7 @@
 //! What a session lock can be taken on.
 
 use super::LockPool;
-use crate::ext::DLockExt;
+use crate::orm::DLockExt;
 
 /// What can take a lock that lives apart from any transaction: a connection or a lock pool.
 ///

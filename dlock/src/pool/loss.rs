@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::queue::{Ask, Loss, SessionId};
 use super::sessions::{InFlight, WaitOrder};
 use super::state::State;
+use crate::backend::Batch;
 use crate::error::{Error, LossCause, Phase};
 use crate::key::{Key, PhysicalKey};
-use crate::session::Batch;
 
 /// After a refused connection the sessions that exist carry on for this long before another is tried.
 const REFUSED: Duration = Duration::from_secs(1);

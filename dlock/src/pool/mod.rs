@@ -46,11 +46,11 @@ pub(crate) use self::registry::has_namespace;
 use self::sessions::Inspect;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
+use crate::backend::Connection;
 use crate::error::{Error, HeldBy};
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
-use crate::session::Connection;
 use crate::wait::Wait;
 
 /// A wait that lasts this long is worth a line in the log; another one when twice as much time has

@@ -6,9 +6,9 @@ use foldhash::HashMap;
 use sea_orm::DatabaseConnection;
 
 use super::LockPool;
+use crate::backend::sealed::Connection as _;
+use crate::backend::{Application, Closed, is_over};
 use crate::error::Error;
-use crate::session::sealed::Connection as _;
-use crate::session::{Application, Closed, is_over};
 
 /// By [`Application::identity`].
 static POOLS: LazyLock<Mutex<HashMap<usize, Entry>>> = LazyLock::new(Default::default);

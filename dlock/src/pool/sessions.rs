@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::queue::{Link, Loss, TENURE, TicketId};
 use super::upgrades::{Upgrade, UpgradeInFlight};
+use crate::backend::{Batch, Local, Request};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
-use crate::session::{Batch, Local, Request};
 
 /// Where the result of a release goes, if anybody waits for it. `false`: lost.
 pub(crate) type Confirm = oneshot::Sender<bool>;

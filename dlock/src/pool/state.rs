@@ -16,10 +16,10 @@ use super::retries::Retries;
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use super::{LONG_WAIT, LongWait, next_warning};
+use crate::backend::Request;
 use crate::error::{Error, HeldBy, LossCause};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
-use crate::session::Request;
 
 #[derive(Debug)]
 pub(crate) struct State {

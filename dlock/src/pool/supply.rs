@@ -7,10 +7,10 @@ use super::jobs::slice_for;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
+use crate::backend::{Answer, Answers, Batch, Request, Session};
 use crate::error::Phase;
 use crate::key::PhysicalKey;
 use crate::server_lock::Holder;
-use crate::session::{Answer, Answers, Batch, Request, Session};
 
 impl State {
     pub(crate) fn session_ready(&mut self, id: SessionId, opened: &dyn Session, now: Instant) {

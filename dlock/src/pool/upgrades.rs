@@ -13,10 +13,10 @@ use super::queue::{Hold, HoldId, Refusal, SessionId};
 use super::sessions::SessionEntry;
 use super::state::State;
 use super::warned;
+use crate::backend::{Answer, Request};
 use crate::error::{Error, LossCause, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
-use crate::session::{Answer, Request};
 use crate::wait::Wait;
 
 /// A lock that is to become stronger.

@@ -15,9 +15,9 @@ use super::exclusion;
 use super::jobs::{Job, after};
 use super::queue::{Loss, SessionId};
 use super::sessions::{Holder, Inspect};
+use crate::backend::{SILENT, Session, SessionError};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
-use crate::session::{SILENT, Session, SessionError};
 
 /// A session looks at its socket when its last answer is older than this and nothing has come in.
 const CALM: Duration = Duration::from_millis(5);

@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
+use crate::backend::Request;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::pool::queue::SessionId;
 use crate::pool::sessions::PinnedEntry;
 use crate::pool::state::State;
-use crate::session::Request;
 
 impl State {
     /// A task begins that will own a session.

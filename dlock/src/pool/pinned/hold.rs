@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::task::{LastWord, Task, confirm, refused, turned_true};
 use super::{Confirm, Order, PinnedGrant};
+use crate::backend::{Answer, Batch, Pinned, Request, SessionError, nobody_is_there};
 use crate::error::{Error, LossCause, Phase};
 use crate::key::Key;
 use crate::pool::core::Core;
@@ -16,7 +17,6 @@ use crate::pool::queue::{Link, Loss};
 use crate::pool::registry::Guest;
 use crate::pool::sessions::{Holder, Inspect};
 use crate::pool::worker::{FAREWELL, is_silence, within};
-use crate::session::{Answer, Batch, Pinned, Request, SessionError, nobody_is_there};
 
 /// How often the session is looked at.
 const HEARTBEAT: Duration = Duration::from_millis(500);

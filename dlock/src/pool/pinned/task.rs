@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::hold::hold;
 use super::{Confirm, Order, beside};
+use crate::backend::{Answer, Batch, Pinned, PinnedBase, Request, Session, SessionError};
 use crate::error::{Error, Phase};
 use crate::pool::core::{Core, tell_of_runtime};
 use crate::pool::jobs::next_slice;
@@ -15,7 +16,6 @@ use crate::pool::loss::MAX_STILLBORN;
 use crate::pool::queue::{Refusal, SessionId};
 use crate::pool::state::State;
 use crate::pool::worker::{cause, within};
-use crate::session::{Answer, Batch, Pinned, PinnedBase, Request, Session, SessionError};
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.
 pub(in crate::pool) struct Task {

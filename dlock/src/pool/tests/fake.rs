@@ -16,10 +16,10 @@ use super::super::LockPool;
 use super::super::config::Config;
 use super::super::core::Core;
 use super::super::registry::Owner;
+use crate::backend::{Connector as _, Request, Session};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
-use crate::session::{Connector as _, Request, Session};
 
 /// What goes wrong with the next statement, or connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

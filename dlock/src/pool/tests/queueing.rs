@@ -12,9 +12,9 @@ use super::{
     MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
     try_exclusive,
 };
-use crate::ext::DLockExt as _;
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::orm::DLockExt as _;
 use crate::pool::config::Config;
 
 #[tokio::test(start_paused = true)]

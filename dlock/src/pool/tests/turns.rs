@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
 use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later, try_exclusive};
+use crate::backend::{Answer, Batch, Request};
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -16,7 +17,6 @@ use crate::pool::config::Config;
 use crate::pool::jobs::Job;
 use crate::pool::queue::SessionId;
 use crate::pool::state::State;
-use crate::session::{Answer, Batch, Request};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -10,14 +10,14 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Fault, Server, WRONG};
-use crate::dialect::Dialect;
+use crate::backend::rules::Dialect;
+use crate::backend::{
+    Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session, SessionError,
+};
 use crate::error::Error;
 use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
-use crate::session::{
-    Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session, SessionError,
-};
 
 pub(super) struct FakeConnector {
     pub(super) server: Arc<Server>,

@@ -1,0 +1,152 @@
+//! How a SQL Server session is opened, and refused where its locks would mean nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tiberius::error::{Error as TdsError, IoErrorKind};
+use tiberius::{Client, Config, SqlBrowser};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tokio_util::compat::TokioAsyncWriteCompatExt;
+
+use super::session::{MsSqlSession, db};
+use super::socket::watched;
+use super::statements::MsSql;
+use crate::backend::alone::{no_pinned_locks, open_in_time};
+use crate::backend::one_database::OneDatabase;
+use crate::backend::rules::Dialect;
+use crate::backend::trouble::Trouble;
+use crate::backend::{ConnectSettings, Connector, PinnedBase, STARTUP, Session, Source};
+use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
+
+/// A server may send its clients elsewhere, and that one, too.
+const MAX_REDIRECTIONS: usize = 5;
+
+const REPLICA: Error = Error::refused(
+    "a read-only SQL Server database, like a secondary replica",
+    "the primary",
+    "connect to the primary: locks of a replica exclude no session of the primary",
+);
+
+/// A server, and how its sessions log in.
+pub(crate) struct MsSqlServer(pub(crate) Config);
+
+impl Source for MsSqlServer {
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        let mut config = self.0.clone();
+        // Ours: the session's statements last as long as they are to, and one that takes too long ends the session.
+        config.command_timeout(None);
+        config.handshake_timeout(None);
+        Arc::new(MsSqlConnector {
+            limit: settings.keepalive,
+            opener: Arc::new(Opener {
+                config,
+                patience: STARTUP.min(settings.keepalive / 2),
+                database: OneDatabase::default(),
+                trouble: Trouble::default(),
+            }),
+        })
+    }
+}
+
+/// Opens sessions.
+pub(super) struct Opener {
+    config: Config,
+    /// How long a server that refuses connections may take to come up.
+    patience: Duration,
+    database: OneDatabase,
+    trouble: Trouble,
+}
+
+impl Opener {
+    async fn open(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
+        let patience = Instant::now() + self.patience;
+        let _attempt = self.trouble.begin();
+        loop {
+            match Arc::clone(&self).log_in().await {
+                Err(error) if is_starting(&error) && Instant::now() < patience => {
+                    self.trouble.note(&Phase::Connect.failed(db(error)));
+                    sleep(Duration::from_millis(250)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Where the server sends us, too.
+    async fn log_in(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
+        let mut config = self.config.clone();
+        let mut redirections = 0..MAX_REDIRECTIONS;
+        loop {
+            // Only the server's own address may be one that the SQL Browser knows by name.
+            let stream = match redirections.start {
+                0 => TcpStream::connect_named(&config).await?,
+                _ => TcpStream::connect(config.get_addr()).await?,
+            };
+            stream.set_nodelay(true)?;
+            let (socket, watch) = watched(stream);
+            match Client::connect(config.clone(), socket.compat_write()).await {
+                Err(TdsError::Routing { host, port }) if redirections.next().is_some() => {
+                    config.host(host);
+                    config.port(port);
+                }
+                client => return client.map(|client| MsSqlSession::new(client, watch, self)),
+            }
+        }
+    }
+
+    pub(super) async fn open_checked(self: Arc<Self>) -> Result<MsSqlSession, Error> {
+        let failed = |error| Phase::Connect.failed(db(error));
+        let mut session = Arc::clone(&self).open().await.map_err(failed)?;
+        let life = session.sign_of_life().await.map_err(failed)?;
+        if life.is_read_only {
+            return Err(REPLICA);
+        }
+        self.database.meet(life.database)?;
+        session.id = life.id;
+        session.application = life.application;
+        session.is_babelfish = life.is_babelfish;
+        Ok(session)
+    }
+}
+
+struct MsSqlConnector {
+    /// A session must be open by then.
+    limit: Duration,
+    opener: Arc<Opener>,
+}
+
+fn is_starting(error: &TdsError) -> bool {
+    matches!(
+        error,
+        TdsError::Io {
+            kind: IoErrorKind::ConnectionRefused,
+            ..
+        }
+    )
+}
+
+#[async_trait]
+impl Connector for MsSqlConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &MsSql
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.opener.database.get()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        open_in_time(self.limit, Arc::clone(&self.opener).open_checked()).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.opener.trouble.get()
+    }
+
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        Err(no_pinned_locks(self.dialect().backend()))
+    }
+}

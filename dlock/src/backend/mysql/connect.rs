@@ -1,0 +1,433 @@
+//! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
+use sea_orm::{DbErr, RuntimeErr};
+
+use super::identity::{self, Identity, ServerName};
+use super::keys::{self, MySql, PLAIN_SERVER};
+use super::session::{Line, MySqlSession, number};
+use super::statements;
+use crate::backend::one_database::OneDatabase;
+use crate::backend::one_server::{OneServer, Server, Standing};
+use crate::backend::probe::probe;
+use crate::backend::rules::Dialect;
+use crate::backend::sqlx::open::{
+    Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+};
+use crate::backend::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
+use crate::backend::sqlx::{Driver, Latest, for_one_session};
+use crate::backend::trouble::Trouble;
+use crate::backend::{ConnectSettings, Connector, PinnedBase, Session, SessionError};
+use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
+use crate::key::PhysicalKey;
+
+/// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
+pub(crate) struct MySqlConnector {
+    pool: MySqlPoolOptions,
+    latest: Latest<sqlx::MySql>,
+    /// Known with the first session.
+    server: OnceLock<MySql>,
+    database: OneDatabase,
+    servers: OneServer,
+    /// A server without a name of its own is known by its address, which two may share.
+    is_nameless: AtomicBool,
+    keepalive: Duration,
+    trouble: Trouble,
+}
+
+impl Driver for sqlx::MySql {
+    type Connector = MySqlConnector;
+
+    fn connector(pool: &MySqlPool, settings: ConnectSettings) -> MySqlConnector {
+        MySqlConnector {
+            pool: for_one_session(pool),
+            latest: Latest::of(pool),
+            server: OnceLock::new(),
+            database: OneDatabase::default(),
+            servers: OneServer::default(),
+            is_nameless: AtomicBool::new(false),
+            keepalive: settings.keepalive,
+            trouble: Trouble::default(),
+        }
+    }
+
+    fn latest(connector: &MySqlConnector) -> &Latest<Self> {
+        &connector.latest
+    }
+}
+
+#[async_trait]
+impl Connector for MySqlConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        keys::names(self.server.get().copied())
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.trouble.get()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        let options = (*self.latest.options())
+            .clone()
+            .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
+            .disable_statement_logging();
+        let (_, connection) = self.open(&options).await?;
+        let mut session = MySqlSession::on(Line::Ours(connection.detach()));
+        let checked = in_time(self.keepalive, session.check(self, Limits::None)).await;
+        let session = keep_if(checked, session).await?;
+        Ok(Box::new(session))
+    }
+
+    fn is_disputed(&self) -> bool {
+        self.servers.is_disputed()
+    }
+
+    fn exclusion_probe(&self) -> Option<PhysicalKey> {
+        let is_known = self.servers.excludes() && !self.is_nameless.load(Ordering::Relaxed);
+        (!is_known).then(random_key)
+    }
+
+    fn set_excludes(&self) {
+        self.servers.set_excludes();
+    }
+
+    fn refuse_for_good(&self, error: &Error) {
+        self.servers.refuse_for_good(error);
+    }
+
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        let (pool, connection) = self.open(&self.latest.options()).await?;
+        let mut session = MySqlSession::on(Line::Lent(Slot::of(connection)));
+        let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
+        let session = keep_if(checked, session).await?;
+        let nowhere = MySqlConnectOptions::new().socket(NOWHERE);
+        let pinned = PinnedSession::new(pool, session, nowhere);
+        Ok(PinnedBase::Session(Box::new(pinned)))
+    }
+}
+
+/// A lock session uses few statements, again and again. With a small capacity of the application,
+/// each use would be prepared and closed, which a delayed TCP acknowledgement makes 40 ms longer.
+const STATEMENT_CACHE_CAPACITY: usize = 100;
+
+/// Of a probe lock.
+fn random_key() -> PhysicalKey {
+    PhysicalKey::Name(format!("dlock probe {:032x}", fastrand::u128(..)).into())
+}
+
+impl MySqlConnector {
+    async fn open(
+        &self,
+        options: &MySqlConnectOptions,
+    ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), Error> {
+        let open = || open_alone(self.pool.clone(), options.clone());
+        let opening = Opening::<sqlx::MySql> {
+            options,
+            is_starting,
+            limit: self.keepalive,
+            acquire_timeout: self.pool.get_acquire_timeout(),
+            trouble: &self.trouble,
+        };
+        opening.connect(open).await.map_err(refused)
+    }
+}
+
+/// Whose limits for statements count: those of the application, where it works itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    None,
+    Applications,
+}
+
+/// The server shuts down. <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
+const SHUTTING_DOWN: u16 = 1053;
+
+fn is_starting(error: &sqlx::Error) -> bool {
+    nobody_listens(error) || number(error) == Some(SHUTTING_DOWN)
+}
+
+/// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
+/// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
+/// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
+static REFUSED_WHERE: [(&str, bool, Error); 4] = [
+    ("wsrep_on", true, GALERA),
+    (statements::READ_ONLY, true, REPLICA),
+    ("innodb_read_only", true, REPLICA),
+    (
+        "group_replication_single_primary_mode",
+        false,
+        SEVERAL_PRIMARIES,
+    ),
+];
+
+const VERSION: &str = "version";
+
+/// Empty on a server that has the plugin and no group.
+const GROUP_NAME: &str = "group_replication_group_name";
+
+/// Whether the server is configured for a replication group.
+fn is_in_group(variables: &HashMap<String, String>) -> bool {
+    let name = variables.get(GROUP_NAME);
+    name.is_some_and(|name| !name.is_empty())
+}
+
+/// Variables that tell a server from others where it has no name of its own.
+const ADDRESS: [&str; 3] = ["hostname", "port", "server_id"];
+
+const GALERA: Error = Error::refused(
+    "a node of a Galera cluster, whose `GET_LOCK` excludes no session of the other nodes",
+    PLAIN_SERVER,
+    "use a server that is not part of a cluster for locks",
+);
+
+const SEVERAL_PRIMARIES: Error = Error::refused(
+    "a MySQL group with several primaries, whose `GET_LOCK` excludes no session of the other members",
+    "a group with a single primary",
+    "use a group with a single primary for locks",
+);
+
+const REPLICA: Error = Error::refused(
+    "a read-only MySQL or MariaDB server, like a replica",
+    "the primary",
+    "connect to the primary: locks of a replica exclude no session of the primary",
+);
+
+const OWN_SESSION: &str = "a server session of the pool's own";
+
+const AROUND_A_PROXY: &str =
+    "name a direct connection to the primary with `LockPool::builder(&db).sessions_from(&direct)`";
+
+const SHARED: Error = Error::refused(
+    "a server session with the stamp of another lock session: a proxy shares it, or passes it on without a reset",
+    OWN_SESSION,
+    AROUND_A_PROXY,
+);
+
+const NO_LOCKS: Error = Error::refused(
+    "a server that grants user-level locks and does not hold them",
+    "a MySQL or MariaDB server whose `IS_USED_LOCK` reports a lock that it has granted",
+    AROUND_A_PROXY,
+);
+
+/// The answer came from another server session than the one that holds the pool's locks.
+pub(super) fn another_session(expected: &Identity, found: String) -> Error {
+    Error::Refused {
+        found: Cow::Owned(found),
+        expected: Cow::Owned(format!(
+            "server session {}, which holds the locks",
+            expected.session
+        )),
+        way_out: AROUND_A_PROXY,
+    }
+}
+
+/// MySQL Router does so on a port that splits reads and writes (error 4501).
+fn refuses_stamp(error: &sqlx::Error) -> Error {
+    Error::Refused {
+        found: Cow::Owned(format!(
+            "a proxy that refuses to put a stamp on the session: {error}"
+        )),
+        expected: Cow::Borrowed(OWN_SESSION),
+        way_out: AROUND_A_PROXY,
+    }
+}
+
+fn server_name(variables: &HashMap<String, String>) -> Option<ServerName> {
+    let mut known = ServerName::VARIABLES.into_iter();
+    known.find_map(|variable| {
+        let value = variables.get(variable)?.clone();
+        Some(ServerName { variable, value })
+    })
+}
+
+fn server(name: Option<&ServerName>, variables: &HashMap<String, String>) -> Server {
+    let address = ADDRESS.map(|variable| variables.get(variable).map_or("", String::as_str));
+    let [host, port, id] = address;
+    let label = format!("the server {host}:{port} with server_id {id}");
+    match name {
+        Some(name) => Server::new(&*name.value, label),
+        None => Server::new(&*label, &*label),
+    }
+}
+
+/// The answer of Vitess to a lock inside of an expression: it supports none.
+const NOT_SUPPORTED: u16 = 1235;
+
+fn vitess_by_answer(error: Error) -> Error {
+    let source = match &error {
+        Error::Database {
+            source: DbErr::Query(RuntimeErr::SqlxError(source)),
+            ..
+        } => source,
+        _ => return error,
+    };
+    match number(source) {
+        Some(NOT_SUPPORTED) => keys::VITESS,
+        _ => error,
+    }
+}
+
+const ANOTHER_KIND: Error = Error::refused(
+    "a MariaDB server where MySQL was before, or the other way round",
+    "the kind of server that the pool's first session was on",
+    "connect anew, or restart the service: the two differ in lock names",
+);
+
+impl MySqlSession {
+    fn on(line: Line) -> Self {
+        Self {
+            line,
+            server: MySql::MySql,
+            identity: Identity::default(),
+            standing: Standing::default(),
+            group: None,
+            held: HashSet::new(),
+        }
+    }
+
+    /// Whether this is a session of our own, on a server whose locks exclude others, and of the kind
+    /// that it was. Then it gets its stamp and its settings, and every later statement proves it.
+    async fn check(&mut self, connector: &MySqlConnector, limits: Limits) -> Result<(), Error> {
+        let failed = |error| Phase::Connect.failed(db(error));
+        // First, since a hook may have chosen characters in which nothing that follows could be read.
+        self.execute(statements::NAMES.to_owned())
+            .await
+            .map_err(failed)?;
+        let variables = self.variables().await.map_err(failed)?;
+        for (variable, on, refusal) in &REFUSED_WHERE {
+            let value = variables.get(*variable);
+            if value.is_some_and(|value| statements::is_on(value) == *on) {
+                return Err(refusal.clone());
+            }
+        }
+        let version = variables.get(VERSION).map_or("", String::as_str);
+        self.server = MySql::of_version(version)?;
+        if is_in_group(&variables) {
+            let refusal = self.meet_group().await.map_err(failed)?;
+            refusal.map_or(Ok(()), Err)?;
+        }
+        let name = server_name(&variables);
+        connector
+            .is_nameless
+            .store(name.is_none(), Ordering::Relaxed);
+        let server = server(name.as_ref(), &variables);
+        self.standing = Standing::of(connector.servers.join(&server)?);
+        if *connector.server.get_or_init(|| self.server) != self.server {
+            return Err(ANOTHER_KIND);
+        }
+        let row = self.row_at_last(identity::INTRODUCE.to_owned()).await;
+        let row = row.map_err(failed)?;
+        let stamp_before: Option<u64> = row.try_get(0).map_err(failed)?;
+        if stamp_before.is_some() {
+            return Err(SHARED);
+        }
+        let unstamped = Identity {
+            stamp: 0,
+            session: row.try_get(1).map_err(failed)?,
+            server: name,
+        };
+        connector.database.meet(row.try_get(2).map_err(failed)?)?;
+        self.put_stamp(unstamped)
+            .await
+            .map_err(|error| error.of(Phase::Connect))?;
+        let prepared = self.prepare(connector.keepalive, limits).await;
+        prepared.map_err(failed)?;
+        if !connector.servers.locks(&server) {
+            let probed = probe(self, random_key(), NO_LOCKS).await;
+            probed.map_err(vitess_by_answer)?;
+            connector.servers.set_locks(&server);
+        }
+        Ok(())
+    }
+
+    async fn variables(&mut self) -> Result<HashMap<String, String>, sqlx::Error> {
+        let refused = REFUSED_WHERE.iter().map(|(variable, ..)| *variable);
+        let names = refused
+            .chain(ServerName::VARIABLES)
+            .chain(ADDRESS)
+            .chain([GROUP_NAME]);
+        let query = AssertSqlSafe(statements::variables(names.chain([VERSION])));
+        let rows = sqlx::raw_sql(query).fetch_all(self.connection()).await?;
+        let pair = |row: &MySqlRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.iter().map(pair).collect()
+    }
+
+    /// The session that is asked for its stamp has to be the one that was met before.
+    async fn put_stamp(&mut self, unstamped: Identity) -> Result<(), SessionError> {
+        let Identity {
+            session, server, ..
+        } = unstamped;
+        let mark = statements::mark(fastrand::u64(..), server.as_ref(), &program());
+        match self.execute(mark).await {
+            Err(error) if error.as_database_error().is_some() => {
+                return Err(SessionError::Refused(refuses_stamp(&error)));
+            }
+            done => done.map_err(db)?,
+        }
+        let who_answers = identity::who_answers(server.as_ref());
+        let row = self.row_at_last(who_answers).await.map_err(db)?;
+        let stamp: Option<u64> = row.try_get(0).map_err(db)?;
+        let found = Identity {
+            stamp: stamp.unwrap_or_default(),
+            session: row.try_get(1).map_err(db)?,
+            server: server.clone(),
+        };
+        let server_found: Option<String> = row.try_get(3).map_err(db)?;
+        let is_same_server = server_found == server.map(|server| server.value);
+        if stamp.is_none() || found.session != session || !is_same_server {
+            let expected = Identity { session, ..found };
+            return Err(super::session::misdirected(&expected, &row).map_err(db)?);
+        }
+        self.identity = found;
+        Ok(())
+    }
+
+    async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
+        // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
+        let silence = keepalive
+            .as_secs()
+            .saturating_mul(40)
+            .clamp(60, 24 * 60 * 60);
+        let statement_limit = match self.server {
+            MySql::MySql => "max_execution_time",
+            MySql::MariaDb => "max_statement_time",
+        };
+        let mut settings = vec![("wait_timeout", silence.to_string())];
+        if limits == Limits::None {
+            settings.extend([("autocommit", "1".into()), (statement_limit, "0".into())]);
+        }
+        set_all(self, &settings).await
+    }
+
+    pub(super) async fn execute(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        query.execute(self.connection()).await.map(drop)
+    }
+}
+
+impl Configure for MySqlSession {
+    async fn set(&mut self, settings: &[Setting]) -> Result<(), sqlx::Error> {
+        self.execute(statements::set_session(settings)).await
+    }
+}
+
+/// This program and its process, `worker[4242]`.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}[{}]", std::process::id())
+}

@@ -1,0 +1,487 @@
+//! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked for, so it is, often.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::mysql::{MySqlDatabaseError, MySqlRow};
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection, MySqlConnection, Row};
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::{sleep, timeout};
+
+use super::group::Group;
+use super::identity::{self, Identity};
+use super::keys::MySql;
+use super::statements::{self, GRANTED, Shape, Tried};
+use crate::backend::one_server::Standing;
+use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::pinned::{Lent, Slot};
+use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::key::PhysicalKey;
+use crate::server_lock::{Holder, ServerLock};
+
+/// A lock that is gone is noticed within a second.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What ended a wait early may end the next one as well.
+const PAUSE: Duration = Duration::from_millis(10);
+
+// <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
+
+/// An operator has ended the statement.
+const INTERRUPTED: u16 = 1317;
+
+/// The statement has lasted for as long as it may.
+const OUT_OF_TIME: u16 = 3024;
+
+/// All sessions together have as many prepared statements as the server allows.
+const TOO_MANY_STATEMENTS: u16 = 1461;
+
+/// An operator may end a short statement by accident; who ends it so often means it.
+const ATTEMPTS: usize = 3;
+
+pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error
+        .as_database_error()?
+        .try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
+}
+
+/// One connection, for the whole of its life.
+pub(crate) struct MySqlSession {
+    pub(super) line: Line,
+    pub(super) server: MySql,
+    /// The default until it is known: on no session its proof is true.
+    pub(super) identity: Identity,
+    pub(super) standing: Standing,
+    /// The server's replication group, if it is in one.
+    pub(super) group: Option<Group>,
+    /// What it held before the statement that runs.
+    pub(super) held: HashSet<Arc<str>>,
+}
+
+/// How the connection is had.
+pub(super) enum Line {
+    Ours(MySqlConnection),
+    Lent(Slot<sqlx::MySql>),
+}
+
+/// The answers to a batch of the session itself; `None` where the server failed without saying so.
+struct Said {
+    releases: Vec<bool>,
+    tries: Vec<Option<Tried>>,
+}
+
+impl Said {
+    fn read(row: &MySqlRow, batch: &Batch, shape: Shape) -> Result<Self, sqlx::Error> {
+        let Batch { releases, tries } = batch;
+        let column = |index| row.try_get::<Option<i64>, _>(index);
+        let released = (0..releases.len()).map(|index| Ok(column(index)? == Some(GRANTED)));
+        let mut said = Self {
+            releases: released.collect::<Result<_, sqlx::Error>>()?,
+            tries: Vec::with_capacity(tries.len()),
+        };
+        for place in 0..shape.tries {
+            let answer = column(shape.releases + place)?.map(Tried::of);
+            match said.tries.get_mut(tries.len() - 1) {
+                None => said.tries.push(answer),
+                // The last one is tried again in the places that are left; it may have become free in between.
+                Some(last) => *last = Option::max(*last, answer),
+            }
+        }
+        Ok(said)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.tries.iter().all(Option::is_some)
+    }
+
+    fn answers(self) -> Answers {
+        let granted = |tried| Answer::from(tried == Some(Tried::Granted));
+        Answers {
+            releases: self.releases.into_iter().map(Answer::from).collect(),
+            tries: self.tries.into_iter().map(granted).collect(),
+        }
+    }
+}
+
+impl MySqlSession {
+    pub(super) fn connection(&mut self) -> &mut MySqlConnection {
+        match &mut self.line {
+            Line::Ours(connection) => connection,
+            Line::Lent(slot) => slot.connection(),
+        }
+    }
+
+    async fn optional_row(&mut self, sql: String) -> Result<Option<MySqlRow>, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        query.fetch_optional(self.connection()).await
+    }
+
+    /// For a statement that may be repeated.
+    pub(super) async fn row_at_last(&mut self, sql: String) -> Result<MySqlRow, sqlx::Error> {
+        let row = self.optional_row_at_last(sql).await?;
+        row.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    pub(super) async fn optional_row_at_last(
+        &mut self,
+        sql: String,
+    ) -> Result<Option<MySqlRow>, sqlx::Error> {
+        for _ in 1..ATTEMPTS {
+            match self.optional_row(sql.clone()).await {
+                Err(error) if number(&error) == Some(INTERRUPTED) => {}
+                row => return row,
+            }
+        }
+        self.optional_row(sql).await
+    }
+
+    /// The answer, if this session gave it and all sessions of the pool are on its server.
+    async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
+        match answer {
+            Some(answer) => {
+                self.standing.has_answered()?;
+                Ok(answer)
+            }
+            None => Err(Box::pin(self.misdirected()).await),
+        }
+    }
+
+    /// A lock of a primary that was cut off from its group is not to be relied on.
+    async fn is_in_group(&mut self) -> Result<(), SessionError> {
+        match self.group_refusal().await.map_err(db)? {
+            None => Ok(()),
+            Some(error) => Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())).into()),
+        }
+    }
+
+    /// Asks the session that answers now who it is, after a statement that did nothing: another
+    /// session ran it, or the server cannot be written to.
+    async fn misdirected(&mut self) -> SessionError {
+        let expected = self.identity.clone();
+        let who_answers = identity::who_answers(expected.server.as_ref());
+        match self.row_at_last(who_answers).await {
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Err(error) => SessionError::Refused(super::connect::another_session(
+                &expected,
+                format!("an answer of another server session (asked which one, it says: {error})"),
+            )),
+        }
+    }
+
+    /// The whole batch as one prepared statement. `None`: another server session answered, and did
+    /// nothing.
+    async fn ask(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
+        let Batch { releases, tries } = batch;
+        let shape = Shape::of(releases.len(), tries.len());
+        let mut query = sqlx::query(AssertSqlSafe(statements::prepared(shape)));
+        let parts = [
+            (releases, shape.releases, statements::NAMES_PER_RELEASE),
+            (tries, shape.tries, statements::NAMES_PER_TRY),
+        ];
+        for (requests, places, names) in parts {
+            let last = requests.last().into_iter().cycle();
+            for request in requests.iter().chain(last).take(places) {
+                for _ in 0..names {
+                    query = query.bind(&**name(&request.key));
+                }
+            }
+        }
+        let query = query.bind(self.identity.stamp).bind(self.identity.session);
+        let row = query.fetch_optional(self.connection()).await?;
+        row.map(|row| Said::read(&row, batch, shape)).transpose()
+    }
+
+    /// The same without preparing it.
+    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
+        let row = self.optional_row(self.in_words(batch)).await?;
+        let shape = Shape::exactly(batch.releases.len(), batch.tries.len());
+        row.map(|row| Said::read(&row, batch, shape)).transpose()
+    }
+
+    fn in_words(&self, batch: &Batch) -> String {
+        statements::in_words(&self.identity, names(&batch.releases), names(&batch.tries))
+    }
+
+    /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
+    /// then each lock is tried for on its own.
+    async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
+        if !batch.releases.is_empty() {
+            self.give_back(&batch.releases).await?;
+        }
+        let mut answers = Answers {
+            releases: vec![Answer::Yes; batch.releases.len()],
+            tries: Vec::new(),
+        };
+        for request in &batch.tries {
+            let answer = self.try_again(request).await?;
+            // Before the next, which may be another spelling of it.
+            self.note(request, &answer);
+            answers.tries.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn try_again(&mut self, request: &Request) -> Result<Answer, SessionError> {
+        let sql = self.in_words(&Batch::of_one_try(request));
+        let answer = match self.optional_row_at_last(sql).await {
+            Ok(row) => {
+                let row = self.answered(row).await?;
+                row.try_get::<Option<i64>, _>(0)
+            }
+            Err(error) => Err(error),
+        };
+        let error = match answer {
+            Ok(None) => no_answer(&request.key),
+            Ok(Some(answer)) => match Tried::of(answer) {
+                Tried::Granted => return Ok(Answer::Yes),
+                Tried::Busy => return Ok(Answer::No),
+                // By a statement that failed.
+                Tried::Ours => {
+                    self.has_no_other_name(&request.key)?;
+                    return Ok(Answer::Yes);
+                }
+            },
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) => db(error),
+        };
+        self.has_no_other_name(&request.key)?;
+        self.give_back(std::slice::from_ref(request)).await?;
+        Ok(Answer::Failed(error))
+    }
+
+    /// What a guard holds by another spelling must not be granted to somebody else or given back. Nobody but the server can tell, and that too late.
+    fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), DbErr> {
+        let name = name(key);
+        let mut held = self.held.iter();
+        match held.find(|held| self.server.may_fold(name, held)) {
+            None => Ok(()),
+            Some(held) => Err(DbErr::Custom(format!(
+                "a statement about lock {name} failed while {held} was held"
+            ))),
+        }
+    }
+
+    async fn give_back(&mut self, releases: &[Request]) -> Result<(), SessionError> {
+        let sql = self.in_words(&Batch::of_releases(releases.to_vec()));
+        let released = self.optional_row_at_last(sql).await.map_err(db)?;
+        self.answered(released).await.map(drop)
+    }
+
+    fn note(&mut self, request: &Request, answer: &Answer) {
+        if let Answer::Yes = answer {
+            self.held.insert(Arc::clone(name(&request.key)));
+        }
+    }
+}
+
+/// The end of a session after a statement that did nothing, by what [answers](identity::who_answers)
+/// now.
+pub(super) fn misdirected(
+    expected: &Identity,
+    row: &MySqlRow,
+) -> Result<SessionError, sqlx::Error> {
+    let ended = |why: &str| DbErr::Conn(RuntimeErr::Internal(why.to_owned())).into();
+    let stamp: Option<u64> = row.try_get(0)?;
+    let session: u64 = row.try_get(1)?;
+    let is_writable: i64 = row.try_get(2)?;
+    let server: Option<String> = row.try_get(3)?;
+    let is_same_server = server.as_ref() == expected.server.as_ref().map(|server| &server.value);
+    if is_same_server && session == expected.session {
+        if is_writable == 0 {
+            return Ok(ended(
+                "the server has become read-only, like a replica: its locks exclude no session of the primary",
+            ));
+        }
+        if stamp.is_none() {
+            return Ok(ended(
+                "the session was reset, and its locks were released with that",
+            ));
+        }
+        let in_turn = "an answer of another server session, and the next one of the right session: \
+                       a proxy routes each statement by itself";
+        let error = super::connect::another_session(expected, in_turn.to_owned());
+        return Ok(SessionError::Refused(error));
+    }
+    let whose = match (is_same_server, is_writable != 0) {
+        (true, _) => "of the same server",
+        (false, true) => "of another server",
+        (false, false) => "of a read-only server, like a replica",
+    };
+    let found = format!("an answer of another server session ({whose}, number {session})");
+    Ok(SessionError::Refused(super::connect::another_session(
+        expected, found,
+    )))
+}
+
+pub(super) fn name(key: &PhysicalKey) -> &Arc<str> {
+    match key {
+        PhysicalKey::Name(name) => name,
+        PhysicalKey::Int(_) | PhysicalKey::Pair(..) => {
+            unreachable!("BUG: MySQL knows locks by name")
+        }
+    }
+}
+
+fn names(requests: &[Request]) -> impl Iterator<Item = &str> {
+    requests.iter().map(|request| &**name(&request.key))
+}
+
+/// The server's word for "an error occurred". <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
+fn no_answer(key: &PhysicalKey) -> DbErr {
+    let message =
+        format!("GET_LOCK of {key} answered NULL: the server is out of memory or stopped it");
+    DbErr::Query(RuntimeErr::Internal(message))
+}
+
+#[async_trait]
+impl Session for MySqlSession {
+    fn number(&self) -> i64 {
+        i64::try_from(self.identity.session).unwrap_or(i64::MAX)
+    }
+
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    fn heartbeat(&self) -> Option<Duration> {
+        Some(HEARTBEAT)
+    }
+
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
+        if let Line::Lent(_) = self.line
+            && !batch.releases.is_empty()
+        {
+            // What the holder of a pinned lock has begun by a statement of its own.
+            let rollback = self.execute(statements::ROLLBACK.to_owned()).await;
+            rollback.map_err(db)?;
+        }
+        self.standing.note_dispute();
+        if !batch.tries.is_empty() {
+            self.is_in_group().await?;
+        }
+        for request in &batch.releases {
+            self.held.remove(name(&request.key));
+        }
+        let said = match self.ask(batch).await {
+            Err(error) if number(&error) == Some(TOO_MANY_STATEMENTS) => {
+                self.ask_in_words(batch).await
+            }
+            said => said,
+        };
+        let said = match said {
+            Ok(said) => Some(self.answered(said).await?),
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(_) => None,
+        };
+        let answers = match said {
+            Some(said) if said.is_whole() => said.answers(),
+            _ => return self.redo(batch).await,
+        };
+        for (request, answer) in batch.tries.iter().zip(&answers.tries) {
+            self.note(request, answer);
+        }
+        Ok(answers)
+    }
+
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        self.standing.note_dispute();
+        self.is_in_group().await?;
+        let sql = statements::wait(&self.identity, self.server, name(&request.key), slice);
+        let waited = match self.optional_row(sql).await {
+            Ok(row) => {
+                let row = self.answered(row).await?;
+                row.try_get::<Option<i64>, _>(0)
+            }
+            Err(error) => Err(error),
+        };
+        let answer = match waited {
+            Ok(Some(answer)) => {
+                let answer = Answer::from(answer == GRANTED);
+                self.note(request, &answer);
+                return Ok(answer);
+            }
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) => match number(&error) {
+                Some(OUT_OF_TIME) => Some(Answer::No),
+                Some(INTERRUPTED) => None,
+                _ => Some(Answer::Failed(db(error))),
+            },
+            // Interrupted, on MariaDB.
+            Ok(None) => None,
+        };
+        // A wait that was not granted holds nothing, whatever the server did.
+        self.give_back(std::slice::from_ref(request)).await?;
+        if answer.is_none() {
+            sleep(PAUSE).await;
+        }
+        Ok(answer.unwrap_or(Answer::No))
+    }
+
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        self.standing.note_dispute();
+        self.is_in_group().await?;
+        let ping = identity::ping(&self.identity);
+        let answer = self.optional_row_at_last(ping).await.map_err(db)?;
+        self.answered(answer).await.map(drop)
+    }
+
+    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+        match self.listed(known).await {
+            Ok(locks) if !locks.is_empty() => Ok(locks),
+            Err(error) if error.as_database_error().is_none() => Err(db(error)),
+            // There is none, or the server does not watch its locks, or does not tell us.
+            Ok(_) | Err(_) => self.asked_about(known).await.map_err(db),
+        }
+    }
+
+    fn tells_holders(&self) -> bool {
+        true
+    }
+
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+        let locks = self.asked_about(std::slice::from_ref(key)).await;
+        let holder = locks.map_err(db)?.pop().map(|lock| lock.holder);
+        Ok(holder)
+    }
+
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let holder_of = statements::holder_of(&self.identity, name(&lock.key));
+        let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
+        let row = self.answered(row).await?;
+        let found: Option<u64> = row.try_get(0).map_err(db)?;
+        Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
+    }
+
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
+        if self.sees(lock, holder).await? {
+            self.execute(statements::kill(holder)).await.map_err(db)?;
+        }
+        Ok(())
+    }
+
+    async fn gone(&mut self) -> DbErr {
+        std::future::pending().await
+    }
+
+    async fn close(self: Box<Self>) {
+        let closing = async {
+            match self.line {
+                Line::Ours(connection) => connection.close().await,
+                Line::Lent(slot) => slot.close().await,
+            }
+        };
+        drop(timeout(Duration::from_secs(1), closing).await);
+    }
+}
+
+impl Lent<sqlx::MySql> for MySqlSession {
+    fn slot(&mut self) -> &mut Slot<sqlx::MySql> {
+        match &mut self.line {
+            Line::Lent(slot) => slot,
+            Line::Ours(_) => unreachable!("BUG: it is not pinned"),
+        }
+    }
+}

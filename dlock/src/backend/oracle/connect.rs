@@ -1,0 +1,120 @@
+//! How an Oracle session is opened, and refused where its locks would mean nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use oracledb::Config;
+use tokio::sync::Semaphore;
+
+use super::driver::OracleDriver;
+use super::session::OracleSession;
+use super::statements::{self, Oracle};
+use super::thread::DriverThread;
+use crate::backend::alone::{no_pinned_locks, open_in_time};
+use crate::backend::doubt::ended;
+use crate::backend::one_database::OneDatabase;
+use crate::backend::rules::Dialect;
+use crate::backend::{ConnectSettings, Connector, PinnedBase, Session, Source};
+use crate::error::{Error, Phase};
+use crate::key::CurrentDatabase;
+
+const STANDBY: Error = Error::refused(
+    "an Oracle standby database",
+    "the primary",
+    "connect to the primary: locks of a standby exclude no session of the primary",
+);
+
+const NO_PACKAGE: Error = Error::Unsupported {
+    backend: "an Oracle account that may not use `DBMS_LOCK`",
+    feature: "locks",
+    hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
+};
+
+/// What the server says of a package that is not there, or not for this account. <https://docs.oracle.com/en/error-help/db/pls-00201/>
+const NOT_DECLARED: &str = "PLS-00201";
+
+/// A thread whose connection the network has swallowed is stuck until the operating system gives it up.
+const SPARE_THREADS: usize = 8;
+
+const NO_ROOM: &str = "as many connections as there may be still hang in connecting or logging off";
+
+/// A server, and how its sessions log in.
+pub(crate) struct OracleServer(pub(crate) Config);
+
+impl Source for OracleServer {
+    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+        Arc::new(OracleConnector {
+            config: self.0.clone(),
+            limit: settings.keepalive,
+            threads: Arc::new(Semaphore::new(
+                settings
+                    .max_sessions
+                    .min(Semaphore::MAX_PERMITS - SPARE_THREADS)
+                    + SPARE_THREADS,
+            )),
+            database: OneDatabase::default(),
+        })
+    }
+}
+
+struct OracleConnector {
+    config: Config,
+    /// A session must be open by then.
+    limit: Duration,
+    /// As many as there may be, those among them that are stuck.
+    threads: Arc<Semaphore>,
+    database: OneDatabase,
+}
+
+impl OracleConnector {
+    async fn open(&self) -> Result<OracleSession, Error> {
+        let failed = |error| Phase::Connect.failed(error);
+        let (config, limit) = (self.config.clone(), self.limit);
+        let open = move || OracleDriver::connect(config, limit);
+        let room = Arc::clone(&self.threads).try_acquire_owned();
+        let room = room.map_err(|_| failed(ended(NO_ROOM.to_owned())))?;
+        let thread = DriverThread::start(room, open).await.map_err(failed)?;
+        let mut session = OracleSession::new(thread, self.limit / 2);
+        let life = session.sign_of_life().await.map_err(failed)?;
+        if !life.is_primary {
+            return Err(STANDBY);
+        }
+        self.database.meet(life.schema)?;
+        session.identity = life.identity;
+        session.number = life.number;
+        session.tries_the_package().await?;
+        Ok(session)
+    }
+}
+
+impl OracleSession {
+    /// Gives back what it does not have, which changes nothing.
+    async fn tries_the_package(&mut self) -> Result<(), Error> {
+        let block = statements::exchange(std::iter::once(0), std::iter::empty());
+        match self.codes(block, Duration::ZERO).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.to_string().contains(NOT_DECLARED) => Err(NO_PACKAGE),
+            Err(error) => Err(Phase::Connect.failed(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for OracleConnector {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Oracle
+    }
+
+    fn database(&self) -> CurrentDatabase {
+        self.database.get()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        open_in_time(self.limit, self.open()).await
+    }
+
+    async fn pin(&self) -> Result<PinnedBase, Error> {
+        Err(no_pinned_locks(self.dialect().backend()))
+    }
+}

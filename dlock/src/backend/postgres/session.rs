@@ -1,0 +1,492 @@
+//! A PostgreSQL session by sqlx. A `PgListener` lets one connection execute and, while it is idle, notice that it was closed; nothing is listened for.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
+use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::time::timeout;
+
+use super::statements::{self, Arm, Identity, WaitAnswer};
+use crate::backend::one_server::Standing;
+use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::pinned::{Lent, Slot};
+use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
+use crate::server_lock::{Holder, ServerLock};
+
+pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
+    match error
+        .as_database_error()?
+        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+    {
+        Some(error) => Some(error.code()),
+        None => None,
+    }
+}
+
+/// One connection, for the whole of its life.
+pub(crate) struct PgSession {
+    pub(super) line: Line,
+    pub(super) can_wait: bool,
+    /// The default until it is known: on no session its proof is true.
+    pub(super) identity: Identity,
+    pub(super) standing: Standing,
+}
+
+/// How the connection is had.
+pub(super) enum Line {
+    Ours {
+        listener: PgListener,
+        /// The listener's pool of one, closed from the start: a lost connection is never opened again behind our back.
+        pool: PgPool,
+    },
+    Lent(Slot<Postgres>),
+}
+
+impl PgSession {
+    async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        match &mut self.line {
+            Line::Ours { listener, .. } => listener.acquire().await,
+            Line::Lent(slot) => Ok(slot.connection()),
+        }
+    }
+
+    pub(super) async fn row(&mut self, sql: String) -> Result<PgRow, sqlx::Error> {
+        let row = self.optional_row(sql).await?;
+        row.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// By one message, so that no pooler can send its parts to several sessions.
+    async fn optional_row(&mut self, sql: String) -> Result<Option<PgRow>, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        query.fetch_optional(self.connection().await?).await
+    }
+
+    /// The proof of a pinned session, whose holder may have begun a transaction: `SHOW` takes no
+    /// snapshot there, and is refused only in a transaction that has failed.
+    async fn shows_stamp(&mut self) -> Result<bool, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(statements::SHOW_STAMP));
+        let found: Option<String> = match query.fetch_one(self.connection().await?).await {
+            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => return Ok(true),
+            Err(error) if code(&error) == Some(UNDEFINED_OBJECT) => None,
+            row => row?.try_get(0)?,
+        };
+        Ok(found.as_ref() == Some(&self.identity.stamp))
+    }
+
+    /// The proof by a statement of its own.
+    pub(super) async fn prove(&mut self) -> Result<(), SessionError> {
+        let ping = statements::ping(&self.identity);
+        let answer = self.optional_row(ping).await.map_err(db)?;
+        self.answered(answer).await.map(drop)
+    }
+
+    /// `None`: another server session answered, and did nothing.
+    async fn ask(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
+        match (&*batch.releases, &*batch.tries) {
+            ([], [request]) => Ok(self.ask_one(false, request).await?.map(|answer| Answers {
+                tries: vec![answer],
+                ..Answers::default()
+            })),
+            ([request], []) => Ok(self.ask_one(true, request).await?.map(|answer| Answers {
+                releases: vec![answer],
+                ..Answers::default()
+            })),
+            // Apart from the session's task, so that one request alone needs less room.
+            _ => Box::pin(self.ask_many(batch)).await,
+        }
+    }
+
+    async fn ask_one(
+        &mut self,
+        release: bool,
+        Request { key, mode }: &Request,
+    ) -> Result<Option<Answer>, sqlx::Error> {
+        let single = statements::single(Arm::of(release, *mode, key));
+        let Identity { stamp, pid, .. } = self.identity.clone();
+        let query = sqlx::query(AssertSqlSafe(single)).bind(statements::packed(key));
+        let query = query.bind(stamp).bind(pid);
+        let row = query.fetch_optional(self.connection().await?).await?;
+        row.map(|row| row.try_get(0).map(bool::into)).transpose()
+    }
+
+    /// The whole batch as one statement.
+    async fn ask_many(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
+        let releases = batch.releases.iter().map(|request| (true, request));
+        let tries = batch.tries.iter().map(|request| (false, request));
+        let mut keys: [Vec<i64>; Arm::COUNT] = Default::default();
+        for (release, request) in releases.chain(tries) {
+            let arm = Arm::of(release, request.mode, &request.key).index();
+            keys[arm].push(statements::packed(&request.key));
+        }
+        let asked = keys.each_ref().map(Vec::len);
+        let statement = statements::batch(asked.map(|keys| keys > 0));
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
+            query = query.bind(keys);
+        }
+        let Identity { stamp, pid, .. } = self.identity.clone();
+        let query = query.bind(stamp).bind(pid);
+        let row = query.fetch_optional(self.connection().await?).await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let mut said: [std::vec::IntoIter<bool>; Arm::COUNT] = Default::default();
+        let present = (0..Arm::COUNT).filter(|arm| asked[*arm] > 0);
+        for (column, arm) in present.enumerate() {
+            let answers: Vec<bool> = row.try_get(column)?;
+            if answers.len() != asked[arm] {
+                return Err(sqlx::Error::Protocol(format!(
+                    "{} requests, {} answers",
+                    asked[arm],
+                    answers.len()
+                )));
+            }
+            said[arm] = answers.into_iter();
+        }
+        let mut answer = |release, request: &Request| -> Answer {
+            let arm = Arm::of(release, request.mode, &request.key).index();
+            said[arm].next().expect("BUG: they were counted").into()
+        };
+        Ok(Some(Answers {
+            releases: (batch.releases.iter())
+                .map(|request| answer(true, request))
+                .collect(),
+            tries: (batch.tries.iter())
+                .map(|request| answer(false, request))
+                .collect(),
+        }))
+    }
+
+    /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
+    /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
+    async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
+        let all = batch.releases.iter().chain(&batch.tries);
+        self.give_back(all.cloned().collect()).await?;
+        let mut answers = Answers {
+            releases: vec![Answer::Yes; batch.releases.len()],
+            tries: Vec::new(),
+        };
+        let mut full = None;
+        for request in &batch.tries {
+            if let Some(full) = &full {
+                answers.tries.push(Answer::Failed(DbErr::clone(full)));
+                continue;
+            }
+            let one = Batch::of_one_try(request);
+            let answer = match self.ask(&one).await {
+                Ok(Some(mut answers)) => answers.tries.remove(0),
+                Ok(None) => return Err(self.misdirected().await),
+                Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+                Err(error) => {
+                    self.give_back(one.tries).await?;
+                    let is_full = code(&error) == Some(OUT_OF_MEMORY);
+                    let error = explained(error);
+                    full = is_full.then(|| error.clone());
+                    Answer::Failed(error)
+                }
+            };
+            answers.tries.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), SessionError> {
+        let batch = Batch::of_releases(releases);
+        let released = self.ask(&batch).await.map_err(db)?;
+        self.answered(released.map(drop)).await
+    }
+
+    /// The answer, if this session gave it and all sessions of the pool are on its server.
+    async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
+        match answer {
+            Some(answer) => {
+                self.standing.has_answered()?;
+                Ok(answer)
+            }
+            None => Err(Box::pin(self.misdirected()).await),
+        }
+    }
+
+    /// Asks the session that answers now who it is, after another one has answered.
+    async fn misdirected(&mut self) -> SessionError {
+        let expected = self.identity.clone();
+        match self.row(statements::who_answers()).await {
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Err(error) => SessionError::Refused(super::connect::another_session(
+                &expected,
+                format!("an answer of another server session (asked which one, it says: {error})"),
+            )),
+        }
+    }
+
+    /// Whether there was any row.
+    async fn any(&mut self, sql: String) -> Result<bool, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        let row = query.fetch_optional(self.connection().await?).await?;
+        Ok(row.is_some())
+    }
+
+    /// What the holder of a pinned lock has begun by a statement of its own.
+    async fn leave_transaction(&mut self) -> Result<(), DbErr> {
+        let inside = match self.any(statements::in_transaction()).await {
+            Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => true,
+            inside => inside.map_err(db)?,
+        };
+        if inside {
+            self.any(statements::ROLLBACK.to_owned())
+                .await
+                .map_err(db)?;
+        }
+        Ok(())
+    }
+}
+
+/// A transaction that has failed accepts nothing but its end.
+const IN_FAILED_TRANSACTION: &str = "25P02";
+
+/// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const QUERY_CANCELED: &str = "57014";
+
+/// A setting that the session does not have.
+const UNDEFINED_OBJECT: &str = "42704";
+
+/// No room for another lock: what was refused once is not worth another statement.
+const OUT_OF_MEMORY: &str = "53200";
+
+/// A full lock table hits everybody on the server; the error says which setting to raise.
+fn explained(error: sqlx::Error) -> DbErr {
+    match code(&error) {
+        Some(OUT_OF_MEMORY) => DbErr::Custom(format!(
+            "{error}: PostgreSQL's lock table is full; raise max_locks_per_transaction (or max_connections), or hold fewer locks"
+        )),
+        _ => db(error),
+    }
+}
+
+#[async_trait]
+impl Session for PgSession {
+    fn number(&self) -> i64 {
+        self.identity.pid.into()
+    }
+
+    fn can_wait(&self) -> bool {
+        self.can_wait
+    }
+
+    async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
+        self.standing.note_dispute();
+        if let Line::Lent(_) = self.line
+            && !batch.releases.is_empty()
+        {
+            Box::pin(self.leave_transaction()).await?;
+        }
+        match self.ask(batch).await {
+            Ok(answers) => self.answered(answers).await,
+            Err(error) if error.as_database_error().is_some() => Box::pin(self.redo(batch)).await,
+            Err(error) => Err(db(error).into()),
+        }
+    }
+
+    async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
+        self.standing.note_dispute();
+        let identity = &self.identity;
+        let sql = statements::wait(identity, &request.key, request.mode, slice);
+        let connection = self.connection().await.map_err(db)?;
+        let waited = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_all(connection)
+            .await;
+        let error = match waited {
+            Ok(rows) => {
+                let answer = match wait_answer(&rows).map_err(db)? {
+                    WaitAnswer::Granted => Some(Answer::Yes),
+                    WaitAnswer::Busy => Some(Answer::No),
+                    WaitAnswer::WrongSession => None,
+                };
+                return self.answered(answer).await;
+            }
+            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) => error,
+        };
+        // The lock may have been granted all the same.
+        let unlock_all = statements::unlock_all(&self.identity);
+        let unlocked = self.optional_row(unlock_all).await.map_err(db)?;
+        self.answered(unlocked).await?;
+        match code(&error) {
+            Some(QUERY_CANCELED) => Ok(Answer::No),
+            _ => Ok(Answer::Failed(explained(error))),
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        self.standing.note_dispute();
+        let is_lent = matches!(self.line, Line::Lent(_));
+        // Pgpool-II sends a SHOW to any node: it can prove the session, and cannot refute it.
+        if is_lent && self.shows_stamp().await.map_err(db)? {
+            return self.answered(Some(())).await;
+        }
+        self.prove().await
+    }
+
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+        let query = sqlx::raw_sql(AssertSqlSafe(statements::locks()));
+        let connection = self.connection().await.map_err(db)?;
+        let rows = query.fetch_all(connection).await.map_err(db)?;
+        let locks = rows.iter().filter_map(|row| lock(row).transpose());
+        locks.map(|lock| lock.map_err(db)).collect()
+    }
+
+    fn tells_holders(&self) -> bool {
+        true
+    }
+
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+        let row = self
+            .optional_row(statements::holder_of(key))
+            .await
+            .map_err(db)?;
+        row.as_ref().map(holder).transpose().map_err(db)
+    }
+
+    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let identity = &self.identity;
+        let held = statements::held(identity, &lock.key, lock.mode, holder);
+        let row = self.optional_row(held).await.map_err(db)?;
+        let row = self.answered(row).await?;
+        Ok(row.try_get(0).map_err(db)?)
+    }
+
+    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
+        let identity = &self.identity;
+        let end = statements::end_holder(identity, &lock.key, lock.mode, holder);
+        Ok(self.any(end).await.map(drop).map_err(db)?)
+    }
+
+    async fn gone(&mut self) -> DbErr {
+        let Line::Ours { listener, .. } = &mut self.line else {
+            return std::future::pending().await;
+        };
+        loop {
+            match listener.try_recv().await {
+                Ok(Some(_notification)) => {}
+                Ok(None) => {
+                    let closed = "the server closed the session";
+                    return DbErr::Conn(RuntimeErr::Internal(closed.to_owned()));
+                }
+                Err(error) => return db(error),
+            }
+        }
+    }
+
+    /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP connection does: where nobody answers, that can be long after this.
+    async fn close(self: Box<Self>) {
+        let closing = async {
+            match self.line {
+                Line::Ours { listener, pool } => {
+                    drop(listener);
+                    pool.close().await;
+                }
+                Line::Lent(slot) => drop(slot.close().await),
+            }
+        };
+        drop(timeout(Duration::from_secs(1), closing).await);
+    }
+}
+
+impl Lent<Postgres> for PgSession {
+    fn slot(&mut self) -> &mut Slot<Postgres> {
+        match &mut self.line {
+            Line::Lent(slot) => slot,
+            Line::Ours { .. } => unreachable!("BUG: it is not pinned"),
+        }
+    }
+}
+
+/// What stands in the last row of a [wait](statements::wait).
+fn wait_answer(rows: &[PgRow]) -> Result<WaitAnswer, sqlx::Error> {
+    let [_parameters, answer] = rows else {
+        return Err(sqlx::Error::Protocol(format!(
+            "a wait was answered by {} rows",
+            rows.len()
+        )));
+    };
+    let answer: String = answer.try_get(0)?;
+    let unknown = || sqlx::Error::Protocol(format!("a wait was answered by `{answer}`"));
+    WaitAnswer::from_text(&answer).ok_or_else(unknown)
+}
+
+/// The end of a session after an answer of another one, by what [answers](statements::who_answers) now.
+fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::Error> {
+    let stamp: Option<String> = row.try_get(0)?;
+    let found = Identity {
+        stamp: stamp.unwrap_or_default(),
+        pid: row.try_get(1)?,
+        server_start: row.try_get(2)?,
+    };
+    let is_standby: bool = row.try_get(3)?;
+    let is_same_process = (found.pid, found.server_start) == (expected.pid, expected.server_start);
+    if is_same_process && found.stamp.is_empty() {
+        let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks \
+                     perhaps with them";
+        return Ok(DbErr::Conn(RuntimeErr::Internal(reset.to_owned())).into());
+    }
+    if found == *expected && !is_standby {
+        let in_turn = "an answer of another server session, and the next one of the right session: \
+                       a proxy routes each statement by itself";
+        let error = super::connect::another_session(expected, in_turn.to_owned());
+        return Ok(SessionError::Refused(error));
+    }
+    let whose = match (is_standby, found.server_start == expected.server_start) {
+        (true, _) => "of a hot standby",
+        (false, true) => "of the same server",
+        (false, false) => "of another server",
+    };
+    let found = format!(
+        "an answer of another server session ({whose}, process {})",
+        found.pid
+    );
+    Ok(SessionError::Refused(super::connect::another_session(
+        expected, found,
+    )))
+}
+
+/// A row of [`locks`](statements::locks); `None` if a column is NULL that identifies the lock.
+fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
+    let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
+    let is_shared: Option<bool> = row.try_get(5)?;
+    let granted: Option<bool> = row.try_get(6)?;
+    let (Some(key), Some(is_pair), Some(is_shared), Some(granted)) =
+        (key, is_pair, is_shared, granted)
+    else {
+        return Ok(None);
+    };
+    let mode = match is_shared {
+        true => Mode::Shared,
+        false => Mode::Exclusive,
+    };
+    Ok(Some(ServerLock {
+        name: None,
+        key: statements::unpacked(key, is_pair),
+        mode,
+        granted,
+        holder: holder(row)?,
+    }))
+}
+
+/// The first columns of a row of [`locks`](statements::locks) or [`holder_of`](statements::holder_of).
+fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
+    let process: Option<i32> = row.try_get(0)?;
+    let application: Option<String> = row.try_get(1)?;
+    let prepared: Option<String> = row.try_get(2)?;
+    let application = match prepared {
+        Some(name) => format!("prepared transaction '{name}'"),
+        None => application.unwrap_or_default(),
+    };
+    Ok(Holder {
+        session: process.map_or(0, i64::from),
+        application,
+    })
+}

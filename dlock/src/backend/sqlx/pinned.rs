@@ -1,0 +1,157 @@
+//! A session whose connection its holder works on: both go through a pool of sqlx that has this one connection and can never have another.
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{self, Connection, Database, Pool};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use tokio::time::timeout;
+
+use super::open::db;
+use super::{Driver, Options};
+use crate::backend::{Pinned, Session};
+
+/// No server listens there, and no platform looks for long: a path below what is not a folder.
+pub(crate) const NOWHERE: &str = "/dev/null/a-pinned-session-is-never-opened-again";
+
+/// A session whose connection comes and goes.
+pub(crate) trait Lent<DB: Driver>: Session {
+    /// Where the connection is while it is here.
+    fn slot(&mut self) -> &mut Slot<DB>;
+}
+
+/// The place of a connection that comes and goes.
+pub(crate) struct Slot<DB: Driver>(Option<PoolConnection<DB>>);
+
+impl<DB: Driver> Slot<DB> {
+    pub(crate) fn of(connection: PoolConnection<DB>) -> Self {
+        Self(Some(connection))
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut DB::Connection {
+        self.0.as_mut().expect("BUG: it is lent")
+    }
+
+    /// Dropped in a task that is being dropped with its runtime, it must not look for a runtime.
+    fn cut(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+
+    pub(crate) async fn close(mut self) -> Result<(), sqlx::Error> {
+        match self.0.take() {
+            Some(connection) => connection.detach().close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl<DB: Driver> Drop for Slot<DB> {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+pub(crate) struct PinnedSession<DB: Driver, S: Lent<DB>> {
+    pool: Pool<DB>,
+    session: S,
+}
+
+impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
+    /// The session is on the only connection of the pool, which is never opened again behind its back.
+    pub(crate) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
+        pool.set_connect_options(nowhere);
+        Self { pool, session }
+    }
+}
+
+#[async_trait]
+impl<DB: Driver, S: Lent<DB>> Pinned for PinnedSession<DB, S>
+where
+    Pool<DB>: Into<DatabaseConnection>,
+{
+    fn connection(&self) -> DatabaseConnection {
+        self.pool.clone().into()
+    }
+
+    fn number(&self) -> i64 {
+        self.session.number()
+    }
+
+    fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr> {
+        let Self { pool, session } = self;
+        let slot = session.slot();
+        if slot.0.is_none() {
+            slot.0 = pool.try_acquire();
+        }
+        match slot.0 {
+            Some(_) => Ok(Some(session)),
+            None if pool.is_closed() || pool.size() == 0 => {
+                let gone = "the pinned connection was closed";
+                Err(DbErr::Conn(RuntimeErr::Internal(gone.to_owned())))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
+        let Self { pool, session } = self;
+        while session.slot().0.is_none() {
+            session.slot().0 = match pool.acquire().await {
+                Ok(connection) => Some(connection),
+                // As long as the application waits for its connections, and no longer.
+                Err(sqlx::Error::PoolTimedOut) => None,
+                Err(error) => return Err(db(error)),
+            };
+        }
+        Ok(session)
+    }
+
+    /// sqlx looks at the connection once more before anybody gets it.
+    fn lend(&mut self) {
+        drop(self.session.slot().0.take());
+    }
+
+    async fn close(mut self: Box<Self>) {
+        drop(self.take());
+        let connection = std::mem::replace(self.session.slot(), Slot(None));
+        drop(timeout(Duration::from_secs(1), connection.close()).await);
+        // A connection that is at work is closed when it comes back.
+        drop(self.pool.close());
+    }
+}
+
+/// Also with its runtime: what is not at work ends here and now, however long somebody keeps a handle to the pool.
+impl<DB: Driver, S: Lent<DB>> Drop for PinnedSession<DB, S> {
+    fn drop(&mut self) {
+        self.session.slot().cut();
+        if let Some(idle) = self.pool.try_acquire() {
+            drop(idle.detach());
+        }
+        let is_over = self.pool.is_closed();
+        drop(self.pool.close());
+        if self.pool.size() > 0 && !is_over {
+            end_what_comes_back(self.pool.clone());
+        }
+    }
+}
+
+/// A connection that was on its way back when the pool was closed arrives all the same, and nobody takes it out any more. There may be no runtime to do it on.
+fn end_what_comes_back<DB: Database>(pool: Pool<DB>) {
+    let wait_for_it = move || {
+        let deadline = Instant::now() + ON_ITS_WAY;
+        while pool.size() > 0 && Instant::now() < deadline {
+            sleep(PAUSE);
+            let mut context = Context::from_waker(Waker::noop());
+            let _ = pin!(pool.close()).poll(&mut context);
+        }
+    };
+    // Without a thread it ends with the last handle.
+    drop(thread::Builder::new().spawn(wait_for_it));
+}
+
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(5);

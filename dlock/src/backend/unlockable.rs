@@ -1,0 +1,128 @@
+//! Connections that cannot lock, and what they say.
+
+use sea_orm::DatabaseConnectionType;
+
+use super::left_out;
+use crate::error::Error;
+
+pub(super) const DISCONNECTED: Error = Error::Unsupported {
+    backend: "a disconnected `DatabaseConnection`",
+    feature: "locks",
+    hint: "connect with `Database::connect` first",
+};
+
+/// Which kinds there are depends on the features of sea-orm, which are not ours to know; a kind shows its name.
+pub(super) fn kind(connection: &DatabaseConnectionType) -> Error {
+    named(&format!("{connection:?}"))
+}
+
+fn named(kind: &str) -> Error {
+    let (backend, feature, hint) = match kind {
+        "SqlxPostgresPoolConnection" => return left_out::POSTGRES.error(),
+        "SqlxMySqlPoolConnection" => return left_out::MYSQL.error(),
+        "SqlxSqlitePoolConnection" => return left_out::SQLITE.error(),
+        "MockDatabaseConnection" => (
+            "a `MockDatabase`",
+            "locks without dlock's feature `mock`",
+            "turn it on: `features = [\"mock\"]` at `sea-orm-dlock` in Cargo.toml, where tests are all that needs it under `[dev-dependencies]`",
+        ),
+        "ProxyDatabaseConnection" => (
+            "a proxy (`Database::connect_proxy`)",
+            "locks",
+            "dlock cannot open sessions through it: lock on a connection to the database itself, made with `Database::connect`",
+        ),
+        "RusqliteSharedConnection" => (
+            "SQLite by rusqlite",
+            "locks",
+            "dlock asks sqlx where the database is: lock on a connection of sea-orm's feature `sqlx-sqlite`, with dlock's feature `sqlite`",
+        ),
+        _ => return left_out::UNKNOWN.error(),
+    };
+    Error::Unsupported {
+        backend,
+        feature,
+        hint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(kind: &str) -> String {
+        named(kind).to_string()
+    }
+
+    #[test]
+    fn every_kind_hears_what_it_is_and_what_to_do() {
+        for (kind, found, way_out) in [
+            (
+                "SqlxPostgresPoolConnection",
+                "PostgreSQL",
+                "features = [\"postgres\"]",
+            ),
+            ("SqlxMySqlPoolConnection", "MySQL", "features = [\"mysql\"]"),
+            (
+                "SqlxSqlitePoolConnection",
+                "SQLite",
+                "features = [\"sqlite\"]",
+            ),
+            (
+                "MockDatabaseConnection",
+                "MockDatabase",
+                "features = [\"mock\"]",
+            ),
+            ("ProxyDatabaseConnection", "proxy", "Database::connect`"),
+            ("RusqliteSharedConnection", "rusqlite", "sqlx-sqlite"),
+            ("Another", "this kind", "feature `postgres`"),
+        ] {
+            let words = words(kind);
+            assert!(words.contains(found) && words.contains(way_out), "{words}");
+        }
+    }
+
+    /// The way of SeaORM that the names are taken from.
+    #[test]
+    fn a_kind_shows_its_name() {
+        let disconnected = format!("{:?}", DatabaseConnectionType::Disconnected);
+        assert_eq!(disconnected, "Disconnected");
+        #[cfg(feature = "mock")]
+        {
+            let db = sea_orm::MockDatabase::new(sea_orm::DatabaseBackend::Sqlite).into_connection();
+            assert_eq!(format!("{:?}", db.inner), "MockDatabaseConnection");
+        }
+    }
+
+    /// Of a kind that is there, on a database whose feature is off.
+    #[cfg(feature = "mock")]
+    #[tokio::test]
+    async fn a_mock_of_a_database_that_was_left_out_names_its_feature() {
+        use sea_orm::{DatabaseBackend, MockDatabase};
+
+        use crate::DLockExt;
+
+        for (backend, is_there, feature) in [
+            (
+                DatabaseBackend::Postgres,
+                cfg!(feature = "postgres"),
+                "`postgres`",
+            ),
+            (DatabaseBackend::MySql, cfg!(feature = "mysql"), "`mysql`"),
+            (
+                DatabaseBackend::Sqlite,
+                cfg!(feature = "sqlite"),
+                "`sqlite`",
+            ),
+        ] {
+            let db = MockDatabase::new(backend).into_connection();
+            match db.dlock("key").try_acquire().await {
+                Ok(guard) => assert!(is_there && guard.is_some()),
+                Err(error) => {
+                    let words = error.to_string();
+                    assert!(!is_there && words.contains(feature), "{words}");
+                }
+            }
+            assert!(db.into_transaction_log().is_empty());
+        }
+    }
+}
