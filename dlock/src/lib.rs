@@ -106,13 +106,7 @@
 //! SeaORM has no connection to needs less: a `mod` in each of the two folders, and its constructors in `pool/mod.rs` and `pool/builder.rs`.
 
 #![cfg_attr(
-    not(any(
-        feature = "postgres",
-        feature = "mysql",
-        feature = "sqlite",
-        feature = "mssql",
-        feature = "oracle"
-    )),
+    not(feature = "_database"),
     allow(dead_code, reason = "without a database there is nothing to lock on")
 )]
 
@@ -130,7 +124,6 @@ pub mod prelude;
 mod server_lock;
 mod wait;
 
-pub use self::backend::Connection;
 #[cfg(feature = "postgres")]
 pub use self::backend::postgres::compat;
 pub use self::error::{Error, HeldBy, LossCause, Phase};
@@ -138,7 +131,7 @@ pub use self::key::{Key, PhysicalKey};
 pub use self::lock::{DLock, DLockGuard, DLockUpgrade, PinnedGuard, PinnedLock, TransactionLock};
 pub use self::mode::{Mode, OracleMode};
 pub use self::orm::{DLockExt, EntityDLockExt, ModelDLockExt};
-pub use self::pool::{Counters, LockPool, LockPoolBuilder, Lockable, Status};
+pub use self::pool::{Connection, Counters, LockPool, LockPoolBuilder, Lockable, Status};
 pub use self::server_lock::{Holder, ServerLock};
 #[cfg(feature = "macros")]
 #[doc(inline)]

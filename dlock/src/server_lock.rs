@@ -21,13 +21,6 @@ pub struct ServerLock {
     pub holder: Holder,
 }
 
-#[cfg(any(
-    feature = "mysql",
-    feature = "sqlite",
-    feature = "mock",
-    feature = "mssql",
-    feature = "oracle"
-))]
 impl ServerLock {
     pub(crate) fn held(key: PhysicalKey, mode: Mode, holder: Holder) -> Self {
         Self {

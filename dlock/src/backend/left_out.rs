@@ -1,12 +1,9 @@
-//! Databases that this build leaves out, and what is said to their connections.
+//! Databases that this build leaves out, and the errors for their connections.
 
-#[cfg(feature = "mock")]
-use super::rules::Dialect;
+use sea_orm::DatabaseBackend;
+
+use super::rules::LockRules;
 use crate::error::Error;
-#[cfg(feature = "mock")]
-use crate::key::{KeyRepr, PhysicalKey};
-#[cfg(feature = "mock")]
-use crate::mode::Mode;
 
 /// A database, and the feature that it takes.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ pub(crate) const UNKNOWN: LeftOut = LeftOut {
 };
 
 impl LeftOut {
-    pub(crate) fn error(&self) -> Error {
+    pub(crate) const fn error(&self) -> Error {
         let Self {
             backend,
             feature,
@@ -54,20 +51,46 @@ impl LeftOut {
             hint,
         }
     }
+
+    const fn rules(&self) -> LockRules {
+        LockRules {
+            database: self.backend,
+            modes: &[],
+            physical_key: |_| Ok(None),
+            refusal: Some(self.error()),
+        }
+    }
 }
 
-/// It has no name for any lock.
-#[cfg(feature = "mock")]
-impl Dialect for LeftOut {
-    fn backend(&self) -> &'static str {
-        self.backend
+/// The rules of a database that is left out: each request is refused.
+pub(crate) fn rules(backend: DatabaseBackend) -> &'static LockRules {
+    static RULES: [LockRules; 4] = [
+        POSTGRES.rules(),
+        MYSQL.rules(),
+        SQLITE.rules(),
+        UNKNOWN.rules(),
+    ];
+    let [postgres, mysql, sqlite, unknown] = &RULES;
+    match backend {
+        DatabaseBackend::Postgres => postgres,
+        DatabaseBackend::MySql => mysql,
+        DatabaseBackend::Sqlite => sqlite,
+        _ => unknown,
     }
+}
 
-    fn check(&self, _: Mode) -> Result<(), Error> {
-        Err(self.error())
-    }
-
-    fn physical_key(&self, _: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        Err(self.error())
+/// The error for a transaction on a database without transaction locks, or whose locks are left
+/// out.
+pub(crate) fn no_transaction_locks(backend: DatabaseBackend) -> Error {
+    let name = match backend {
+        DatabaseBackend::Postgres => return POSTGRES.error(),
+        DatabaseBackend::MySql => MYSQL.backend,
+        DatabaseBackend::Sqlite => SQLITE.backend,
+        _ => "this database",
+    };
+    Error::Unsupported {
+        backend: name,
+        feature: "locks that end with a transaction (`.xact()`)",
+        hint: "use `db.dlock(key).transaction(..)`: it locks, begins, commits and unlocks in this order",
     }
 }

@@ -5,7 +5,7 @@ use sea_orm::DatabaseConnectionType;
 use super::left_out;
 use crate::error::Error;
 
-pub(super) const DISCONNECTED: Error = Error::Unsupported {
+const DISCONNECTED: Error = Error::Unsupported {
     backend: "a disconnected `DatabaseConnection`",
     feature: "locks",
     hint: "connect with `Database::connect` first",
@@ -13,7 +13,14 @@ pub(super) const DISCONNECTED: Error = Error::Unsupported {
 
 /// Which kinds there are depends on the features of sea-orm, which are not ours to know; a kind shows its name.
 pub(super) fn kind(connection: &DatabaseConnectionType) -> Error {
-    named(&format!("{connection:?}"))
+    match connection {
+        DatabaseConnectionType::Disconnected => DISCONNECTED,
+        #[allow(
+            unreachable_patterns,
+            reason = "which variants exist depends on the features of sea-orm"
+        )]
+        other => named(&format!("{other:?}")),
+    }
 }
 
 fn named(kind: &str) -> Error {

@@ -9,11 +9,10 @@ use sea_orm::{
 use tokio::runtime::Handle;
 
 use super::{DLock, DLockGuard};
-use crate::backend::Connection;
 use crate::error::{Error, Phase};
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::Lockable;
+use crate::pool::{Connection, Lockable};
 
 impl<C> DLock<'_, C> {
     /// Holds the lock around `body`, and releases it whatever the body does: return, fail, panic, or be dropped.

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 use tracing::{Dispatch, dispatcher};
 
 use super::DLock;
-use crate::backend::failed_in_transaction;
-use crate::backend::rules::{self, DeadlockCheck, TransactionLocks, TransactionOutcome};
+use crate::backend::{
+    self, DeadlockCheck, TransactionLocks, TransactionOutcome, failed_in_transaction,
+};
 use crate::error::{Error, HeldBy, Phase};
 use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
@@ -138,8 +139,8 @@ impl<'a> TransactionLock<'a> {
     }
 
     async fn wait(&self, wait: Wait) -> Result<bool, Error> {
-        let locks = rules::transaction_locks(self.txn.get_database_backend())?;
-        locks.dialect().check(self.mode)?;
+        let locks = backend::transaction_locks(self.txn.get_database_backend())?;
+        locks.rules().check(self.mode)?;
         let key = self.physical_key(locks).await?;
         let try_lock = || self.outcome(locks.try_lock(&key, self.mode));
         if try_lock().await? {
@@ -184,7 +185,7 @@ impl<'a> TransactionLock<'a> {
         // The key itself is checked, too: a namespace makes nothing valid.
         let plain = locks.physical_key(&key)?;
         let Some(pool) = &self.settings else {
-            self.warn_of_namespace(locks.dialect().backend());
+            self.warn_of_namespace(locks.rules().database);
             return Ok(plain);
         };
         match &pool.config()?.namespace {

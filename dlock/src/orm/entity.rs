@@ -6,12 +6,11 @@ use sea_orm::{
     PrimaryKeyTrait, QueryFilter, Select,
 };
 
-use crate::backend::Connection;
 use crate::error::Error;
 use crate::key::Key;
 use crate::lock::DLock;
 use crate::orm::DLockExt;
-use crate::pool::Lockable;
+use crate::pool::{Connection, Lockable};
 
 type PrimaryKeyOf<E> = <<E as EntityTrait>::PrimaryKey as PrimaryKeyTrait>::ValueType;
 

@@ -1,14 +1,12 @@
 //! The way in: `.dlock(key)` on what people already have in their hands.
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
-
 use crate::key::Key;
 use crate::lock::DLock;
-use crate::pool::LockPool;
+use crate::pool::ConnectionOrTransaction;
 
-/// Adds [`dlock`](Self::dlock) to SeaORM's [`DatabaseConnection`] and [`DatabaseTransaction`], to sqlx's pools, and to [`LockPool`].
+/// Adds [`dlock`](Self::dlock) to SeaORM's [`DatabaseConnection`](sea_orm::DatabaseConnection) and [`DatabaseTransaction`](sea_orm::DatabaseTransaction), to sqlx's pools, and to [`LockPool`](crate::LockPool).
 ///
-/// What kind of connection it is shows when it is asked for a lock. One of SeaORM's `MockDatabase` locks within the process and runs no statement (see [`LockPool`]);
+/// What kind of connection it is shows when it is asked for a lock. One of SeaORM's `MockDatabase` locks within the process and runs no statement (see [`LockPool`](crate::LockPool));
 /// one that is disconnected, a proxy, by rusqlite, or of a database whose feature is off is [`Error::Unsupported`](crate::Error::Unsupported), which names the way out.
 /// SeaORM's `RestrictedConnection` has no `dlock`: it hides its connection, so lock on the one that it was made from.
 ///
@@ -40,28 +38,4 @@ pub trait DLockExt {
     }
 }
 
-impl<C: sealed::ConnectionOrTransaction> DLockExt for C {}
-
-mod sealed {
-    use super::{DatabaseConnection, DatabaseTransaction, LockPool};
-
-    /// By its name, and on a value by these words, rustc says what is missing.
-    #[diagnostic::on_unimplemented(
-        message = "no lock can be taken on `{Self}`",
-        label = "this is not for `{Self}`",
-        note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
-        note = "the connection of a `PinnedGuard` is `&*guard`, where it is an argument",
-        note = "a `RestrictedConnection` hides its connection: lock on the `DatabaseConnection` that it was made from"
-    )]
-    pub trait ConnectionOrTransaction {}
-
-    impl ConnectionOrTransaction for DatabaseConnection {}
-    impl ConnectionOrTransaction for DatabaseTransaction {}
-    impl ConnectionOrTransaction for LockPool {}
-    #[cfg(feature = "mysql")]
-    impl ConnectionOrTransaction for sea_orm::sqlx::MySqlPool {}
-    #[cfg(feature = "postgres")]
-    impl ConnectionOrTransaction for sea_orm::sqlx::PgPool {}
-    #[cfg(feature = "sqlite")]
-    impl ConnectionOrTransaction for sea_orm::sqlx::SqlitePool {}
-}
+impl<C: ConnectionOrTransaction> DLockExt for C {}

@@ -118,7 +118,7 @@ impl Acquiring {
         loop {
             match &mut self.stage {
                 Stage::Begin => {
-                    self.core.connector.dialect().check(self.mode)?;
+                    self.core.backend.rules().check(self.mode)?;
                     match self.core.try_physical_key(name)? {
                         Some(key) => self.enqueue(name, key)?,
                         None => {

@@ -8,13 +8,14 @@ use tokio::runtime;
 
 use super::LockPool;
 use super::config::Config;
+use super::connection::Connection;
 use super::core::Core;
 use super::registry::{self, Bond, Owner};
 #[cfg(feature = "mssql")]
 use crate::backend::MsSqlServer;
 #[cfg(feature = "oracle")]
 use crate::backend::OracleServer;
-use crate::backend::{Application, ConnectSettings, Connection, Source};
+use crate::backend::{self, Application, ConnectSettings, Origin};
 use crate::error::Error;
 
 /// Shapes a [`LockPool`]; made by [`LockPool::builder`].
@@ -42,7 +43,7 @@ enum Base<'a> {
         not(any(feature = "mssql", feature = "oracle")),
         allow(dead_code, reason = "SeaORM knows all the others")
     )]
-    Server(Box<dyn Source + Send>),
+    Server(Box<dyn Origin + Send>),
 }
 
 impl<'a> Base<'a> {
@@ -53,7 +54,7 @@ impl<'a> Base<'a> {
         }
     }
 
-    fn source(&self) -> &dyn Source {
+    fn origin(&self) -> &dyn Origin {
         match self {
             Self::Application(application) => *application,
             Self::Server(server) => &**server,
@@ -231,17 +232,18 @@ impl<'a> LockPoolBuilder<'a> {
             keepalive: self.config.keepalive,
             max_sessions: self.config.max_sessions,
             trust_session_pooling: self.trust_session_pooling,
+            rules_of: backend::rules,
         };
-        let connector = match (self.sessions_from, application) {
+        let backend = match (self.sessions_from, application) {
             (Some(_), None) => return Err(SESSIONS_FROM_ELSEWHERE),
-            (Some(direct), Some(_)) => direct?.connector(settings),
-            (None, _) => base.source().connector(settings),
+            (Some(direct), Some(_)) => direct?.backend(settings),
+            (None, _) => base.origin().backend(settings),
         };
         if self.config.namespace.is_some() {
-            registry::note_namespace(connector.dialect().backend());
+            registry::note_namespace(backend.rules().database);
         }
         let closed = application.map(Application::closed);
-        let core = Core::new(connector, self.config, self.runtime, closed);
+        let core = Core::new(backend, self.config, self.runtime, closed);
         if application.is_some_and(Application::is_closed) {
             core.begin_close();
         }

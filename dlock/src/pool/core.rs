@@ -12,7 +12,7 @@ use super::config::Config;
 use super::queue::SessionId;
 use super::state::State;
 use super::{keeper, pinned, worker};
-use crate::backend::{Closed, Connector};
+use crate::backend::{Backend, Closed};
 use crate::error::{Error, RUNTIME_ENDED};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -24,7 +24,7 @@ pub(crate) const MAX_RUNTIMES: usize = 3;
 pub(crate) struct Core {
     state: Mutex<State>,
     pub(crate) config: Arc<Config>,
-    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) application_closed: Option<tokio::sync::Mutex<Closed>>,
     /// Turns true when the pool closes.
     pub(crate) closing: watch::Sender<bool>,
@@ -47,7 +47,7 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(crate) fn new(
-        connector: Arc<dyn Connector>,
+        backend: Arc<dyn Backend>,
         config: Config,
         runtime: Option<Handle>,
         application_closed: Option<Closed>,
@@ -55,7 +55,7 @@ impl Core {
         let config = Arc::new(config);
         Arc::new(Self {
             state: Mutex::new(State::new(Arc::clone(&config), runtime)),
-            connector,
+            backend,
             application_closed: application_closed.map(tokio::sync::Mutex::new),
             closing: watch::Sender::new(false),
             abandoned: watch::Sender::new(false),
@@ -85,14 +85,14 @@ impl Core {
     }
 
     pub(crate) fn try_physical_key(&self, key: &Key) -> Result<Option<PhysicalKey>, Error> {
-        let Some(key) = key.repr(|| self.connector.database())? else {
+        let Some(key) = key.repr(|| self.backend.database())? else {
             return Ok(None);
         };
         // The key itself is checked, too: a namespace makes nothing valid.
-        let dialect = self.connector.dialect();
-        let plain = dialect.physical_key(&key)?;
+        let rules = self.backend.rules();
+        let plain = rules.physical_key(&key)?;
         match &self.config.namespace {
-            Some(namespace) => dialect.physical_key(&key.within(namespace)),
+            Some(namespace) => rules.physical_key(&key.within(namespace)),
             None => Ok(plain),
         }
     }
@@ -176,7 +176,7 @@ impl Core {
     /// A further session could not be opened. When it was on another server than the others, these
     /// have to show that theirs still answers.
     pub(crate) fn settle_dispute(self: &Arc<Self>) {
-        if self.connector.is_disputed() {
+        if self.backend.is_disputed() {
             self.with(|state, _| state.prove_all());
         }
     }
@@ -207,7 +207,7 @@ impl Core {
             (awaits_session(state), held_by)
         });
         let trouble = match awaits_session {
-            true => self.connector.trouble(),
+            true => self.backend.trouble(),
             false => None,
         };
         trouble.unwrap_or_else(|| Error::Timeout {

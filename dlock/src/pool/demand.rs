@@ -11,8 +11,8 @@ use super::queue::{
 };
 use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
+use crate::backend::MAX_BATCH;
 use crate::backend::Request;
-use crate::backend::rules::MAX_BATCH;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;

@@ -26,7 +26,7 @@ const NO_EXCLUSION: Error = Error::refused(
 /// A session that was just opened takes a lock, for which another session of the pool asks then.
 /// Does nothing when that was done before, or no other session is free to ask.
 pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result<(), SessionError> {
-    let Some(key) = core.connector.exclusion_probe() else {
+    let Some(key) = core.backend.exclusion_probe() else {
         return Ok(());
     };
     if !core.with(|state, _| state.can_ask_elsewhere_now()) {
@@ -48,11 +48,11 @@ pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result
     within(limit, session.exchange(&Batch::of_releases(vec![lock]))).await?;
     match is_excluded {
         Ok(Ok(Ok(true))) => {
-            core.connector.set_excludes();
+            core.backend.set_excludes();
             Ok(())
         }
         Ok(Ok(Ok(false))) => {
-            core.connector.refuse_for_good(&NO_EXCLUSION);
+            core.backend.refuse_for_good(&NO_EXCLUSION);
             Err(SessionError::Refused(NO_EXCLUSION))
         }
         // The other session had no time, or ended.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::queue::{KeyQueue, Loss, SessionId};
 use super::sessions::{InFlight, Inspect, SessionEntry, WaitOrder};
 use super::state::State;
-use crate::backend::rules::MAX_BATCH;
-use crate::backend::{Answer, Batch, LONGEST_SLICE, Local, Request};
+use crate::backend::MAX_BATCH;
+use crate::backend::{Answer, Batch, InlineSession, LONGEST_SLICE, Request};
 use crate::key::{Key, PhysicalKey};
 
 /// A change of the state carries out this many tries at most where no server is in between, so that it lasts for a few milliseconds at worst.
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// A session that answers at once and has something to do; first those that give back.
-    fn local_work(&self, tries: bool) -> Option<(SessionId, Arc<dyn Local>)> {
+    fn local_work(&self, tries: bool) -> Option<(SessionId, Arc<dyn InlineSession>)> {
         let sessions = || {
             let sessions = self.sessions.iter();
             sessions.filter_map(|(id, session)| Some((id, session, session.local.as_ref()?)))

@@ -1,7 +1,8 @@
 //! What a session lock can be taken on.
 
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
+
 use super::LockPool;
-use crate::orm::DLockExt;
 
 /// What can take a lock that lives apart from any transaction: a connection or a lock pool.
 ///
@@ -15,33 +16,19 @@ use crate::orm::DLockExt;
     note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released",
     note = "code over any connection: `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; transactions use `.xact()`"
 )]
-pub trait Lockable: sealed::Sealed + DLockExt + Sync {
+pub trait Lockable: sealed::Sealed + ConnectionOrTransaction + Sync {
     #[doc(hidden)]
     fn lock_pool(&self) -> LockPool;
 }
 
-impl Lockable for sea_orm::DatabaseConnection {
+impl Lockable for DatabaseConnection {
     fn lock_pool(&self) -> LockPool {
         LockPool::of(self)
     }
 }
 
-#[cfg(feature = "mysql")]
-impl Lockable for sea_orm::sqlx::MySqlPool {
-    fn lock_pool(&self) -> LockPool {
-        LockPool::of(self)
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Lockable for sea_orm::sqlx::PgPool {
-    fn lock_pool(&self) -> LockPool {
-        LockPool::of(self)
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl Lockable for sea_orm::sqlx::SqlitePool {
+#[cfg(feature = "_sqlx")]
+impl<DB: crate::backend::SqlxDatabase> Lockable for sea_orm::sqlx::Pool<DB> {
     fn lock_pool(&self) -> LockPool {
         LockPool::of(self)
     }
@@ -53,15 +40,28 @@ impl Lockable for LockPool {
     }
 }
 
+/// What `.dlock(key)` can be called on. rustc names this trait, or prints these notes, where it is
+/// missing.
+#[diagnostic::on_unimplemented(
+    message = "no lock can be taken on `{Self}`",
+    label = "this is not for `{Self}`",
+    note = "`.dlock(key)` is for a `DatabaseConnection`, a `DatabaseTransaction`, sqlx's pools (with the feature of their database), and a `LockPool`",
+    note = "the connection of a `PinnedGuard` is `&*guard`, where it is an argument",
+    note = "a `RestrictedConnection` hides its connection: lock on the `DatabaseConnection` that it was made from"
+)]
+pub trait ConnectionOrTransaction {}
+
+impl ConnectionOrTransaction for DatabaseConnection {}
+impl ConnectionOrTransaction for DatabaseTransaction {}
+impl ConnectionOrTransaction for LockPool {}
+#[cfg(feature = "_sqlx")]
+impl<DB: crate::backend::SqlxDatabase> ConnectionOrTransaction for sea_orm::sqlx::Pool<DB> {}
+
 mod sealed {
     pub trait Sealed {}
 
     impl Sealed for super::LockPool {}
     impl Sealed for sea_orm::DatabaseConnection {}
-    #[cfg(feature = "mysql")]
-    impl Sealed for sea_orm::sqlx::MySqlPool {}
-    #[cfg(feature = "postgres")]
-    impl Sealed for sea_orm::sqlx::PgPool {}
-    #[cfg(feature = "sqlite")]
-    impl Sealed for sea_orm::sqlx::SqlitePool {}
+    #[cfg(feature = "_sqlx")]
+    impl<DB: crate::backend::SqlxDatabase> Sealed for sea_orm::sqlx::Pool<DB> {}
 }

@@ -99,7 +99,7 @@ pub(super) async fn acquire(
     wait: Wait,
 ) -> Result<Option<PinnedGrant>, Error> {
     let core = &pool.owner()?.core;
-    core.connector.dialect().check(mode)?;
+    core.backend.rules().check(mode)?;
     // As far as the server is known: what can never work needs no session.
     core.try_physical_key(name)?;
     let waiting = Waiting::begin(core);

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use sea_orm::DatabaseConnection;
 
 use super::LockPool;
-use crate::backend::sealed::Connection as _;
+use super::connection::sealed::Connection as _;
 use crate::backend::{Application, Closed, is_over};
 use crate::error::Error;
 
@@ -64,7 +64,7 @@ pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPo
             match (application.is_closed(), entry.bond) {
                 (true, Bond::Guest) => return LockPool(Err(Error::PoolClosed)),
                 (true, _) => owner.core.begin_close(),
-                (false, Bond::Follows) => application.refresh(&*owner.core.connector),
+                (false, Bond::Follows) => application.refresh(&*owner.core.backend),
                 (false, _) => {}
             }
         }

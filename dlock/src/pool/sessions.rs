@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::queue::{Link, Loss, TENURE, TicketId};
 use super::upgrades::{Upgrade, UpgradeInFlight};
-use crate::backend::{Batch, Local, Request};
+use crate::backend::{Batch, InlineSession, Request};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
@@ -67,7 +67,7 @@ pub(crate) struct SessionEntry {
     pub(crate) can_wait: bool,
     pub(crate) tells_holders: bool,
     pub(crate) heartbeat: Option<Duration>,
-    pub(crate) local: Option<Arc<dyn Local>>,
+    pub(crate) local: Option<Arc<dyn InlineSession>>,
     /// It is to be asked for a sign of life before anything else.
     pub(crate) must_prove: bool,
     /// The last thing that it did was an inspection: a batch goes first now.

@@ -19,10 +19,11 @@ impl State {
         };
         session.ready = true;
         session.link.opened(opened.number());
-        session.can_wait = opened.can_wait();
-        session.tells_holders = opened.tells_holders();
-        session.heartbeat = opened.heartbeat();
-        session.local = opened.local();
+        let capabilities = opened.capabilities();
+        session.can_wait = capabilities.waits;
+        session.tells_holders = capabilities.tells_holders;
+        session.heartbeat = capabilities.heartbeat;
+        session.local = opened.inline();
         self.is_local = session.local.is_some();
         session.last_reply = now;
         session.last_ping = now;

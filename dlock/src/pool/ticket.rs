@@ -61,7 +61,7 @@ impl Grant {
         let Self {
             core, key, hold, ..
         } = self;
-        let to = core.connector.dialect().upgraded(from)?;
+        let to = core.backend.upgraded(from)?;
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let wait = core.wait(timeout, false);
         let hold = *hold;

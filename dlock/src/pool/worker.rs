@@ -15,7 +15,7 @@ use super::exclusion;
 use super::jobs::{Job, after};
 use super::queue::{Loss, SessionId};
 use super::sessions::{Holder, Inspect};
-use crate::backend::{SILENT, Session, SessionError};
+use crate::backend::{Answer, Request, SILENT, Session, SessionError};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 
@@ -31,7 +31,7 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) async fn run(task: Task) {
     let (core, id) = (Arc::clone(&task.core), task.session);
     let connected = tokio::select! {
-        connected = core.connector.connect() => connected,
+        connected = core.backend.connect() => connected,
         () = unneeded(&core) => Err(Error::PoolClosed),
     };
     match connected {
@@ -98,7 +98,7 @@ async fn carry_out_jobs(
     session: &mut dyn Session,
 ) -> Result<Option<watch::Sender<Loss>>, SessionError> {
     let reply_timeout = core.config.reply_timeout();
-    let is_local = session.local().is_some();
+    let is_local = session.inline().is_some();
     let Some(inbox) = core.with(|state, _| state.inbox(id)) else {
         return Ok(None);
     };
@@ -145,7 +145,7 @@ async fn carry_out_jobs(
                 let limit = slice.saturating_add(reply_timeout);
                 tokio::select! {
                     biased;
-                    answer = in_time(&mut alarm, limit, session.upgrade(&request, slice)) => {
+                    answer = in_time(&mut alarm, limit, upgrade(session, &request, slice)) => {
                         let answer = answer?;
                         core.with(|state, now| state.upgraded(id, &request, answer, now));
                     }
@@ -259,10 +259,26 @@ async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, Sess
         session: number,
         end,
     } = holder;
+    let Some(observer) = session.observe_sessions() else {
+        return Err(DbErr::Custom("sessions are not pinned here".to_owned()).into());
+    };
     if end {
-        session.end(&lock, number).await?;
+        observer.end_holder(&lock, number).await?;
     }
-    session.sees(&lock, number).await
+    observer.is_held_by(&lock, number).await
+}
+
+async fn upgrade(
+    session: &mut dyn Session,
+    request: &Request,
+    slice: Duration,
+) -> Result<Answer, SessionError> {
+    match session.upgrade_locks() {
+        Some(session) => session.upgrade(request, slice).await,
+        None => Ok(Answer::Failed(DbErr::Custom(
+            "locks are not upgraded here".to_owned(),
+        ))),
+    }
 }
 
 /// A server that does not answer in time may be cut off: the session is given up.

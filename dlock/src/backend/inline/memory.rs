@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use sea_orm::DbErr;
 
-use super::session::{Hold, LONGEST_TURN, Listing, Place, process};
-use crate::backend::{Application, Closed, is_over};
+use super::place::{Hold, LONGEST_TURN, Listing, Place, process};
+use crate::backend::origin::{Application, Closed, is_over};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
@@ -19,7 +19,6 @@ static DATABASES: LazyLock<Mutex<Databases>> = LazyLock::new(Mutex::default);
 #[derive(Default)]
 struct Databases {
     /// Those that everybody in this process can see.
-    #[cfg(feature = "sqlite")]
     named: HashMap<String, Weak<Locks>>,
     /// Those of one connection, by its identity, which is used again when it is gone.
     private: HashMap<usize, (Closed, Weak<Locks>)>,
@@ -54,7 +53,6 @@ impl fmt::Debug for Memory {
 
 impl Memory {
     /// The same locks for the same name.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn named(name: &str) -> Self {
         let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
         databases.named.retain(|_, locks| locks.strong_count() > 0);

@@ -1,7 +1,9 @@
 //! Sessions without a server, for locks that end at the host or the process.
 
 mod memory;
+mod place;
 mod session;
 
 pub(crate) use self::memory::Memory;
-pub(crate) use self::session::{Hold, LONGEST_TURN, Listing, LocalSession, Place, process};
+pub(crate) use self::place::{Hold, LONGEST_TURN, Listing, Place, process};
+pub(crate) use self::session::{CAPABILITIES, LocalSession};

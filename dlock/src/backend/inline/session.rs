@@ -13,49 +13,28 @@ use sea_orm::DbErr;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use crate::backend::{
-    Answer, Answers, Batch, LONGEST_SLICE, Local, Request, Session, SessionError,
-};
+use super::place::{Hold, Place};
+use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::session::{InlineSession, Session};
+use crate::backend::session_error::SessionError;
 use crate::key::PhysicalKey;
-use crate::mode::Mode;
-use crate::server_lock::{Holder, ServerLock};
+use crate::server_lock::ServerLock;
 
 /// Who waits looks again after this long; each time it is twice as long, up to the last, and a random part of it is left out.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
-/// A turn is taken anew with each slice: an older one belongs to somebody who stands still, and is ignored.
-pub(crate) const LONGEST_TURN: Duration = LONGEST_SLICE.saturating_mul(2);
-
 /// When something moves while the locks are listed, so many looks make a listing.
 const LOOKS: usize = 5;
 
-/// Where locks are.
-pub(crate) trait Place: fmt::Debug + Send + Sync {
-    /// One try.
-    fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Result<Option<Box<dyn Hold>>, DbErr>;
-
-    /// Takes the turn to wait for this lock, unless it is somebody's or cannot be had.
-    fn try_turn(&self, key: &PhysicalKey) -> Option<Box<dyn Hold>>;
-
-    /// Whether it is somebody's turn.
-    fn is_awaited(&self, key: &PhysicalKey) -> bool;
-
-    fn listing(&self) -> Result<Listing, DbErr>;
-}
-
-/// What was taken; given back by its drop.
-pub(crate) trait Hold: Send {
-    /// `false` when somebody has taken it away.
-    fn is_in_place(&self) -> Result<bool, DbErr>;
-}
-
-/// The locks that are held.
-pub(crate) struct Listing {
-    pub(crate) locks: Vec<ServerLock>,
-    /// Something has moved meanwhile: one may be missing.
-    pub(crate) has_moved: bool,
-}
+/// A session answers at once, and waits by trying again.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    waits: true,
+    heartbeat: None,
+    tells_holders: false,
+    upgrades: false,
+};
 
 /// What one session holds.
 struct Held {
@@ -110,7 +89,7 @@ fn answer(done: Result<bool, DbErr>) -> Answer {
     done.map_or_else(Answer::Failed, Answer::from)
 }
 
-impl Local for Held {
+impl InlineSession for Held {
     fn exchange(&self, batch: &Batch) -> Answers {
         let releases = batch.releases.iter();
         let tries = batch.tries.iter();
@@ -130,15 +109,6 @@ impl Local for Held {
 
     fn leave(&self) {
         *self.turn() = None;
-    }
-}
-
-/// A holder that is a process of this host.
-pub(crate) fn process(id: u32) -> Holder {
-    let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-    Holder {
-        session: id.into(),
-        application: name.trim_end().to_owned(),
     }
 }
 
@@ -205,11 +175,11 @@ impl Session for LocalSession {
         std::process::id().into()
     }
 
-    fn can_wait(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
-    fn local(&self) -> Option<Arc<dyn Local>> {
+    fn inline(&self) -> Option<Arc<dyn InlineSession>> {
         Some(Arc::<Held>::clone(&self.0))
     }
 

@@ -6,21 +6,23 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use sea_orm::{DatabaseConnectionType, DbErr, MockDatabaseConnection, RuntimeErr};
+use sea_orm::{DatabaseConnectionType, MockDatabaseConnection};
 
-use crate::backend::inline::{LocalSession, Memory};
-use crate::backend::rules::{self, Dialect};
-use crate::backend::{
-    Application, Closed, ConnectSettings, Connector, PinnedBase, Session, Source,
-};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::inline::{CAPABILITIES, LocalSession, Memory};
+use crate::backend::origin::{Application, Closed, ConnectSettings, Origin};
+use crate::backend::pinned::PinnedBase;
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
 use crate::error::Error;
 use crate::key::CurrentDatabase;
 
-impl Source for Arc<MockDatabaseConnection> {
-    fn connector(&self, _: ConnectSettings) -> Arc<dyn Connector> {
-        Arc::new(MockConnector {
+impl Origin for Arc<MockDatabaseConnection> {
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
+        Arc::new(MockBackend {
             mock: Self::downgrade(self),
-            dialect: rules::of(self.get_database_backend()),
+            rules: (settings.rules_of)(self.get_database_backend()),
             locks: Memory::private(self),
         })
     }
@@ -54,16 +56,20 @@ fn is_gone(mock: &Weak<MockDatabaseConnection>) -> bool {
     mock.strong_count() == 0
 }
 
-struct MockConnector {
+struct MockBackend {
     mock: Weak<MockDatabaseConnection>,
-    dialect: &'static dyn Dialect,
+    rules: &'static LockRules,
     locks: Memory,
 }
 
 #[async_trait]
-impl Connector for MockConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        self.dialect
+impl Backend for MockBackend {
+    fn rules(&self) -> &'static LockRules {
+        self.rules
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -78,30 +84,11 @@ impl Connector for MockConnector {
         Ok(Box::new(LocalSession::new(locks)))
     }
 
-    async fn pin(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
         let mock = self.mock.upgrade().ok_or(Error::PoolClosed)?;
-        Ok(PinnedBase::Beside {
+        Ok(PinnedBase::Sidecar {
             connection: DatabaseConnectionType::MockDatabaseConnection(mock).into(),
             is_private: false,
         })
     }
-}
-
-/// A transaction does not show that it is a mock's (SeaORM 2.0: `is_mock_connection` of a transaction is `false`), so a lock's statement in it is one like any other:
-/// the mock logs it and takes its answer from what the test has prepared. This is what is said when that is nothing.
-pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
-    let is_ours = match error {
-        DbErr::Exec(RuntimeErr::Internal(words)) => {
-            words.contains("`exec_results` buffer is empty")
-        }
-        DbErr::Query(RuntimeErr::Internal(words)) => {
-            words.contains("`query_results` buffer is empty")
-        }
-        _ => false,
-    };
-    is_ours.then_some(Error::Unsupported {
-        backend: "a transaction of a `MockDatabase`",
-        feature: "locks that end with it (`.xact()`) without a prepared result",
-        hint: "use `db.dlock(key).transaction(..)`, which asks the mock nothing; or append `MockExecResult { rows_affected: 1, .. }` for a lock that is got, and before it, for a row without schema, a query result with the column `database`",
-    })
 }

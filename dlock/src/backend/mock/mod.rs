@@ -1,5 +1,6 @@
 //! SeaORM's `MockDatabase`: locks in the memory of this process, for unit tests.
 
 mod connect;
+mod orm;
 
-pub(crate) use self::connect::refusal;
+pub(crate) use self::orm::Mock;

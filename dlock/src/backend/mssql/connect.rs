@@ -10,14 +10,17 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_util::compat::TokioAsyncWriteCompatExt;
 
-use super::session::{MsSqlSession, db};
+use super::keys::RULES;
+use super::session::{CAPABILITIES, MsSqlSession, Reopen, db};
 use super::socket::watched;
-use super::statements::MsSql;
-use crate::backend::alone::{no_pinned_locks, open_in_time};
-use crate::backend::one_database::OneDatabase;
-use crate::backend::rules::Dialect;
-use crate::backend::trouble::Trouble;
-use crate::backend::{ConnectSettings, Connector, PinnedBase, STARTUP, Session, Source};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::origin::{ConnectSettings, Origin};
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
+use crate::backend::shared::alone::open_in_time;
+use crate::backend::shared::one_database::OneDatabase;
+use crate::backend::shared::trouble::{STARTUP, Trouble};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 
@@ -33,13 +36,13 @@ const REPLICA: Error = Error::refused(
 /// A server, and how its sessions log in.
 pub(crate) struct MsSqlServer(pub(crate) Config);
 
-impl Source for MsSqlServer {
-    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
+impl Origin for MsSqlServer {
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
         let mut config = self.0.clone();
         // Ours: the session's statements last as long as they are to, and one that takes too long ends the session.
         config.command_timeout(None);
         config.handshake_timeout(None);
-        Arc::new(MsSqlConnector {
+        Arc::new(MsSqlBackend {
             limit: settings.keepalive,
             opener: Arc::new(Opener {
                 config,
@@ -112,7 +115,14 @@ impl Opener {
     }
 }
 
-struct MsSqlConnector {
+#[async_trait]
+impl Reopen for Opener {
+    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, Error> {
+        self.open_checked().await
+    }
+}
+
+struct MsSqlBackend {
     /// A session must be open by then.
     limit: Duration,
     opener: Arc<Opener>,
@@ -129,9 +139,13 @@ fn is_starting(error: &TdsError) -> bool {
 }
 
 #[async_trait]
-impl Connector for MsSqlConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        &MsSql
+impl Backend for MsSqlBackend {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -144,9 +158,5 @@ impl Connector for MsSqlConnector {
 
     fn trouble(&self) -> Option<Error> {
         self.opener.trouble.get()
-    }
-
-    async fn pin(&self) -> Result<PinnedBase, Error> {
-        Err(no_pinned_locks(self.dialect().backend()))
     }
 }

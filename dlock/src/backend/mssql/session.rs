@@ -11,12 +11,15 @@ use tiberius::{Client, ColumnData, Query, Row};
 use tokio::time::timeout;
 use tokio_util::compat::Compat;
 
-use super::connect::Opener;
 use super::socket::{Socket, Watch};
 use super::statements::{self, Acquire, Release, Statement, Status, Value};
-use crate::backend::doubt::{Doubt, ended, refused};
-use crate::backend::rules::MAX_BATCH;
-use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::backend::batch::MAX_BATCH;
+use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::session::{Session, UpgradeLocks};
+use crate::backend::session_error::SessionError;
+use crate::backend::shared::doubt::{Doubt, ended, refused};
+use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -24,13 +27,26 @@ use crate::server_lock::{Holder, ServerLock};
 /// Above it an error ends the connection.
 const WORST_CLASS_OF_A_STATEMENT: u8 = 19;
 
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    waits: true,
+    heartbeat: None,
+    tells_holders: false,
+    upgrades: true,
+};
+
+/// Opens another session on the same server.
+#[async_trait]
+pub(super) trait Reopen: Send + Sync {
+    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, Error>;
+}
+
 /// One connection, for the whole of its life.
 pub(crate) struct MsSqlSession {
     client: Client<Compat<Socket>>,
     /// The socket under it.
     watch: Watch,
-    /// Where it was opened.
-    server: Arc<Opener>,
+    /// Opens another one in its place.
+    server: Arc<dyn Reopen>,
     /// The server's number for it.
     pub(super) id: i64,
     /// What its application calls itself.
@@ -64,7 +80,11 @@ pub(super) fn db(error: TdsError) -> DbErr {
 }
 
 impl MsSqlSession {
-    pub(super) fn new(client: Client<Compat<Socket>>, watch: Watch, server: Arc<Opener>) -> Self {
+    pub(super) fn new(
+        client: Client<Compat<Socket>>,
+        watch: Watch,
+        server: Arc<dyn Reopen>,
+    ) -> Self {
         Self {
             client,
             watch,
@@ -142,7 +162,7 @@ impl MsSqlSession {
     /// A wait of Babelfish (4.3) that ends just when the lock is granted answers that it is not, and leaves it with the session, which nobody but its end takes it from.
     /// It holds nothing else.
     async fn begin_anew(&mut self) -> Result<(), DbErr> {
-        let opened = Arc::clone(&self.server).open_checked().await;
+        let opened = Arc::clone(&self.server).reopen().await;
         *self = opened.map_err(|error| ended(error.to_string()))?;
         Ok(())
     }
@@ -246,8 +266,12 @@ impl Session for MsSqlSession {
         self.id
     }
 
-    fn can_wait(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn upgrade_locks(&mut self) -> Option<&mut dyn UpgradeLocks> {
+        Some(self)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
@@ -290,22 +314,6 @@ impl Session for MsSqlSession {
         Ok(answer)
     }
 
-    async fn upgrade(
-        &mut self,
-        request: &Request,
-        slice: Duration,
-    ) -> Result<Answer, SessionError> {
-        let patience = match self.is_babelfish {
-            true => Duration::ZERO,
-            false => slice,
-        };
-        let answer = self.acquire(request, patience).await?;
-        if let Answer::Yes = answer {
-            self.upgraded.insert(Arc::clone(name(&request.key)));
-        }
-        Ok(answer)
-    }
-
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.doubt.check()?;
         let life = self.sign_of_life().await.map_err(db)?;
@@ -344,5 +352,24 @@ impl Session for MsSqlSession {
     async fn close(self: Box<Self>) {
         // A lock ends with its socket, which is closed either way.
         drop(timeout(Duration::from_secs(1), self.client.close()).await);
+    }
+}
+
+#[async_trait]
+impl UpgradeLocks for MsSqlSession {
+    async fn upgrade(
+        &mut self,
+        request: &Request,
+        slice: Duration,
+    ) -> Result<Answer, SessionError> {
+        let patience = match self.is_babelfish {
+            true => Duration::ZERO,
+            false => slice,
+        };
+        let answer = self.acquire(request, patience).await?;
+        if let Answer::Yes = answer {
+            self.upgraded.insert(Arc::clone(name(&request.key)));
+        }
+        Ok(answer)
     }
 }

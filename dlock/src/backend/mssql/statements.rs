@@ -1,52 +1,11 @@
-//! SQL Server: application locks, by name, in the current database. sea-query has no words for procedures, so the statements are text.
+//! The statements of SQL Server. sea-query has no words for procedures, so they are text.
 //! <https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql>
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::rules::{Dialect, hashed, lock_name, no_such_mode};
-use crate::error::Error;
-use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
-
-/// In UTF-16 code units; the server cuts what is longer and says nothing. What it makes of a NUL is written nowhere.
-const LONGEST_NAME: usize = 255;
-
-/// The dialect of SQL Server.
-#[derive(Debug)]
-pub(crate) struct MsSql;
-
-impl Dialect for MsSql {
-    fn backend(&self) -> &'static str {
-        "SQL Server"
-    }
-
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        let name = lock_name(key, self.backend())?;
-        let fits = name.encode_utf16().count() <= LONGEST_NAME && !name.contains('\0');
-        let name = if fits { name } else { hashed(&name) };
-        Ok(Some(PhysicalKey::Name(name)))
-    }
-
-    fn check(&self, mode: Mode) -> Result<(), Error> {
-        match mode {
-            Mode::Exclusive | Mode::Shared | Mode::Update => Ok(()),
-            another => Err(no_such_mode(self.backend(), another)),
-        }
-    }
-
-    fn upgraded(&self, mode: Mode) -> Result<Mode, Error> {
-        match mode {
-            Mode::Exclusive | Mode::Update => Ok(Mode::Exclusive),
-            _ => Err(Error::Unsupported {
-                backend: self.backend(),
-                feature: "upgrades of shared locks",
-                hint: "two readers would wait for each other: take the lock with `.update()`",
-            }),
-        }
-    }
-}
 
 /// What a procedure says to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,7 +255,7 @@ mod tests {
     /// A server takes 2,100 parameters.
     #[test]
     fn the_largest_batch_has_room() {
-        let (name, many) = (name("a"), crate::backend::rules::MAX_BATCH);
+        let (name, many) = (name("a"), crate::backend::batch::MAX_BATCH);
         let release = Release {
             name: &name,
             is_upgraded: true,

@@ -10,33 +10,42 @@ use async_trait::async_trait;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 use super::identity::{self, Identity, ServerName};
-use super::keys::{self, MySql, PLAIN_SERVER};
-use super::session::{Line, MySqlSession, number};
+use super::keys;
+use super::misdirected::{AROUND_A_PROXY, misdirected};
+use super::session::{CAPABILITIES, MySqlSession, Transport, number};
 use super::statements;
-use crate::backend::one_database::OneDatabase;
-use crate::backend::one_server::{OneServer, Server, Standing};
-use crate::backend::probe::probe;
-use crate::backend::rules::Dialect;
+use super::variables::{
+    ADDRESS, GROUP_NAME, REFUSED_WHERE, VERSION, is_in_group, server, server_name,
+};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::origin::ConnectSettings;
+use crate::backend::pinned::PinnedBase;
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
+use crate::backend::shared::one_database::OneDatabase;
+use crate::backend::shared::one_server::{OneServer, Standing};
+use crate::backend::shared::probe::probe;
+use crate::backend::shared::trouble::Trouble;
 use crate::backend::sqlx::open::{
     Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
-use crate::backend::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
-use crate::backend::sqlx::{Driver, Latest, for_one_session};
-use crate::backend::trouble::Trouble;
-use crate::backend::{ConnectSettings, Connector, PinnedBase, Session, SessionError};
+use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
+use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
-pub(crate) struct MySqlConnector {
+pub(crate) struct MySqlBackend {
     pool: MySqlPoolOptions,
     latest: Latest<sqlx::MySql>,
     /// Known with the first session.
-    server: OnceLock<MySql>,
+    server: OnceLock<keys::ServerKind>,
     database: OneDatabase,
     servers: OneServer,
     /// A server without a name of its own is known by its address, which two may share.
@@ -45,11 +54,11 @@ pub(crate) struct MySqlConnector {
     trouble: Trouble,
 }
 
-impl Driver for sqlx::MySql {
-    type Connector = MySqlConnector;
+impl SqlxDatabase for sqlx::MySql {
+    type Backend = MySqlBackend;
 
-    fn connector(pool: &MySqlPool, settings: ConnectSettings) -> MySqlConnector {
-        MySqlConnector {
+    fn backend(pool: &MySqlPool, settings: ConnectSettings) -> MySqlBackend {
+        MySqlBackend {
             pool: for_one_session(pool),
             latest: Latest::of(pool),
             server: OnceLock::new(),
@@ -61,15 +70,23 @@ impl Driver for sqlx::MySql {
         }
     }
 
-    fn latest(connector: &MySqlConnector) -> &Latest<Self> {
-        &connector.latest
+    fn latest(backend: &MySqlBackend) -> &Latest<Self> {
+        &backend.latest
+    }
+
+    fn orm(pool: MySqlPool) -> DatabaseConnection {
+        pool.into()
     }
 }
 
 #[async_trait]
-impl Connector for MySqlConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        keys::names(self.server.get().copied())
+impl Backend for MySqlBackend {
+    fn rules(&self) -> &'static LockRules {
+        keys::rules(self.server.get().copied())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -86,7 +103,7 @@ impl Connector for MySqlConnector {
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
             .disable_statement_logging();
         let (_, connection) = self.open(&options).await?;
-        let mut session = MySqlSession::on(Line::Ours(connection.detach()));
+        let mut session = MySqlSession::on(Transport::Owned(connection.detach()));
         let checked = in_time(self.keepalive, session.check(self, Limits::None)).await;
         let session = keep_if(checked, session).await?;
         Ok(Box::new(session))
@@ -109,13 +126,13 @@ impl Connector for MySqlConnector {
         self.servers.refuse_for_good(error);
     }
 
-    async fn pin(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
         let (pool, connection) = self.open(&self.latest.options()).await?;
-        let mut session = MySqlSession::on(Line::Lent(Slot::of(connection)));
+        let mut session = MySqlSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
         let session = keep_if(checked, session).await?;
         let nowhere = MySqlConnectOptions::new().socket(NOWHERE);
-        let pinned = PinnedSession::new(pool, session, nowhere);
+        let pinned = SharedSession::new(pool, session, nowhere);
         Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }
@@ -129,7 +146,7 @@ fn random_key() -> PhysicalKey {
     PhysicalKey::Name(format!("dlock probe {:032x}", fastrand::u128(..)).into())
 }
 
-impl MySqlConnector {
+impl MySqlBackend {
     async fn open(
         &self,
         options: &MySqlConnectOptions,
@@ -160,56 +177,7 @@ fn is_starting(error: &sqlx::Error) -> bool {
     nobody_listens(error) || number(error) == Some(SHUTTING_DOWN)
 }
 
-/// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
-/// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
-/// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
-static REFUSED_WHERE: [(&str, bool, Error); 4] = [
-    ("wsrep_on", true, GALERA),
-    (statements::READ_ONLY, true, REPLICA),
-    ("innodb_read_only", true, REPLICA),
-    (
-        "group_replication_single_primary_mode",
-        false,
-        SEVERAL_PRIMARIES,
-    ),
-];
-
-const VERSION: &str = "version";
-
-/// Empty on a server that has the plugin and no group.
-const GROUP_NAME: &str = "group_replication_group_name";
-
-/// Whether the server is configured for a replication group.
-fn is_in_group(variables: &HashMap<String, String>) -> bool {
-    let name = variables.get(GROUP_NAME);
-    name.is_some_and(|name| !name.is_empty())
-}
-
-/// Variables that tell a server from others where it has no name of its own.
-const ADDRESS: [&str; 3] = ["hostname", "port", "server_id"];
-
-const GALERA: Error = Error::refused(
-    "a node of a Galera cluster, whose `GET_LOCK` excludes no session of the other nodes",
-    PLAIN_SERVER,
-    "use a server that is not part of a cluster for locks",
-);
-
-const SEVERAL_PRIMARIES: Error = Error::refused(
-    "a MySQL group with several primaries, whose `GET_LOCK` excludes no session of the other members",
-    "a group with a single primary",
-    "use a group with a single primary for locks",
-);
-
-const REPLICA: Error = Error::refused(
-    "a read-only MySQL or MariaDB server, like a replica",
-    "the primary",
-    "connect to the primary: locks of a replica exclude no session of the primary",
-);
-
 const OWN_SESSION: &str = "a server session of the pool's own";
-
-const AROUND_A_PROXY: &str =
-    "name a direct connection to the primary with `LockPool::builder(&db).sessions_from(&direct)`";
 
 const SHARED: Error = Error::refused(
     "a server session with the stamp of another lock session: a proxy shares it, or passes it on without a reset",
@@ -223,18 +191,6 @@ const NO_LOCKS: Error = Error::refused(
     AROUND_A_PROXY,
 );
 
-/// The answer came from another server session than the one that holds the pool's locks.
-pub(super) fn another_session(expected: &Identity, found: String) -> Error {
-    Error::Refused {
-        found: Cow::Owned(found),
-        expected: Cow::Owned(format!(
-            "server session {}, which holds the locks",
-            expected.session
-        )),
-        way_out: AROUND_A_PROXY,
-    }
-}
-
 /// MySQL Router does so on a port that splits reads and writes (error 4501).
 fn refuses_stamp(error: &sqlx::Error) -> Error {
     Error::Refused {
@@ -243,24 +199,6 @@ fn refuses_stamp(error: &sqlx::Error) -> Error {
         )),
         expected: Cow::Borrowed(OWN_SESSION),
         way_out: AROUND_A_PROXY,
-    }
-}
-
-fn server_name(variables: &HashMap<String, String>) -> Option<ServerName> {
-    let mut known = ServerName::VARIABLES.into_iter();
-    known.find_map(|variable| {
-        let value = variables.get(variable)?.clone();
-        Some(ServerName { variable, value })
-    })
-}
-
-fn server(name: Option<&ServerName>, variables: &HashMap<String, String>) -> Server {
-    let address = ADDRESS.map(|variable| variables.get(variable).map_or("", String::as_str));
-    let [host, port, id] = address;
-    let label = format!("the server {host}:{port} with server_id {id}");
-    match name {
-        Some(name) => Server::new(&*name.value, label),
-        None => Server::new(&*label, &*label),
     }
 }
 
@@ -288,10 +226,10 @@ const ANOTHER_KIND: Error = Error::refused(
 );
 
 impl MySqlSession {
-    fn on(line: Line) -> Self {
+    fn on(transport: Transport) -> Self {
         Self {
-            line,
-            server: MySql::MySql,
+            transport,
+            server: keys::ServerKind::MySql,
             identity: Identity::default(),
             standing: Standing::default(),
             group: None,
@@ -301,7 +239,7 @@ impl MySqlSession {
 
     /// Whether this is a session of our own, on a server whose locks exclude others, and of the kind
     /// that it was. Then it gets its stamp and its settings, and every later statement proves it.
-    async fn check(&mut self, connector: &MySqlConnector, limits: Limits) -> Result<(), Error> {
+    async fn check(&mut self, backend: &MySqlBackend, limits: Limits) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
         // First, since a hook may have chosen characters in which nothing that follows could be read.
         self.execute(statements::NAMES.to_owned())
@@ -315,18 +253,16 @@ impl MySqlSession {
             }
         }
         let version = variables.get(VERSION).map_or("", String::as_str);
-        self.server = MySql::of_version(version)?;
+        self.server = keys::ServerKind::of_version(version)?;
         if is_in_group(&variables) {
             let refusal = self.meet_group().await.map_err(failed)?;
             refusal.map_or(Ok(()), Err)?;
         }
         let name = server_name(&variables);
-        connector
-            .is_nameless
-            .store(name.is_none(), Ordering::Relaxed);
+        backend.is_nameless.store(name.is_none(), Ordering::Relaxed);
         let server = server(name.as_ref(), &variables);
-        self.standing = Standing::of(connector.servers.join(&server)?);
-        if *connector.server.get_or_init(|| self.server) != self.server {
+        self.standing = Standing::of(backend.servers.join(&server)?);
+        if *backend.server.get_or_init(|| self.server) != self.server {
             return Err(ANOTHER_KIND);
         }
         let row = self.row_at_last(identity::INTRODUCE.to_owned()).await;
@@ -340,16 +276,16 @@ impl MySqlSession {
             session: row.try_get(1).map_err(failed)?,
             server: name,
         };
-        connector.database.meet(row.try_get(2).map_err(failed)?)?;
+        backend.database.meet(row.try_get(2).map_err(failed)?)?;
         self.put_stamp(unstamped)
             .await
             .map_err(|error| error.of(Phase::Connect))?;
-        let prepared = self.prepare(connector.keepalive, limits).await;
+        let prepared = self.prepare(backend.keepalive, limits).await;
         prepared.map_err(failed)?;
-        if !connector.servers.locks(&server) {
+        if !backend.servers.locks(&server) {
             let probed = probe(self, random_key(), NO_LOCKS).await;
             probed.map_err(vitess_by_answer)?;
-            connector.servers.set_locks(&server);
+            backend.servers.set_locks(&server);
         }
         Ok(())
     }
@@ -390,7 +326,7 @@ impl MySqlSession {
         let is_same_server = server_found == server.map(|server| server.value);
         if stamp.is_none() || found.session != session || !is_same_server {
             let expected = Identity { session, ..found };
-            return Err(super::session::misdirected(&expected, &row).map_err(db)?);
+            return Err(misdirected(&expected, &row).map_err(db)?);
         }
         self.identity = found;
         Ok(())
@@ -403,8 +339,8 @@ impl MySqlSession {
             .saturating_mul(40)
             .clamp(60, 24 * 60 * 60);
         let statement_limit = match self.server {
-            MySql::MySql => "max_execution_time",
-            MySql::MariaDb => "max_statement_time",
+            keys::ServerKind::MySql => "max_execution_time",
+            keys::ServerKind::MariaDb => "max_statement_time",
         };
         let mut settings = vec![("wait_timeout", silence.to_string())];
         if limits == Limits::None {

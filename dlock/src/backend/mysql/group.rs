@@ -4,11 +4,8 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx::{self, Row};
 use tokio::time::Instant;
 
-use super::session::MySqlSession;
-use super::statements;
 use crate::error::Error;
 
 /// The longest time since the last decision of a group, beside the pause between two of them.
@@ -18,13 +15,10 @@ const GRACE: Duration = Duration::from_secs(4);
 /// elected before the silence of the group is noticed.
 const LONGEST_PERIOD: Duration = Duration::from_secs(10);
 
-/// An answer about the group is good for this long.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// The last look of a session at its group.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    looked: Instant,
+    pub(super) looked: Instant,
     /// The time of the group's last decision, as the server writes it.
     decided: Option<String>,
     /// When this session saw that time change.
@@ -33,7 +27,7 @@ pub(super) struct Group {
 
 /// The server's answer about its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Consensus {
+pub(super) enum Consensus {
     Reached {
         decided: String,
         /// By the server's clock.
@@ -46,13 +40,6 @@ enum Consensus {
     /// Before MySQL 8.1.
     NotShown,
 }
-
-const NOT_STARTED: Error = Error::refused(
-    "a MySQL server that is configured for a group (group_replication_group_name) and has not \
-     joined it",
-    "the primary of the group",
-    "run START GROUP_REPLICATION there, or connect to the primary of the group",
-);
 
 const NO_MAJORITY: Error = Error::refused(
     "a member of a MySQL group that has lost its majority",
@@ -71,7 +58,11 @@ impl Group {
     ///
     /// Between two looks that follow each other closely, time is that of this process: a step of the
     /// server's clock means nothing. After a pause only the server knows how old its time is.
-    fn note(last: Option<Self>, consensus: Consensus, now: Instant) -> (Self, Option<Error>) {
+    pub(super) fn note(
+        last: Option<Self>,
+        consensus: Consensus,
+        now: Instant,
+    ) -> (Self, Option<Error>) {
         let (decided, age, period) = match consensus {
             Consensus::Reached {
                 decided,
@@ -102,59 +93,6 @@ impl Group {
             changed,
         };
         (group, refusal)
-    }
-}
-
-impl MySqlSession {
-    /// The error where the locks of the server's group do not count, if it is in one. Asks the
-    /// server once a second at most.
-    pub(super) async fn group_refusal(&mut self) -> Result<Option<Error>, sqlx::Error> {
-        match &self.group {
-            Some(group) if group.looked.elapsed() >= FRESH => self.meet_group().await,
-            _ => Ok(None),
-        }
-    }
-
-    /// The same for a server that is configured for a group.
-    pub(super) async fn meet_group(&mut self) -> Result<Option<Error>, sqlx::Error> {
-        let consensus = self.consensus().await?;
-        if consensus == Consensus::Never {
-            return Ok(Some(NOT_STARTED));
-        }
-        let (group, refusal) = Group::note(self.group.take(), consensus, Instant::now());
-        self.group = Some(group);
-        Ok(refusal)
-    }
-
-    async fn consensus(&mut self) -> Result<Consensus, sqlx::Error> {
-        let row = self
-            .optional_row_at_last(statements::CONSENSUS.to_owned())
-            .await?;
-        let Some(row) = row else {
-            return self.consensus_not_shown().await;
-        };
-        let decided: Option<String> = row.try_get(0)?;
-        let age: Option<i64> = row.try_get(1)?;
-        let period: u64 = row.try_get(2)?;
-        Ok(match (decided, age) {
-            (Some(decided), Some(age)) => Consensus::Reached {
-                decided,
-                age: Duration::from_micros(age.max(0).unsigned_abs()),
-                period: Duration::from_secs(period),
-            },
-            _ => Consensus::Never,
-        })
-    }
-
-    async fn consensus_not_shown(&mut self) -> Result<Consensus, sqlx::Error> {
-        let row = self
-            .optional_row_at_last(statements::PRIMARY_MEMBER.to_owned())
-            .await?;
-        let primary: Option<Option<String>> = row.map(|row| row.try_get(0)).transpose()?;
-        Ok(match primary {
-            Some(None) => Consensus::Never,
-            Some(Some(_)) | None => Consensus::NotShown,
-        })
     }
 }
 

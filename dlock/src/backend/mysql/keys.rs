@@ -1,16 +1,15 @@
 //! MySQL and MariaDB: user-level locks, by name, in the whole server.
 //! <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 
-use sea_orm::DatabaseBackend;
-
-use crate::backend::rules::{self, Dialect, hashed, lock_name, no_such_mode};
+use crate::backend::rules::LockRules;
+use crate::backend::shared::names::{hashed, lock_name};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 
 /// Which of the two it is: they speak the same protocol and differ in names and times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MySql {
+pub(crate) enum ServerKind {
     MySql,
     MariaDb,
 }
@@ -38,7 +37,7 @@ const OLD: Error = Error::Unsupported {
     hint: "a second `GET_LOCK` releases the first there: use a newer server",
 };
 
-impl MySql {
+impl ServerKind {
     /// By the version that it shows, unless its locks are something else.
     pub(crate) fn of_version(version: &str) -> Result<Self, Error> {
         let numbers = version.split(|c: char| !c.is_ascii_digit());
@@ -98,63 +97,66 @@ impl MySql {
     }
 }
 
-/// The dialect of the two.
-#[derive(Debug)]
-struct Names(Option<MySql>);
+const MODES: &[Mode] = &[Mode::Exclusive];
 
-/// The dialect of this server; `None` while it is not known.
-pub(crate) fn names(server: Option<MySql>) -> &'static dyn Dialect {
+static RULES: LockRules = LockRules {
+    database: "MySQL/MariaDB",
+    modes: MODES,
+    physical_key: |key| physical_key(key, "MySQL/MariaDB", None),
+    refusal: None,
+};
+
+static RULES_OF_MYSQL: LockRules = LockRules {
+    database: "MySQL",
+    physical_key: |key| physical_key(key, "MySQL", Some(ServerKind::MySql)),
+    modes: MODES,
+    refusal: None,
+};
+
+static RULES_OF_MARIADB: LockRules = LockRules {
+    database: "MariaDB",
+    physical_key: |key| physical_key(key, "MariaDB", Some(ServerKind::MariaDb)),
+    modes: MODES,
+    refusal: None,
+};
+
+/// The rules of this server; `None` while it is not known.
+pub(super) fn rules(server: Option<ServerKind>) -> &'static LockRules {
     match server {
-        None => &Names(None),
-        Some(MySql::MySql) => &Names(Some(MySql::MySql)),
-        Some(MySql::MariaDb) => &Names(Some(MySql::MariaDb)),
+        None => &RULES,
+        Some(ServerKind::MySql) => &RULES_OF_MYSQL,
+        Some(ServerKind::MariaDb) => &RULES_OF_MARIADB,
     }
 }
 
-impl Names {
-    fn takes(&self, name: &str) -> Option<bool> {
-        let [mysql, mariadb] = [MySql::MySql, MySql::MariaDb].map(|server| server.takes(name));
-        match self.0 {
-            None => (mysql == mariadb).then_some(mysql),
-            Some(server) => Some(server.takes(name)),
+fn physical_key(
+    key: &KeyRepr,
+    database: &'static str,
+    server: Option<ServerKind>,
+) -> Result<Option<PhysicalKey>, Error> {
+    let name = lock_name(key, database)?;
+    let taken = match server {
+        Some(server) => Some(server.takes(&name)),
+        None => {
+            let [mysql, mariadb] =
+                [ServerKind::MySql, ServerKind::MariaDb].map(|server| server.takes(&name));
+            (mysql == mariadb).then_some(mysql)
         }
-    }
-}
-
-impl Dialect for Names {
-    fn backend(&self) -> &'static str {
-        match self.0 {
-            None => rules::name(DatabaseBackend::MySql),
-            Some(MySql::MySql) => "MySQL",
-            Some(MySql::MariaDb) => "MariaDB",
-        }
-    }
-
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        let name = lock_name(key, self.backend())?;
-        let taken = self.takes(&name);
-        let name = taken.map(|taken| match taken {
-            true => name,
-            false => hashed(&name),
-        });
-        Ok(name.map(PhysicalKey::Name))
-    }
-
-    fn check(&self, mode: Mode) -> Result<(), Error> {
-        match mode {
-            Mode::Exclusive => Ok(()),
-            another => Err(no_such_mode(self.backend(), another)),
-        }
-    }
+    };
+    let name = taken.map(|taken| match taken {
+        true => name,
+        false => hashed(&name),
+    });
+    Ok(name.map(PhysicalKey::Name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name_on(server: Option<MySql>, text: &str) -> Option<String> {
+    fn name_on(server: Option<ServerKind>, text: &str) -> Option<String> {
         let text = KeyRepr::Text(text.into());
-        let key = names(server).physical_key(&text).unwrap();
+        let key = rules(server).physical_key(&text).unwrap();
         key.map(|key| key.to_string())
     }
 
@@ -162,37 +164,43 @@ mod tests {
     fn a_name_is_hashed_where_the_server_does_not_take_it() {
         let itself = |server, text: &str| name_on(Some(server), text).as_deref() == Some(text);
         let (ascii, wide, emoji) = ("x".repeat(64), "é".repeat(64), "😀".repeat(48));
-        for server in [MySql::MySql, MySql::MariaDb] {
+        for server in [ServerKind::MySql, ServerKind::MariaDb] {
             assert!(itself(server, &ascii) && itself(server, &wide));
             assert!(!itself(server, "a\0b") && !itself(server, &"x".repeat(193)));
         }
-        assert!(!itself(MySql::MySql, &"x".repeat(65)) && !itself(MySql::MySql, "😀"));
-        assert!(itself(MySql::MariaDb, &"x".repeat(192)) && itself(MySql::MariaDb, &emoji));
-        assert!(!itself(MySql::MariaDb, &"😀".repeat(49)));
+        assert!(!itself(ServerKind::MySql, &"x".repeat(65)) && !itself(ServerKind::MySql, "😀"));
+        assert!(
+            itself(ServerKind::MariaDb, &"x".repeat(192)) && itself(ServerKind::MariaDb, &emoji)
+        );
+        assert!(!itself(ServerKind::MariaDb, &"😀".repeat(49)));
     }
 
     #[test]
     fn names_that_mysql_may_fold_are_told_apart_with_care() {
         for (a, b) in [("Key", "kEY"), ("É", "é"), ("\u{212A}", "k"), ("k", "k")] {
-            assert!(MySql::MySql.may_fold(a, b), "{a} {b}");
+            assert!(ServerKind::MySql.may_fold(a, b), "{a} {b}");
         }
         for (a, b) in [("Key", "Kez"), ("key", "key "), ("e", "f")] {
-            assert!(!MySql::MySql.may_fold(a, b), "{a} {b}");
+            assert!(!ServerKind::MySql.may_fold(a, b), "{a} {b}");
         }
-        assert!(!MySql::MariaDb.may_fold("Key", "key"));
+        assert!(!ServerKind::MariaDb.may_fold("Key", "key"));
     }
 
     #[test]
     fn a_server_is_known_by_its_version() {
         for (version, server) in [
-            ("10.11.14-MariaDB-0+deb12u2", MySql::MariaDb),
-            ("11.8.9-MariaDB-4 from Debian", MySql::MariaDb),
-            ("10.0.2-MariaDB", MySql::MariaDb),
-            ("9.7.4-2", MySql::MySql),
-            ("8.0.36", MySql::MySql),
-            ("5.7.44-log", MySql::MySql),
+            ("10.11.14-MariaDB-0+deb12u2", ServerKind::MariaDb),
+            ("11.8.9-MariaDB-4 from Debian", ServerKind::MariaDb),
+            ("10.0.2-MariaDB", ServerKind::MariaDb),
+            ("9.7.4-2", ServerKind::MySql),
+            ("8.0.36", ServerKind::MySql),
+            ("5.7.44-log", ServerKind::MySql),
         ] {
-            assert_eq!(MySql::of_version(version).unwrap(), server, "{version}");
+            assert_eq!(
+                ServerKind::of_version(version).unwrap(),
+                server,
+                "{version}"
+            );
         }
         for (version, found) in [
             ("8.0.11-TiDB-v8.5.0", "TiDB"),
@@ -201,16 +209,16 @@ mod tests {
             ("5.6.51", "before 5.7.5"),
             ("5.5.68-MariaDB", "before 10.0.2"),
         ] {
-            let error = MySql::of_version(version).unwrap_err().to_string();
+            let error = ServerKind::of_version(version).unwrap_err().to_string();
             assert!(error.contains(found), "{version}: {error}");
         }
     }
 
     #[test]
     fn a_name_is_shown_as_the_server_lists_it() {
-        assert_eq!(MySql::MySql.shown("KeyΑΣİ"), "keyασi");
-        assert_eq!(MySql::MariaDb.shown("Key😀"), "Key????");
-        assert_eq!(MySql::MariaDb.shown(&"x".repeat(70)), "x".repeat(64));
+        assert_eq!(ServerKind::MySql.shown("KeyΑΣİ"), "keyασi");
+        assert_eq!(ServerKind::MariaDb.shown("Key😀"), "Key????");
+        assert_eq!(ServerKind::MariaDb.shown(&"x".repeat(70)), "x".repeat(64));
     }
 
     #[test]
@@ -218,8 +226,11 @@ mod tests {
         let same = ["x".repeat(64), "x".repeat(193), "a\0b".to_owned()];
         for text in &same {
             assert!(name_on(None, text).is_some());
-            assert_eq!(name_on(None, text), name_on(Some(MySql::MySql), text));
-            assert_eq!(name_on(None, text), name_on(Some(MySql::MariaDb), text));
+            assert_eq!(name_on(None, text), name_on(Some(ServerKind::MySql), text));
+            assert_eq!(
+                name_on(None, text),
+                name_on(Some(ServerKind::MariaDb), text)
+            );
         }
         for text in ["x".repeat(65), "😀".to_owned()] {
             assert_eq!(name_on(None, &text), None);
@@ -229,7 +240,7 @@ mod tests {
     #[test]
     fn a_hashed_name_is_what_b2sum_says() {
         assert_eq!(
-            name_on(Some(MySql::MySql), &"x".repeat(65)).as_deref(),
+            name_on(Some(ServerKind::MySql), &"x".repeat(65)).as_deref(),
             Some("d15d47fd5554451d9b34dc57cadcef10242c8ba3141da1df848358223b64e60a")
         );
     }

@@ -7,7 +7,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Row};
 
 use super::session::{MySqlSession, name};
 use super::statements;
-use crate::backend::rules::MAX_BATCH;
+use crate::backend::batch::MAX_BATCH;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};

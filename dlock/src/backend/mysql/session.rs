@@ -12,17 +12,28 @@ use tokio::time::{sleep, timeout};
 
 use super::group::Group;
 use super::identity::{self, Identity};
-use super::keys::MySql;
+use super::keys::ServerKind;
+use super::misdirected::{another_session, misdirected};
 use super::statements::{self, GRANTED, Shape, Tried};
-use crate::backend::one_server::Standing;
+use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::session::{ObserveSessions, Session};
+use crate::backend::session_error::SessionError;
+use crate::backend::shared::one_server::Standing;
 use crate::backend::sqlx::open::db;
-use crate::backend::sqlx::pinned::{Lent, Slot};
-use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::backend::sqlx::pinned::{PinnableSession, Slot};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
 
 /// A lock that is gone is noticed within a second.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    waits: true,
+    heartbeat: Some(HEARTBEAT),
+    tells_holders: true,
+    upgrades: false,
+};
 
 /// What ended a wait early may end the next one as well.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,8 +61,8 @@ pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
 
 /// One connection, for the whole of its life.
 pub(crate) struct MySqlSession {
-    pub(super) line: Line,
-    pub(super) server: MySql,
+    pub(super) transport: Transport,
+    pub(super) server: ServerKind,
     /// The default until it is known: on no session its proof is true.
     pub(super) identity: Identity,
     pub(super) standing: Standing,
@@ -61,19 +72,19 @@ pub(crate) struct MySqlSession {
     pub(super) held: HashSet<Arc<str>>,
 }
 
-/// How the connection is had.
-pub(super) enum Line {
-    Ours(MySqlConnection),
-    Lent(Slot<sqlx::MySql>),
+/// The connection, with its owner.
+pub(super) enum Transport {
+    Owned(MySqlConnection),
+    Pinned(Slot<sqlx::MySql>),
 }
 
 /// The answers to a batch of the session itself; `None` where the server failed without saying so.
-struct Said {
+struct BatchReply {
     releases: Vec<bool>,
     tries: Vec<Option<Tried>>,
 }
 
-impl Said {
+impl BatchReply {
     fn read(row: &MySqlRow, batch: &Batch, shape: Shape) -> Result<Self, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let column = |index| row.try_get::<Option<i64>, _>(index);
@@ -108,9 +119,9 @@ impl Said {
 
 impl MySqlSession {
     pub(super) fn connection(&mut self) -> &mut MySqlConnection {
-        match &mut self.line {
-            Line::Ours(connection) => connection,
-            Line::Lent(slot) => slot.connection(),
+        match &mut self.transport {
+            Transport::Owned(connection) => connection,
+            Transport::Pinned(slot) => slot.connection(),
         }
     }
 
@@ -164,7 +175,7 @@ impl MySqlSession {
         let who_answers = identity::who_answers(expected.server.as_ref());
         match self.row_at_last(who_answers).await {
             Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
-            Err(error) => SessionError::Refused(super::connect::another_session(
+            Err(error) => SessionError::Refused(another_session(
                 &expected,
                 format!("an answer of another server session (asked which one, it says: {error})"),
             )),
@@ -173,7 +184,7 @@ impl MySqlSession {
 
     /// The whole batch as one prepared statement. `None`: another server session answered, and did
     /// nothing.
-    async fn ask(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
+    async fn ask(&mut self, batch: &Batch) -> Result<Option<BatchReply>, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
         let mut query = sqlx::query(AssertSqlSafe(statements::prepared(shape)));
@@ -191,14 +202,16 @@ impl MySqlSession {
         }
         let query = query.bind(self.identity.stamp).bind(self.identity.session);
         let row = query.fetch_optional(self.connection()).await?;
-        row.map(|row| Said::read(&row, batch, shape)).transpose()
+        row.map(|row| BatchReply::read(&row, batch, shape))
+            .transpose()
     }
 
     /// The same without preparing it.
-    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Option<Said>, sqlx::Error> {
+    async fn ask_in_words(&mut self, batch: &Batch) -> Result<Option<BatchReply>, sqlx::Error> {
         let row = self.optional_row(self.in_words(batch)).await?;
         let shape = Shape::exactly(batch.releases.len(), batch.tries.len());
-        row.map(|row| Said::read(&row, batch, shape)).transpose()
+        row.map(|row| BatchReply::read(&row, batch, shape))
+            .transpose()
     }
 
     fn in_words(&self, batch: &Batch) -> String {
@@ -277,45 +290,6 @@ impl MySqlSession {
     }
 }
 
-/// The end of a session after a statement that did nothing, by what [answers](identity::who_answers)
-/// now.
-pub(super) fn misdirected(
-    expected: &Identity,
-    row: &MySqlRow,
-) -> Result<SessionError, sqlx::Error> {
-    let ended = |why: &str| DbErr::Conn(RuntimeErr::Internal(why.to_owned())).into();
-    let stamp: Option<u64> = row.try_get(0)?;
-    let session: u64 = row.try_get(1)?;
-    let is_writable: i64 = row.try_get(2)?;
-    let server: Option<String> = row.try_get(3)?;
-    let is_same_server = server.as_ref() == expected.server.as_ref().map(|server| &server.value);
-    if is_same_server && session == expected.session {
-        if is_writable == 0 {
-            return Ok(ended(
-                "the server has become read-only, like a replica: its locks exclude no session of the primary",
-            ));
-        }
-        if stamp.is_none() {
-            return Ok(ended(
-                "the session was reset, and its locks were released with that",
-            ));
-        }
-        let in_turn = "an answer of another server session, and the next one of the right session: \
-                       a proxy routes each statement by itself";
-        let error = super::connect::another_session(expected, in_turn.to_owned());
-        return Ok(SessionError::Refused(error));
-    }
-    let whose = match (is_same_server, is_writable != 0) {
-        (true, _) => "of the same server",
-        (false, true) => "of another server",
-        (false, false) => "of a read-only server, like a replica",
-    };
-    let found = format!("an answer of another server session ({whose}, number {session})");
-    Ok(SessionError::Refused(super::connect::another_session(
-        expected, found,
-    )))
-}
-
 pub(super) fn name(key: &PhysicalKey) -> &Arc<str> {
     match key {
         PhysicalKey::Name(name) => name,
@@ -342,16 +316,16 @@ impl Session for MySqlSession {
         i64::try_from(self.identity.session).unwrap_or(i64::MAX)
     }
 
-    fn can_wait(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
-    fn heartbeat(&self) -> Option<Duration> {
-        Some(HEARTBEAT)
+    fn observe_sessions(&mut self) -> Option<&mut dyn ObserveSessions> {
+        Some(self)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
-        if let Line::Lent(_) = self.line
+        if let Transport::Pinned(_) = self.transport
             && !batch.releases.is_empty()
         {
             // What the holder of a pinned lock has begun by a statement of its own.
@@ -437,29 +411,10 @@ impl Session for MySqlSession {
         }
     }
 
-    fn tells_holders(&self) -> bool {
-        true
-    }
-
     async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
         let locks = self.asked_about(std::slice::from_ref(key)).await;
         let holder = locks.map_err(db)?.pop().map(|lock| lock.holder);
         Ok(holder)
-    }
-
-    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
-        let holder_of = statements::holder_of(&self.identity, name(&lock.key));
-        let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
-        let row = self.answered(row).await?;
-        let found: Option<u64> = row.try_get(0).map_err(db)?;
-        Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
-    }
-
-    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
-        if self.sees(lock, holder).await? {
-            self.execute(statements::kill(holder)).await.map_err(db)?;
-        }
-        Ok(())
     }
 
     async fn gone(&mut self) -> DbErr {
@@ -468,20 +423,38 @@ impl Session for MySqlSession {
 
     async fn close(self: Box<Self>) {
         let closing = async {
-            match self.line {
-                Line::Ours(connection) => connection.close().await,
-                Line::Lent(slot) => slot.close().await,
+            match self.transport {
+                Transport::Owned(connection) => connection.close().await,
+                Transport::Pinned(slot) => slot.close().await,
             }
         };
         drop(timeout(Duration::from_secs(1), closing).await);
     }
 }
 
-impl Lent<sqlx::MySql> for MySqlSession {
+#[async_trait]
+impl ObserveSessions for MySqlSession {
+    async fn is_held_by(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let holder_of = statements::holder_of(&self.identity, name(&lock.key));
+        let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
+        let row = self.answered(row).await?;
+        let found: Option<u64> = row.try_get(0).map_err(db)?;
+        Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
+    }
+
+    async fn end_holder(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
+        if self.is_held_by(lock, holder).await? {
+            self.execute(statements::kill(holder)).await.map_err(db)?;
+        }
+        Ok(())
+    }
+}
+
+impl PinnableSession<sqlx::MySql> for MySqlSession {
     fn slot(&mut self) -> &mut Slot<sqlx::MySql> {
-        match &mut self.line {
-            Line::Lent(slot) => slot,
-            Line::Ours(_) => unreachable!("BUG: it is not pinned"),
+        match &mut self.transport {
+            Transport::Pinned(slot) => slot,
+            Transport::Owned(_) => unreachable!("BUG: it is not pinned"),
         }
     }
 }

@@ -9,8 +9,9 @@ use sea_query::{
 };
 
 use super::identity::{Identity, Proof, ServerName, proof_by_parameters, stamp};
-use super::keys::MySql;
-use crate::backend::rules::{MAX_BATCH, hexadecimal};
+use super::keys::ServerKind;
+use crate::backend::batch::MAX_BATCH;
+use crate::backend::shared::names::hexadecimal;
 
 fn parameter() -> Expr {
     Expr::cust("?")
@@ -124,7 +125,7 @@ pub(crate) fn holder_of(identity: &Identity, name: &str) -> String {
 }
 
 /// A slice of a wait.
-pub(crate) fn wait(identity: &Identity, server: MySql, name: &str, slice: Duration) -> String {
+pub(crate) fn wait(identity: &Identity, server: ServerKind, name: &str, slice: Duration) -> String {
     get_lock(server, name, slice) + &identity.proof(Proof::WritableSession)
 }
 
@@ -137,17 +138,17 @@ fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item 
 
 /// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which is an error.
 /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-execution-time>
-fn get_lock(server: MySql, name: &str, slice: Duration) -> String {
+fn get_lock(server: ServerKind, name: &str, slice: Duration) -> String {
     let call = |seconds: Expr| Func::cust("GET_LOCK").arg(literal(name)).arg(seconds);
     let wait = |seconds| text(Query::select().expr(call(seconds)));
     match server {
-        MySql::MySql if slice.subsec_nanos() == 0 => wait(slice.as_secs().into()),
-        MySql::MySql => {
+        ServerKind::MySql if slice.subsec_nanos() == 0 => wait(slice.as_secs().into()),
+        ServerKind::MySql => {
             let milliseconds = slice.as_nanos().div_ceil(1_000_000);
             let limit = format!("SELECT /*+ MAX_EXECUTION_TIME({milliseconds}) */");
             wait((slice.as_secs() + 1).into()).replacen("SELECT", &limit, 1)
         }
-        MySql::MariaDb => wait(slice.as_secs_f64().into()),
+        ServerKind::MariaDb => wait(slice.as_secs_f64().into()),
     }
 }
 
@@ -324,15 +325,15 @@ mod tests {
         let wait =
             |server, milliseconds| get_lock(server, "a", Duration::from_millis(milliseconds));
         assert_eq!(
-            wait(MySql::MySql, 2000),
+            wait(ServerKind::MySql, 2000),
             "SELECT GET_LOCK(_utf8mb4 x'61', 2)"
         );
         assert_eq!(
-            wait(MySql::MySql, 1001),
+            wait(ServerKind::MySql, 1001),
             "SELECT /*+ MAX_EXECUTION_TIME(1001) */ GET_LOCK(_utf8mb4 x'61', 2)"
         );
         assert_eq!(
-            wait(MySql::MariaDb, 10),
+            wait(ServerKind::MariaDb, 10),
             "SELECT GET_LOCK(_utf8mb4 x'61', 0.01)"
         );
     }

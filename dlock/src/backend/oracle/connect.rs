@@ -8,14 +8,18 @@ use oracledb::Config;
 use tokio::sync::Semaphore;
 
 use super::driver::OracleDriver;
-use super::session::OracleSession;
-use super::statements::{self, Oracle};
+use super::keys::RULES;
+use super::session::{CAPABILITIES, OracleSession};
+use super::statements;
 use super::thread::DriverThread;
-use crate::backend::alone::{no_pinned_locks, open_in_time};
-use crate::backend::doubt::ended;
-use crate::backend::one_database::OneDatabase;
-use crate::backend::rules::Dialect;
-use crate::backend::{ConnectSettings, Connector, PinnedBase, Session, Source};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::origin::{ConnectSettings, Origin};
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
+use crate::backend::shared::alone::open_in_time;
+use crate::backend::shared::doubt::ended;
+use crate::backend::shared::one_database::OneDatabase;
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 
@@ -42,9 +46,9 @@ const NO_ROOM: &str = "as many connections as there may be still hang in connect
 /// A server, and how its sessions log in.
 pub(crate) struct OracleServer(pub(crate) Config);
 
-impl Source for OracleServer {
-    fn connector(&self, settings: ConnectSettings) -> Arc<dyn Connector> {
-        Arc::new(OracleConnector {
+impl Origin for OracleServer {
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
+        Arc::new(OracleBackend {
             config: self.0.clone(),
             limit: settings.keepalive,
             threads: Arc::new(Semaphore::new(
@@ -58,7 +62,7 @@ impl Source for OracleServer {
     }
 }
 
-struct OracleConnector {
+struct OracleBackend {
     config: Config,
     /// A session must be open by then.
     limit: Duration,
@@ -67,7 +71,7 @@ struct OracleConnector {
     database: OneDatabase,
 }
 
-impl OracleConnector {
+impl OracleBackend {
     async fn open(&self) -> Result<OracleSession, Error> {
         let failed = |error| Phase::Connect.failed(error);
         let (config, limit) = (self.config.clone(), self.limit);
@@ -101,9 +105,13 @@ impl OracleSession {
 }
 
 #[async_trait]
-impl Connector for OracleConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        &Oracle
+impl Backend for OracleBackend {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -112,9 +120,5 @@ impl Connector for OracleConnector {
 
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         open_in_time(self.limit, self.open()).await
-    }
-
-    async fn pin(&self) -> Result<PinnedBase, Error> {
-        Err(no_pinned_locks(self.dialect().backend()))
     }
 }

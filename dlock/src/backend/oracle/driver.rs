@@ -6,8 +6,8 @@ use oracledb::{Config, Connection, ErrorKind, ToDbValue};
 use sea_orm::DbErr;
 
 use super::statements::{Bind, Block};
-use crate::backend::SILENT;
-use crate::backend::doubt::{ended, refused};
+use crate::backend::session_error::SILENT;
+use crate::backend::shared::doubt::{ended, refused};
 
 /// A row, each column as text.
 pub(super) type TextRow = Vec<Option<String>>;

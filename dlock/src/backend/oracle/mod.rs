@@ -1,7 +1,9 @@
 //! Oracle: user locks of `DBMS_LOCK`, by number.
+//! <https://docs.oracle.com/en/database/oracle/oracle-database/19/arpls/DBMS_LOCK.html>
 
 mod connect;
 mod driver;
+mod keys;
 mod session;
 mod statements;
 #[cfg(test)]

@@ -9,13 +9,23 @@ use tokio::time::{Instant, sleep, timeout};
 use super::driver::{Driver, TextRow};
 use super::statements::{self, Acquire, Block, Code};
 use super::thread::DriverThread;
-use crate::backend::doubt::{Doubt, ended, refused};
-use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
+use crate::backend::shared::doubt::{Doubt, ended, refused};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
 
 /// A lock that is gone is noticed within a second.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    waits: true,
+    heartbeat: Some(HEARTBEAT),
+    tells_holders: false,
+    upgrades: false,
+};
 
 /// The server waits for whole seconds only; shorter waits are tries, this far apart.
 const POLL: Duration = Duration::from_millis(25);
@@ -157,12 +167,8 @@ impl Session for OracleSession {
         self.number
     }
 
-    fn can_wait(&self) -> bool {
-        true
-    }
-
-    fn heartbeat(&self) -> Option<Duration> {
-        Some(HEARTBEAT)
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {

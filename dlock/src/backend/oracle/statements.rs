@@ -1,53 +1,13 @@
-//! Oracle: user locks of `DBMS_LOCK`, by number. sea-query has no words for PL/SQL, so the statements are text.
+//! The statements of Oracle. sea-query has no words for PL/SQL, so they are text.
 //! <https://docs.oracle.com/en/database/oracle/oracle-database/19/arpls/DBMS_LOCK.html>
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::backend::digest::digest;
-use crate::backend::rules::{Dialect, no_pairs, no_such_mode, not_empty};
-use crate::error::Error;
-use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::{Mode, OracleMode};
-
-/// Locks have numbers below it.
-const NUMBERS: i64 = 1 << 30;
 
 /// In seconds: more than that the server cannot be told.
 const MAXWAIT: u64 = 32_767;
-
-/// The dialect of Oracle.
-#[derive(Debug)]
-pub(crate) struct Oracle;
-
-impl Dialect for Oracle {
-    fn backend(&self) -> &'static str {
-        "Oracle"
-    }
-
-    /// As sqlalchemy-dlock folds it.
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        let number = match key {
-            KeyRepr::Text(text) => hash(text.as_bytes())?,
-            KeyRepr::Bytes(bytes) => hash(bytes)?,
-            KeyRepr::Int(int) => *int,
-            KeyRepr::Pair(..) => return Err(no_pairs(self.backend())),
-        };
-        Ok(Some(PhysicalKey::Int(number.rem_euclid(NUMBERS))))
-    }
-
-    fn check(&self, mode: Mode) -> Result<(), Error> {
-        match oracle_mode(mode) {
-            Some(_) => Ok(()),
-            None => Err(no_such_mode(self.backend(), mode)),
-        }
-    }
-}
-
-fn hash(data: &[u8]) -> Result<i64, Error> {
-    not_empty(data)?;
-    Ok(digest(data))
-}
 
 fn oracle_mode(mode: Mode) -> Option<OracleMode> {
     OracleMode::ALL
@@ -211,51 +171,5 @@ mod tests {
             assert_eq!(mode(number), Some(oracle.into()), "{oracle:?}");
         }
         assert_eq!((mode(0), mode(7)), (None, None));
-    }
-
-    /// What sqlalchemy-dlock 0.8.1 makes of its keys; the empty one is nobody's here.
-    #[test]
-    fn keys_are_those_of_python() {
-        const VECTORS: &str = include_str!("../../../../tests/vectors/keys.json");
-
-        let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
-        let rows = vectors["vectors"].as_array().unwrap().iter();
-        let mut checked = 0;
-        for row in rows.filter(|row| row["database"] == "oracle") {
-            let value = row["input"]["value"].as_str().unwrap();
-            let key = match row["input"]["type"].as_str().unwrap() {
-                "str" => KeyRepr::Text(value.into()),
-                "bytes" => KeyRepr::Bytes(bytes(value).into()),
-                "int" => match value.parse() {
-                    Ok(int) => KeyRepr::Int(int),
-                    // In Rust a number that is larger is no key at all.
-                    Err(_) => continue,
-                },
-                other => panic!("no such type in Rust: {other}"),
-            };
-            let found = Oracle.physical_key(&key);
-            if value.is_empty() {
-                assert!(matches!(found, Err(Error::InvalidKey { .. })), "{found:?}");
-                continue;
-            }
-            let expected: i64 = row["key"]["value"].as_str().unwrap().parse().unwrap();
-            assert_eq!(found.unwrap(), Some(PhysicalKey::Int(expected)), "{key}");
-            checked += 1;
-        }
-        assert!(checked > 35, "{checked}");
-    }
-
-    fn bytes(hexadecimal: &str) -> Vec<u8> {
-        let byte = |at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap();
-        (0..hexadecimal.len()).step_by(2).map(byte).collect()
-    }
-
-    #[test]
-    fn update_locks_are_sql_servers() {
-        let refused = Oracle.check(Mode::Update);
-        assert!(
-            matches!(refused, Err(Error::Unsupported { .. })),
-            "{refused:?}"
-        );
     }
 }

@@ -12,7 +12,7 @@ use self::fake::{Fake, FakeDriver, MARGIN, room};
 use super::driver::TextRow;
 use super::statements::Bind::{self, In, Out};
 use super::thread::DriverThread;
-use crate::backend::doubt::ended;
+use crate::backend::shared::doubt::ended;
 use crate::backend::{Answer, Batch, Request, Session};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;

@@ -7,7 +7,7 @@ use sea_orm::DbErr;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::driver::Driver;
-use crate::backend::doubt::ended;
+use crate::backend::shared::doubt::ended;
 
 type Call = Box<dyn FnOnce(&mut dyn Driver) + Send>;
 

@@ -4,29 +4,36 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
-use super::session::{Line, PgSession, code};
-use super::statements::{self, Identity, Postgres};
-use crate::backend::one_database::OneDatabase;
-use crate::backend::one_server::{OneServer, Server, Standing};
-use crate::backend::probe::probe;
-use crate::backend::rules::Dialect;
+use super::identity::PAST_A_PROXY;
+use super::keys::RULES;
+use super::session::{CAPABILITIES, PgSession, Transport, code};
+use super::statements::{self, Identity};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::origin::ConnectSettings;
+use crate::backend::pinned::PinnedBase;
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
+use crate::backend::shared::one_database::OneDatabase;
+use crate::backend::shared::one_server::{OneServer, Server, Standing};
+use crate::backend::shared::probe::probe;
+use crate::backend::shared::trouble::Trouble;
 use crate::backend::sqlx::open::{
     Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
 };
-use crate::backend::sqlx::pinned::{NOWHERE, PinnedSession, Slot};
-use crate::backend::sqlx::{Driver, Latest, for_one_session};
-use crate::backend::trouble::Trouble;
-use crate::backend::{ConnectSettings, Connector, PinnedBase, Session};
+use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
+use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
 /// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
-pub(crate) struct PgConnector {
+pub(crate) struct PgBackend {
     pool: PgPoolOptions,
     latest: Latest<sqlx::Postgres>,
     database: OneDatabase,
@@ -46,7 +53,7 @@ const LIMITS: [&str; 4] = [
     "transaction_timeout",
 ];
 
-impl PgConnector {
+impl PgBackend {
     fn new(pool: &PgPool, settings: ConnectSettings) -> Self {
         let ConnectSettings {
             keepalive,
@@ -146,18 +153,6 @@ fn refuses_options(error: &sqlx::Error) -> Error {
     }
 }
 
-/// The answer came from another server session than the one that holds the pool's locks.
-pub(super) fn another_session(expected: &Identity, found: String) -> Error {
-    Error::Refused {
-        found: Cow::Owned(found),
-        expected: Cow::Owned(format!(
-            "server process {}, which holds the locks",
-            expected.pid
-        )),
-        way_out: PAST_A_PROXY,
-    }
-}
-
 /// Of a probe lock.
 fn random_key() -> PhysicalKey {
     PhysicalKey::Int(fastrand::i64(..))
@@ -168,22 +163,30 @@ fn random_token() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-impl Driver for sqlx::Postgres {
-    type Connector = PgConnector;
+impl SqlxDatabase for sqlx::Postgres {
+    type Backend = PgBackend;
 
-    fn connector(pool: &PgPool, settings: ConnectSettings) -> PgConnector {
-        PgConnector::new(pool, settings)
+    fn backend(pool: &PgPool, settings: ConnectSettings) -> PgBackend {
+        PgBackend::new(pool, settings)
     }
 
-    fn latest(connector: &PgConnector) -> &Latest<Self> {
-        &connector.latest
+    fn latest(backend: &PgBackend) -> &Latest<Self> {
+        &backend.latest
+    }
+
+    fn orm(pool: PgPool) -> DatabaseConnection {
+        pool.into()
     }
 }
 
 #[async_trait]
-impl Connector for PgConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        &Postgres
+impl Backend for PgBackend {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -197,7 +200,7 @@ impl Connector for PgConnector {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         let token = random_token();
         let options = self.options(&token).disable_statement_logging();
-        let open = || Line::open(self.pool.clone(), options.clone());
+        let open = || Transport::open(self.pool.clone(), options.clone());
         let mut session = PgSession::on(self.open(open, &options).await?);
         let limits = LIMITS.map(|limit| (limit, "0".to_owned()));
         let checked = in_time(self.keepalive, session.check(&token, self, &limits)).await;
@@ -221,16 +224,16 @@ impl Connector for PgConnector {
         self.servers.refuse_for_good(error);
     }
 
-    async fn pin(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
         let token = random_token();
         let options = self.options(&token);
         let open = || open_alone(self.pool.clone(), options.clone());
         let (pool, connection) = self.open(open, &options).await?;
-        let mut session = PgSession::on(Line::Lent(Slot::of(connection)));
+        let mut session = PgSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(&token, self, &[])).await;
         let session = keep_if(checked, session).await?;
         let nowhere = PgConnectOptions::new_without_pgpass().socket(NOWHERE);
-        let pinned = PinnedSession::new(pool, session, nowhere);
+        let pinned = SharedSession::new(pool, session, nowhere);
         Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }
@@ -273,9 +276,6 @@ const OWN_SESSION: &str = "a PostgreSQL session of the pool's own";
 const AROUND_A_POOLER: &str = "name a direct connection with `LockPool::builder(&db).sessions_from(&direct)`, \
      use `txn.dlock(key).xact()`, or, if the pooler gives each client a session of its own, `.trust_session_pooling()`";
 
-const PAST_A_PROXY: &str = "name a direct connection to the primary with `LockPool::builder(&db).sessions_from(&direct)`, \
-     or use `txn.dlock(key).xact()`";
-
 const STANDBY: Error = Error::refused(
     "a PostgreSQL hot standby",
     "the primary",
@@ -288,21 +288,21 @@ const COCKROACH: Error = Error::refused(
     "use a PostgreSQL server for locks",
 );
 
-impl Line {
+impl Transport {
     async fn open(pool: PgPoolOptions, options: PgConnectOptions) -> Result<Self, sqlx::Error> {
         let pool = pool.connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
         drop(pool.close());
-        Ok(Self::Ours { listener, pool })
+        Ok(Self::Owned { listener, pool })
     }
 }
 
 impl PgSession {
-    fn on(line: Line) -> Self {
+    fn on(transport: Transport) -> Self {
         Self {
-            line,
+            transport,
             can_wait: false,
             identity: Identity::default(),
             standing: Standing::default(),
@@ -314,7 +314,7 @@ impl PgSession {
     async fn check(
         &mut self,
         token: &str,
-        connector: &PgConnector,
+        backend: &PgBackend,
         more: &[Setting],
     ) -> Result<(), Error> {
         let failed = |error| Phase::Connect.failed(db(error));
@@ -333,7 +333,7 @@ impl PgSession {
         let origin: Option<String> = row.try_get(3).map_err(failed)?;
         let arrived =
             found.as_deref() == Some(token) && origin.as_deref() == Some(statements::FROM_CLIENT);
-        if !arrived && !connector.trust_session_pooling {
+        if !arrived && !backend.trust_session_pooling {
             return Err(POOLER);
         }
         let stamp_before: Option<String> = row.try_get(0).map_err(failed)?;
@@ -354,19 +354,19 @@ impl PgSession {
             identity.server_start.to_string(),
             format!("the PostgreSQL server started at {started}"),
         );
-        self.standing = Standing::of(connector.servers.join(&server)?);
+        self.standing = Standing::of(backend.servers.join(&server)?);
         self.identity = identity;
         let database: Option<String> = row.try_get(10).map_err(failed)?;
-        connector.database.meet(database)?;
+        backend.database.meet(database)?;
         // Nothing is set on a session that a pooler shares.
         let proved = self.prove().await;
         proved.map_err(|error| error.of(Phase::Connect))?;
-        let mut settings = [&connector.settings, more].concat();
+        let mut settings = [&backend.settings, more].concat();
         settings.push(("application_name", name));
         set_all(self, &settings).await.map_err(failed)?;
-        if !connector.servers.locks(&server) {
+        if !backend.servers.locks(&server) {
             probe(self, random_key(), NO_LOCKS).await?;
-            connector.servers.set_locks(&server);
+            backend.servers.set_locks(&server);
         }
         Ok(())
     }

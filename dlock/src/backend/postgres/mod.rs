@@ -3,7 +3,11 @@
 
 pub mod compat;
 mod connect;
+mod identity;
+mod keys;
+mod listing;
+mod orm;
 mod session;
 mod statements;
 
-pub(crate) use self::statements::Postgres;
+pub(crate) use self::orm::Postgres;

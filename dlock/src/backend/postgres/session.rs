@@ -8,13 +8,17 @@ use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
-use super::statements::{self, Arm, Identity, WaitAnswer};
-use crate::backend::one_server::Standing;
+use super::identity::{another_session, misdirected};
+use super::listing::{holder, lock};
+use super::statements::{self, Identity, StatementKind, WaitAnswer};
+use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::capabilities::Capabilities;
+use crate::backend::session::{ObserveSessions, Session};
+use crate::backend::session_error::SessionError;
+use crate::backend::shared::one_server::Standing;
 use crate::backend::sqlx::open::db;
-use crate::backend::sqlx::pinned::{Lent, Slot};
-use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
+use crate::backend::sqlx::pinned::{PinnableSession, Slot};
 use crate::key::PhysicalKey;
-use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
 
 pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
@@ -27,30 +31,38 @@ pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
     }
 }
 
+/// With PL/pgSQL in the database, which a wait takes.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    waits: true,
+    heartbeat: None,
+    tells_holders: true,
+    upgrades: false,
+};
+
 /// One connection, for the whole of its life.
 pub(crate) struct PgSession {
-    pub(super) line: Line,
+    pub(super) transport: Transport,
     pub(super) can_wait: bool,
     /// The default until it is known: on no session its proof is true.
     pub(super) identity: Identity,
     pub(super) standing: Standing,
 }
 
-/// How the connection is had.
-pub(super) enum Line {
-    Ours {
+/// The connection, with its owner.
+pub(super) enum Transport {
+    Owned {
         listener: PgListener,
         /// The listener's pool of one, closed from the start: a lost connection is never opened again behind our back.
         pool: PgPool,
     },
-    Lent(Slot<Postgres>),
+    Pinned(Slot<Postgres>),
 }
 
 impl PgSession {
     async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        match &mut self.line {
-            Line::Ours { listener, .. } => listener.acquire().await,
-            Line::Lent(slot) => Ok(slot.connection()),
+        match &mut self.transport {
+            Transport::Owned { listener, .. } => listener.acquire().await,
+            Transport::Pinned(slot) => Ok(slot.connection()),
         }
     }
 
@@ -105,7 +117,7 @@ impl PgSession {
         release: bool,
         Request { key, mode }: &Request,
     ) -> Result<Option<Answer>, sqlx::Error> {
-        let single = statements::single(Arm::of(release, *mode, key));
+        let single = statements::single(StatementKind::of(release, *mode, key));
         let Identity { stamp, pid, .. } = self.identity.clone();
         let query = sqlx::query(AssertSqlSafe(single)).bind(statements::packed(key));
         let query = query.bind(stamp).bind(pid);
@@ -117,9 +129,9 @@ impl PgSession {
     async fn ask_many(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
         let releases = batch.releases.iter().map(|request| (true, request));
         let tries = batch.tries.iter().map(|request| (false, request));
-        let mut keys: [Vec<i64>; Arm::COUNT] = Default::default();
+        let mut keys: [Vec<i64>; StatementKind::COUNT] = Default::default();
         for (release, request) in releases.chain(tries) {
-            let arm = Arm::of(release, request.mode, &request.key).index();
+            let arm = StatementKind::of(release, request.mode, &request.key).index();
             keys[arm].push(statements::packed(&request.key));
         }
         let asked = keys.each_ref().map(Vec::len);
@@ -134,8 +146,8 @@ impl PgSession {
         let Some(row) = row else {
             return Ok(None);
         };
-        let mut said: [std::vec::IntoIter<bool>; Arm::COUNT] = Default::default();
-        let present = (0..Arm::COUNT).filter(|arm| asked[*arm] > 0);
+        let mut said: [std::vec::IntoIter<bool>; StatementKind::COUNT] = Default::default();
+        let present = (0..StatementKind::COUNT).filter(|arm| asked[*arm] > 0);
         for (column, arm) in present.enumerate() {
             let answers: Vec<bool> = row.try_get(column)?;
             if answers.len() != asked[arm] {
@@ -148,7 +160,7 @@ impl PgSession {
             said[arm] = answers.into_iter();
         }
         let mut answer = |release, request: &Request| -> Answer {
-            let arm = Arm::of(release, request.mode, &request.key).index();
+            let arm = StatementKind::of(release, request.mode, &request.key).index();
             said[arm].next().expect("BUG: they were counted").into()
         };
         Ok(Some(Answers {
@@ -216,7 +228,7 @@ impl PgSession {
         let expected = self.identity.clone();
         match self.row(statements::who_answers()).await {
             Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
-            Err(error) => SessionError::Refused(super::connect::another_session(
+            Err(error) => SessionError::Refused(another_session(
                 &expected,
                 format!("an answer of another server session (asked which one, it says: {error})"),
             )),
@@ -273,13 +285,20 @@ impl Session for PgSession {
         self.identity.pid.into()
     }
 
-    fn can_wait(&self) -> bool {
-        self.can_wait
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            waits: self.can_wait,
+            ..CAPABILITIES
+        }
+    }
+
+    fn observe_sessions(&mut self) -> Option<&mut dyn ObserveSessions> {
+        Some(self)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         self.standing.note_dispute();
-        if let Line::Lent(_) = self.line
+        if let Transport::Pinned(_) = self.transport
             && !batch.releases.is_empty()
         {
             Box::pin(self.leave_transaction()).await?;
@@ -323,9 +342,9 @@ impl Session for PgSession {
 
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.standing.note_dispute();
-        let is_lent = matches!(self.line, Line::Lent(_));
+        let is_pinned = matches!(self.transport, Transport::Pinned(_));
         // Pgpool-II sends a SHOW to any node: it can prove the session, and cannot refute it.
-        if is_lent && self.shows_stamp().await.map_err(db)? {
+        if is_pinned && self.shows_stamp().await.map_err(db)? {
             return self.answered(Some(())).await;
         }
         self.prove().await
@@ -339,10 +358,6 @@ impl Session for PgSession {
         locks.map(|lock| lock.map_err(db)).collect()
     }
 
-    fn tells_holders(&self) -> bool {
-        true
-    }
-
     async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
         let row = self
             .optional_row(statements::holder_of(key))
@@ -351,22 +366,8 @@ impl Session for PgSession {
         row.as_ref().map(holder).transpose().map_err(db)
     }
 
-    async fn sees(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
-        let identity = &self.identity;
-        let held = statements::held(identity, &lock.key, lock.mode, holder);
-        let row = self.optional_row(held).await.map_err(db)?;
-        let row = self.answered(row).await?;
-        Ok(row.try_get(0).map_err(db)?)
-    }
-
-    async fn end(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
-        let identity = &self.identity;
-        let end = statements::end_holder(identity, &lock.key, lock.mode, holder);
-        Ok(self.any(end).await.map(drop).map_err(db)?)
-    }
-
     async fn gone(&mut self) -> DbErr {
-        let Line::Ours { listener, .. } = &mut self.line else {
+        let Transport::Owned { listener, .. } = &mut self.transport else {
             return std::future::pending().await;
         };
         loop {
@@ -384,23 +385,40 @@ impl Session for PgSession {
     /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP connection does: where nobody answers, that can be long after this.
     async fn close(self: Box<Self>) {
         let closing = async {
-            match self.line {
-                Line::Ours { listener, pool } => {
+            match self.transport {
+                Transport::Owned { listener, pool } => {
                     drop(listener);
                     pool.close().await;
                 }
-                Line::Lent(slot) => drop(slot.close().await),
+                Transport::Pinned(slot) => drop(slot.close().await),
             }
         };
         drop(timeout(Duration::from_secs(1), closing).await);
     }
 }
 
-impl Lent<Postgres> for PgSession {
+#[async_trait]
+impl ObserveSessions for PgSession {
+    async fn is_held_by(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
+        let identity = &self.identity;
+        let held = statements::held(identity, &lock.key, lock.mode, holder);
+        let row = self.optional_row(held).await.map_err(db)?;
+        let row = self.answered(row).await?;
+        Ok(row.try_get(0).map_err(db)?)
+    }
+
+    async fn end_holder(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
+        let identity = &self.identity;
+        let end = statements::end_holder(identity, &lock.key, lock.mode, holder);
+        Ok(self.any(end).await.map(drop).map_err(db)?)
+    }
+}
+
+impl PinnableSession<Postgres> for PgSession {
     fn slot(&mut self) -> &mut Slot<Postgres> {
-        match &mut self.line {
-            Line::Lent(slot) => slot,
-            Line::Ours { .. } => unreachable!("BUG: it is not pinned"),
+        match &mut self.transport {
+            Transport::Pinned(slot) => slot,
+            Transport::Owned { .. } => unreachable!("BUG: it is not pinned"),
         }
     }
 }
@@ -416,77 +434,4 @@ fn wait_answer(rows: &[PgRow]) -> Result<WaitAnswer, sqlx::Error> {
     let answer: String = answer.try_get(0)?;
     let unknown = || sqlx::Error::Protocol(format!("a wait was answered by `{answer}`"));
     WaitAnswer::from_text(&answer).ok_or_else(unknown)
-}
-
-/// The end of a session after an answer of another one, by what [answers](statements::who_answers) now.
-fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::Error> {
-    let stamp: Option<String> = row.try_get(0)?;
-    let found = Identity {
-        stamp: stamp.unwrap_or_default(),
-        pid: row.try_get(1)?,
-        server_start: row.try_get(2)?,
-    };
-    let is_standby: bool = row.try_get(3)?;
-    let is_same_process = (found.pid, found.server_start) == (expected.pid, expected.server_start);
-    if is_same_process && found.stamp.is_empty() {
-        let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks \
-                     perhaps with them";
-        return Ok(DbErr::Conn(RuntimeErr::Internal(reset.to_owned())).into());
-    }
-    if found == *expected && !is_standby {
-        let in_turn = "an answer of another server session, and the next one of the right session: \
-                       a proxy routes each statement by itself";
-        let error = super::connect::another_session(expected, in_turn.to_owned());
-        return Ok(SessionError::Refused(error));
-    }
-    let whose = match (is_standby, found.server_start == expected.server_start) {
-        (true, _) => "of a hot standby",
-        (false, true) => "of the same server",
-        (false, false) => "of another server",
-    };
-    let found = format!(
-        "an answer of another server session ({whose}, process {})",
-        found.pid
-    );
-    Ok(SessionError::Refused(super::connect::another_session(
-        expected, found,
-    )))
-}
-
-/// A row of [`locks`](statements::locks); `None` if a column is NULL that identifies the lock.
-fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
-    let (key, is_pair): (Option<i64>, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
-    let is_shared: Option<bool> = row.try_get(5)?;
-    let granted: Option<bool> = row.try_get(6)?;
-    let (Some(key), Some(is_pair), Some(is_shared), Some(granted)) =
-        (key, is_pair, is_shared, granted)
-    else {
-        return Ok(None);
-    };
-    let mode = match is_shared {
-        true => Mode::Shared,
-        false => Mode::Exclusive,
-    };
-    Ok(Some(ServerLock {
-        name: None,
-        key: statements::unpacked(key, is_pair),
-        mode,
-        granted,
-        holder: holder(row)?,
-    }))
-}
-
-/// The first columns of a row of [`locks`](statements::locks) or [`holder_of`](statements::holder_of).
-fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
-    let process: Option<i32> = row.try_get(0)?;
-    let application: Option<String> = row.try_get(1)?;
-    let prepared: Option<String> = row.try_get(2)?;
-    let application = match prepared {
-        Some(name) => format!("prepared transaction '{name}'"),
-        None => application.unwrap_or_default(),
-    };
-    Ok(Holder {
-        session: process.map_or(0, i64::from),
-        application,
-    })
 }

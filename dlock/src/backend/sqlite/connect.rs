@@ -8,19 +8,24 @@ use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
 use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 use super::files::Files;
-use super::keys;
-use crate::backend::inline::{LocalSession, Memory, Place};
-use crate::backend::rules::Dialect;
-use crate::backend::sqlx::{Driver, Latest, for_one_session};
-use crate::backend::{ConnectSettings, Connector, PinnedBase, Session};
+use super::keys::RULES;
+use super::statements;
+use crate::backend::capabilities::Capabilities;
+use crate::backend::inline::{CAPABILITIES, LocalSession, Memory, Place};
+use crate::backend::origin::ConnectSettings;
+use crate::backend::pinned::PinnedBase;
+use crate::backend::rules::LockRules;
+use crate::backend::seam::Backend;
+use crate::backend::session::Session;
+use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 
 /// Finds the locks of the application's database.
-pub(crate) struct SqliteConnector {
+pub(crate) struct SqliteBackend {
     /// For connections that are pinned.
     pool: SqlitePoolOptions,
     latest: Latest<Sqlite>,
@@ -28,26 +33,34 @@ pub(crate) struct SqliteConnector {
     private: Memory,
 }
 
-impl Driver for Sqlite {
-    type Connector = SqliteConnector;
+impl SqlxDatabase for Sqlite {
+    type Backend = SqliteBackend;
 
-    fn connector(pool: &SqlitePool, _: ConnectSettings) -> SqliteConnector {
-        SqliteConnector {
+    fn backend(pool: &SqlitePool, _: ConnectSettings) -> SqliteBackend {
+        SqliteBackend {
             pool: for_one_session(pool),
             latest: Latest::of(pool),
             private: Memory::private(pool),
         }
     }
 
-    fn latest(connector: &SqliteConnector) -> &Latest<Self> {
-        &connector.latest
+    fn latest(backend: &SqliteBackend) -> &Latest<Self> {
+        &backend.latest
+    }
+
+    fn orm(pool: SqlitePool) -> DatabaseConnection {
+        pool.into()
     }
 }
 
 #[async_trait]
-impl Connector for SqliteConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        &keys::Sqlite
+impl Backend for SqliteBackend {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -59,14 +72,14 @@ impl Connector for SqliteConnector {
         Ok(Box::new(LocalSession::new(place)))
     }
 
-    async fn pin(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
         let options = self.latest.options();
         if has_no_other_connection(&options) {
             return Err(ALONE);
         }
         let opened = self.pool.clone().connect_with((*options).clone()).await;
         let pool = opened.map_err(|error| Phase::Connect.failed(unreachable(&options, &error)))?;
-        Ok(PinnedBase::Beside {
+        Ok(PinnedBase::Sidecar {
             connection: pool.into(),
             is_private: true,
         })
@@ -84,7 +97,7 @@ const ALONE: Error = Error::Unsupported {
     hint: "use `db.dlock(key).run(..)` or `.transaction(..)`, or a database in a file or with `cache=shared`",
 };
 
-impl SqliteConnector {
+impl SqliteBackend {
     async fn place(&self, options: &SqliteConnectOptions) -> Result<Arc<dyn Place>, Error> {
         let name = options.get_filename().to_string_lossy();
         if is_in_memory(options) {
@@ -122,11 +135,11 @@ fn says_memory(query: &str) -> bool {
 async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> {
     let ask = async {
         let mut connection = plain(options)?.connect().await?;
-        let main = sqlx::query(keys::DATABASE_LIST)
+        let main = sqlx::query(statements::DATABASE_LIST)
             .fetch_one(&mut connection)
             .await?;
         connection.close().await?;
-        main.try_get(keys::FILE)
+        main.try_get(statements::FILE)
     };
     ask.await.map_err(|error| unreachable(options, &error))
 }

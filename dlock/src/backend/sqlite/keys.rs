@@ -1,24 +1,20 @@
-//! SQLite: it has no locks for applications, so they are files beside the database, named for the keys.
+//! The names of locks on SQLite, and of their files.
 
-use crate::backend::rules::{Dialect, hexadecimal, lock_name};
-use crate::error::Error;
-use crate::key::{KeyRepr, PhysicalKey};
 use blake2::{Blake2b512, Digest};
 
-/// The dialect of SQLite.
-#[derive(Debug)]
-pub(crate) struct Sqlite;
+use crate::backend::rules::LockRules;
+use crate::backend::shared::names::{hexadecimal, lock_name};
+use crate::key::PhysicalKey;
+use crate::mode::Mode;
 
-impl Dialect for Sqlite {
-    fn backend(&self) -> &'static str {
-        "SQLite"
-    }
+const NAME: &str = "SQLite";
 
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        let name = lock_name(key, self.backend())?;
-        Ok(Some(PhysicalKey::Name(name)))
-    }
-}
+pub(super) static RULES: LockRules = LockRules {
+    database: NAME,
+    modes: &[Mode::Exclusive, Mode::Shared],
+    physical_key: |key| Ok(Some(PhysicalKey::Name(lock_name(key, NAME)?))),
+    refusal: None,
+};
 
 /// The file of a lock: the BLAKE2b digest of its name in hexadecimal, as `printf %s NAME | b2sum` prints it.
 pub(crate) fn file_name(key: &PhysicalKey) -> String {
@@ -27,13 +23,6 @@ pub(crate) fn file_name(key: &PhysicalKey) -> String {
 
 /// Of BLAKE2b's 64 bytes.
 pub(crate) const FILE_NAME_LENGTH: usize = 128;
-
-/// The first row is the main database. sea-query has no words for a pragma, and a `SELECT` from it would wait for whoever locks the database.
-/// <https://www.sqlite.org/pragma.html#pragma_database_list>
-pub(crate) const DATABASE_LIST: &str = "PRAGMA database_list";
-
-/// Its column with the absolute path without symbolic links, empty for a database in memory.
-pub(crate) const FILE: &str = "file";
 
 #[cfg(test)]
 mod tests {

@@ -3,5 +3,7 @@
 mod connect;
 mod files;
 mod keys;
+mod orm;
+mod statements;
 
-pub(crate) use self::keys::Sqlite;
+pub(crate) use self::orm::Sqlite;

@@ -10,9 +10,10 @@ use sea_orm::sqlx::{self, ConnectOptions, Connection, Database, Pool};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Options;
-use crate::backend::trouble::Trouble;
-use crate::backend::{SILENT, STARTUP, Session};
+use super::pool::Options;
+use crate::backend::session::Session;
+use crate::backend::session_error::SILENT;
+use crate::backend::shared::trouble::{STARTUP, Trouble};
 use crate::error::{Error, Phase};
 
 /// A connection that takes longer than this is looked into by another one.

@@ -12,22 +12,23 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::timeout;
 
 use super::open::db;
-use super::{Driver, Options};
-use crate::backend::{Pinned, Session};
+use super::pool::{Options, SqlxDatabase};
+use crate::backend::pinned::PinnedSession;
+use crate::backend::session::Session;
 
 /// No server listens there, and no platform looks for long: a path below what is not a folder.
 pub(crate) const NOWHERE: &str = "/dev/null/a-pinned-session-is-never-opened-again";
 
 /// A session whose connection comes and goes.
-pub(crate) trait Lent<DB: Driver>: Session {
+pub(crate) trait PinnableSession<DB: SqlxDatabase>: Session {
     /// Where the connection is while it is here.
     fn slot(&mut self) -> &mut Slot<DB>;
 }
 
 /// The place of a connection that comes and goes.
-pub(crate) struct Slot<DB: Driver>(Option<PoolConnection<DB>>);
+pub(crate) struct Slot<DB: SqlxDatabase>(Option<PoolConnection<DB>>);
 
-impl<DB: Driver> Slot<DB> {
+impl<DB: SqlxDatabase> Slot<DB> {
     pub(crate) fn of(connection: PoolConnection<DB>) -> Self {
         Self(Some(connection))
     }
@@ -49,18 +50,18 @@ impl<DB: Driver> Slot<DB> {
     }
 }
 
-impl<DB: Driver> Drop for Slot<DB> {
+impl<DB: SqlxDatabase> Drop for Slot<DB> {
     fn drop(&mut self) {
         self.cut();
     }
 }
 
-pub(crate) struct PinnedSession<DB: Driver, S: Lent<DB>> {
+pub(crate) struct SharedSession<DB: SqlxDatabase, S: PinnableSession<DB>> {
     pool: Pool<DB>,
     session: S,
 }
 
-impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
+impl<DB: SqlxDatabase, S: PinnableSession<DB>> SharedSession<DB, S> {
     /// The session is on the only connection of the pool, which is never opened again behind its back.
     pub(crate) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
         pool.set_connect_options(nowhere);
@@ -69,12 +70,9 @@ impl<DB: Driver, S: Lent<DB>> PinnedSession<DB, S> {
 }
 
 #[async_trait]
-impl<DB: Driver, S: Lent<DB>> Pinned for PinnedSession<DB, S>
-where
-    Pool<DB>: Into<DatabaseConnection>,
-{
+impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<DB, S> {
     fn connection(&self) -> DatabaseConnection {
-        self.pool.clone().into()
+        DB::orm(self.pool.clone())
     }
 
     fn number(&self) -> i64 {
@@ -125,7 +123,7 @@ where
 }
 
 /// Also with its runtime: what is not at work ends here and now, however long somebody keeps a handle to the pool.
-impl<DB: Driver, S: Lent<DB>> Drop for PinnedSession<DB, S> {
+impl<DB: SqlxDatabase, S: PinnableSession<DB>> Drop for SharedSession<DB, S> {
     fn drop(&mut self) {
         self.session.slot().cut();
         if let Some(idle) = self.pool.try_acquire() {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::task::{LastWord, Task, confirm, refused, turned_true};
 use super::{Confirm, Order, PinnedGrant};
-use crate::backend::{Answer, Batch, Pinned, Request, SessionError, nobody_is_there};
+use crate::backend::{Answer, Batch, PinnedSession, Request, SessionError, nobody_is_there};
 use crate::error::{Error, LossCause, Phase};
 use crate::key::Key;
 use crate::pool::core::Core;
@@ -53,7 +53,7 @@ enum End {
 /// When the runtime ends, `lost` is dropped before the session: the guard hears of its loss before the lock is free.
 pub(super) async fn hold(
     task: &Task,
-    mut pinned: Box<dyn Pinned>,
+    mut pinned: Box<dyn PinnedSession>,
     request: Request,
     order: Order,
 ) -> Option<LastWord> {
@@ -140,7 +140,7 @@ pub(super) async fn hold(
 /// Until the guard is done, or the lock lost. While its holder is at work on the session, which then tells nothing, another session is asked about it.
 async fn look_after(
     core: &Arc<Core>,
-    pinned: &mut dyn Pinned,
+    pinned: &mut dyn PinnedSession,
     holder: &Holder,
     is_done: &mut oneshot::Receiver<Confirm>,
     refusals: &mut watch::Receiver<Option<Error>>,
@@ -249,7 +249,7 @@ fn gone(why: &str) -> DbErr {
 /// The lock is free afterwards, or the error says why it is not.
 async fn give_back(
     Task { core, id, .. }: &Task,
-    pinned: &mut dyn Pinned,
+    pinned: &mut dyn PinnedSession,
     holder: &Holder,
     name: &Key,
     grace: Duration,
@@ -278,7 +278,7 @@ async fn give_back(
 }
 
 /// The lock stays until its holder leaves the session by itself.
-async fn when_left(task: &Task, pinned: &mut dyn Pinned, holder: &Holder, name: &Key) {
+async fn when_left(task: &Task, pinned: &mut dyn PinnedSession, holder: &Holder, name: &Key) {
     let mut abandoned = task.core.abandoned.subscribe();
     let left = tokio::select! {
         taken = pinned.taken() => taken.is_ok(),

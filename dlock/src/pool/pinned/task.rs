@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::hold::hold;
 use super::{Confirm, Order, beside};
-use crate::backend::{Answer, Batch, Pinned, PinnedBase, Request, Session, SessionError};
+use crate::backend::{Answer, Batch, PinnedBase, PinnedSession, Request, Session, SessionError};
 use crate::error::{Error, Phase};
 use crate::pool::core::{Core, tell_of_runtime};
 use crate::pool::jobs::next_slice;
@@ -88,7 +88,7 @@ async fn serve(task: &Task, mut order: Order) -> Option<LastWord> {
     loop {
         let pinned = match open(task, &mut order).await {
             Ok(Some(PinnedBase::Session(pinned))) => pinned,
-            Ok(Some(PinnedBase::Beside {
+            Ok(Some(PinnedBase::Sidecar {
                 connection,
                 is_private,
             })) => return beside::serve(task, order, connection, is_private).await,
@@ -118,7 +118,7 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
         () = order.reply.closed() => return Ok(None),
         () = turned_true(&mut closing) => return Err(Error::PoolClosed),
         error = refused(&mut order.refusals) => return Err(error),
-        opened = core.connector.pin() => opened,
+        opened = core.backend.open_pinned() => opened,
     };
     match &opened {
         Ok(_) => {
@@ -136,7 +136,7 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
 /// The life of one session.
 async fn on_session(
     task: &Task,
-    mut pinned: Box<dyn Pinned>,
+    mut pinned: Box<dyn PinnedSession>,
     mut order: Order,
     stillborn: &mut u32,
 ) -> Served {
@@ -184,7 +184,7 @@ async fn on_session(
 /// Asks for the lock until there is an answer. An error is the end of the session.
 async fn ask(
     core: &Arc<Core>,
-    pinned: &mut dyn Pinned,
+    pinned: &mut dyn PinnedSession,
     request: &Request,
     order: &mut Order,
     stillborn: &mut u32,
@@ -222,7 +222,7 @@ async fn ask(
         }
         answer = match next_slice(slices, wait.remaining()) {
             // One that is given up ends with its session, so that its turn is the next one's.
-            Some(slice) if session.can_wait() => tokio::select! {
+            Some(slice) if session.capabilities().waits => tokio::select! {
                 answer = within(slice.saturating_add(limit), session.wait(request, slice)) => answer?,
                 () = reply.closed() => return Ok(Asked::Unwanted),
                 () = turned_true(&mut closing) => return closed(),

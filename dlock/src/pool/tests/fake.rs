@@ -11,12 +11,12 @@ use sea_orm::DbErr;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use self::session::FakeConnector;
+use self::session::FakeBackend;
 use super::super::LockPool;
 use super::super::config::Config;
 use super::super::core::Core;
 use super::super::registry::Owner;
-use crate::backend::{Connector as _, Request, Session};
+use crate::backend::{Backend as _, Request, Session};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -210,18 +210,18 @@ impl Server {
 
     /// A pool of this client's own.
     pub(super) fn pool(self: &Arc<Self>, client: &'static str, config: Config) -> LockPool {
-        let connector = FakeConnector {
+        let backend = FakeBackend {
             server: Arc::clone(self),
             client,
         };
-        let core = Core::new(Arc::new(connector), config, None, None);
+        let core = Core::new(Arc::new(backend), config, None, None);
         LockPool(Ok(Arc::new(Owner { core })))
     }
 
     /// A session of somebody who has no pool.
     pub(super) async fn session(self: &Arc<Self>, client: &'static str) -> Box<dyn Session> {
         let server = Arc::clone(self);
-        let session = FakeConnector { server, client }.connect().await;
+        let session = FakeBackend { server, client }.connect().await;
         session.unwrap_or_else(|error| panic!("{error}"))
     }
 

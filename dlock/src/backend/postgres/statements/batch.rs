@@ -12,13 +12,13 @@ use crate::mode::Mode;
 /// One arm of a batch: many keys of one key space, one function. The statement for a batch has one column for each arm that has keys, in this order: the server
 /// evaluates them from left to right, so what is released can be taken again. A column is an array, which costs both sides less than a row for each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arm {
+pub(crate) struct StatementKind {
     pub(crate) release: bool,
     pub(crate) mode: Mode,
     pub(crate) pair: bool,
 }
 
-impl Arm {
+impl StatementKind {
     pub(crate) const COUNT: usize = 8;
 
     pub(crate) fn of(release: bool, mode: Mode, key: &PhysicalKey) -> Self {
@@ -87,17 +87,17 @@ pub(crate) fn packed(key: &PhysicalKey) -> i64 {
 }
 
 /// The statement for the arms that are present, built once per combination: its parameters are
-/// their keys, in the order of [`Arm::index`], and then stamp and process of the session. On
+/// their keys, in the order of [`StatementKind::index`], and then stamp and process of the session. On
 /// another server session it does nothing and answers no row.
-pub(crate) fn batch(present: [bool; Arm::COUNT]) -> Arc<str> {
-    static STATEMENTS: [OnceLock<Arc<str>>; 1 << Arm::COUNT] =
-        [const { OnceLock::new() }; 1 << Arm::COUNT];
+pub(crate) fn batch(present: [bool; StatementKind::COUNT]) -> Arc<str> {
+    static STATEMENTS: [OnceLock<Arc<str>>; 1 << StatementKind::COUNT] =
+        [const { OnceLock::new() }; 1 << StatementKind::COUNT];
     let shape = present.iter().enumerate().fold(0, |shape, (bit, present)| {
         shape | usize::from(*present) << bit
     });
     let build = || {
-        let present = Arm::all().zip(present);
-        let arms: Vec<Arm> = present
+        let present = StatementKind::all().zip(present);
+        let arms: Vec<StatementKind> = present
             .filter_map(|(arm, present)| present.then_some(arm))
             .collect();
         let columns = (1..).zip(&arms);
@@ -109,8 +109,9 @@ pub(crate) fn batch(present: [bool; Arm::COUNT]) -> Arc<str> {
 }
 
 /// The same for one request, which costs the server less than a batch.
-pub(crate) fn single(arm: Arm) -> Arc<str> {
-    static STATEMENTS: [OnceLock<Arc<str>>; Arm::COUNT] = [const { OnceLock::new() }; Arm::COUNT];
+pub(crate) fn single(arm: StatementKind) -> Arc<str> {
+    static STATEMENTS: [OnceLock<Arc<str>>; StatementKind::COUNT] =
+        [const { OnceLock::new() }; StatementKind::COUNT];
     let build = || {
         let call = arm.call_once("$1::bigint");
         text(Query::select().expr(call).and_where(proof_by_parameters(2))).into()
@@ -135,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_batch_releases_before_it_tries_and_numbers_its_parameters() {
-        let mut present = [false; Arm::COUNT];
-        present[Arm::of(true, Mode::Exclusive, &PhysicalKey::Int(1)).index()] = true;
-        present[Arm::of(false, Mode::Shared, &PhysicalKey::Pair(1, 2)).index()] = true;
+        let mut present = [false; StatementKind::COUNT];
+        present[StatementKind::of(true, Mode::Exclusive, &PhysicalKey::Int(1)).index()] = true;
+        present[StatementKind::of(false, Mode::Shared, &PhysicalKey::Pair(1, 2)).index()] = true;
         assert_eq!(
             unproved(&batch(present), 3),
             "/*dlock*/ SELECT ARRAY((SELECT pg_catalog.pg_advisory_unlock(k) FROM pg_catalog.unnest($1::bigint[]) AS \"k\")), \
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_request_alone_needs_no_list() {
-        let arm = |key| Arm::of(false, Mode::Exclusive, &key);
+        let arm = |key| StatementKind::of(false, Mode::Exclusive, &key);
         assert_eq!(
             unproved(&single(arm(PhysicalKey::Int(1))), 2),
             "/*dlock*/ SELECT pg_catalog.pg_try_advisory_lock($1::bigint)"

@@ -1,4 +1,4 @@
-//! PostgreSQL: advisory locks.
+//! The statements of PostgreSQL.
 //! <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS>
 
 mod batch;
@@ -13,44 +13,13 @@ use sea_query::{
     SelectStatement,
 };
 
-pub(crate) use self::batch::{Arm, batch, packed, single};
+pub(crate) use self::batch::{StatementKind, batch, packed, single};
 pub(crate) use self::identity::{Identity, SHOW_STAMP, ping, who_answers};
 use self::identity::{is_standby, server_start, stamped};
 pub(crate) use self::listing::{end_holder, held, holder_of, locks, unpacked};
+pub(crate) use self::transaction::PgTransactionLocks;
 pub(crate) use self::wait::{WaitAnswer, wait};
-use crate::backend::digest::digest;
-use crate::backend::rules::{Dialect, not_empty};
-use crate::error::Error;
-use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
-
-/// The dialect of PostgreSQL.
-#[derive(Debug)]
-pub(crate) struct Postgres;
-
-impl Dialect for Postgres {
-    fn backend(&self) -> &'static str {
-        "PostgreSQL"
-    }
-
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        physical_key(key).map(Some)
-    }
-}
-
-fn physical_key(key: &KeyRepr) -> Result<PhysicalKey, Error> {
-    match key {
-        KeyRepr::Text(text) => hash(text.as_bytes()),
-        KeyRepr::Bytes(bytes) => hash(bytes),
-        KeyRepr::Int(int) => Ok(PhysicalKey::Int(*int)),
-        KeyRepr::Pair(a, b) => Ok(PhysicalKey::Pair(*a, *b)),
-    }
-}
-
-fn hash(data: &[u8]) -> Result<PhysicalKey, Error> {
-    not_empty(data)?;
-    Ok(PhysicalKey::Int(digest(data)))
-}
 
 const NO_NAMES: &str = "BUG: PostgreSQL knows locks by number";
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use sea_query::{Expr, Query};
 
-use super::batch::{Arm, packed};
+use super::batch::{StatementKind, packed};
 use super::slice::{before_deadlock_check, milliseconds, past_deadlock_check};
 use super::wait::{DECLARATIONS, lock_in_block};
-use super::{COMMENT, Call, Postgres, current_database, has_plpgsql, physical_key, text, text_of};
-use crate::backend::rules::{DeadlockCheck, Dialect, TransactionLocks, TransactionOutcome};
+use super::{COMMENT, Call, current_database, has_plpgsql, text, text_of};
+use crate::backend::postgres::keys::{RULES, physical_key};
+use crate::backend::rules::LockRules;
+use crate::backend::transaction::{DeadlockCheck, TransactionLocks, TransactionOutcome};
 use crate::error::Error;
 use crate::key::{KeyRepr, PhysicalKey};
 use crate::mode::Mode;
@@ -19,9 +21,11 @@ const OUTCOME: &str = "dlock.outcome";
 
 const IS_STANDBY: &str = "pg_catalog.pg_is_in_recovery()";
 
-impl TransactionLocks for Postgres {
-    fn dialect(&self) -> &dyn Dialect {
-        self
+pub(crate) struct PgTransactionLocks;
+
+impl TransactionLocks for PgTransactionLocks {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
     }
 
     fn database(&self) -> String {
@@ -34,7 +38,7 @@ impl TransactionLocks for Postgres {
 
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> String {
         let literal = format!("'{}'::bigint", packed(key));
-        let lock = Arm::of(false, mode, key).call(Call::TryInTransaction, &literal);
+        let lock = StatementKind::of(false, mode, key).call(Call::TryInTransaction, &literal);
         let lock = text_of(lock.into());
         let [busy, granted, _, standby] = TransactionOutcome::ALL.map(TransactionOutcome::rows);
         format!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait};
 
-use super::batch::{Arm, packed};
+use super::batch::{StatementKind, packed};
 use super::identity::{IDENTITY_TEXT, Identity};
 use super::slice::{before_deadlock_check, milliseconds};
 use super::{COMMENT, Call, text_of};
@@ -87,7 +87,7 @@ pub(super) const DECLARATIONS: &str =
 /// The call that waits for the key in `k`. An assignment is evaluated without SPI, so it costs less
 /// than `PERFORM`, and a line less in the server's log where that tells of the wait.
 pub(super) fn lock_in_block(call: Call, key: &PhysicalKey, mode: Mode) -> String {
-    let lock = Expr::expr(Arm::of(false, mode, key).call(call, "k")).cast_as("text");
+    let lock = Expr::expr(StatementKind::of(false, mode, key).call(call, "k")).cast_as("text");
     format!("nothing := {};", text_of(lock))
 }
 

@@ -10,47 +10,38 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Fault, Server, WRONG};
-use crate::backend::rules::Dialect;
 use crate::backend::{
-    Answer, Answers, Batch, Connector, Local, PinnedBase, Request, Session, SessionError,
+    Answer, Answers, Backend, Batch, Capabilities, InlineSession, LockRules, PinnedBase, Request,
+    Session, SessionError, UpgradeLocks,
 };
 use crate::error::Error;
 use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 
-pub(super) struct FakeConnector {
+pub(super) struct FakeBackend {
     pub(super) server: Arc<Server>,
     pub(super) client: &'static str,
 }
 
-struct FakeDialect;
-
-impl Dialect for FakeDialect {
-    fn backend(&self) -> &'static str {
-        "the fake"
-    }
-
-    fn check(&self, _: Mode) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn upgraded(&self, _: Mode) -> Result<Mode, Error> {
-        Ok(Mode::Exclusive)
-    }
-
-    fn physical_key(&self, key: &KeyRepr) -> Result<Option<PhysicalKey>, Error> {
-        match key {
-            KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
-            _ => panic!("the fake has numbers only: {key}"),
-        }
-    }
-}
+static RULES: LockRules = LockRules {
+    database: "the fake",
+    modes: &[Mode::Exclusive, Mode::Shared, Mode::Update],
+    physical_key: |key| match key {
+        KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
+        _ => panic!("the fake has numbers only: {key}"),
+    },
+    refusal: None,
+};
 
 #[async_trait]
-impl Connector for FakeConnector {
-    fn dialect(&self) -> &'static dyn Dialect {
-        &FakeDialect
+impl Backend for FakeBackend {
+    fn rules(&self) -> &'static LockRules {
+        &RULES
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.server.capabilities()
     }
 
     fn database(&self) -> CurrentDatabase {
@@ -83,11 +74,22 @@ impl Connector for FakeConnector {
         self.server.state().verdict = Some(error.clone());
     }
 
-    async fn pin(&self) -> Result<PinnedBase, Error> {
-        Ok(PinnedBase::Beside {
+    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+        Ok(PinnedBase::Sidecar {
             connection: DatabaseConnection::default(),
             is_private: false,
         })
+    }
+}
+
+impl Server {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            waits: self.can_wait,
+            heartbeat: self.is_asked.then_some(Duration::from_millis(500)),
+            tells_holders: false,
+            upgrades: true,
+        }
     }
 }
 
@@ -159,7 +161,7 @@ impl Seat {
     }
 }
 
-impl Local for Seat {
+impl InlineSession for Seat {
     /// What dies here is not the session: somebody takes away what is being released.
     fn exchange(&self, batch: &Batch) -> Answers {
         self.server.statements.fetch_add(1, Ordering::Relaxed);
@@ -201,16 +203,16 @@ impl Session for FakeSession {
         i64::try_from(self.0.id).expect("BUG: few sessions")
     }
 
-    fn can_wait(&self) -> bool {
-        self.0.server.can_wait
+    fn capabilities(&self) -> Capabilities {
+        self.0.server.capabilities()
     }
 
-    fn heartbeat(&self) -> Option<Duration> {
-        (self.0.server.is_asked).then_some(Duration::from_millis(500))
-    }
-
-    fn local(&self) -> Option<Arc<dyn Local>> {
+    fn inline(&self) -> Option<Arc<dyn InlineSession>> {
         (self.0.server.is_local).then(|| Arc::<Seat>::clone(&self.0) as _)
+    }
+
+    fn upgrade_locks(&mut self) -> Option<&mut dyn UpgradeLocks> {
+        Some(self)
     }
 
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
@@ -278,6 +280,37 @@ impl Session for FakeSession {
         }
     }
 
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        self.0.server.pings.fetch_add(1, Ordering::Relaxed);
+        match self.0.server.round_trip().await {
+            Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
+            _ => Ok(self.0.check()?),
+        }
+    }
+
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+        sleep(self.0.server.latency).await;
+        Ok(Vec::new())
+    }
+
+    async fn gone(&mut self) -> DbErr {
+        if self.0.server.is_asked {
+            return std::future::pending().await;
+        }
+        loop {
+            let changed = self.0.server.changed.notified();
+            if let Err(error) = self.0.check() {
+                return error;
+            }
+            changed.await;
+        }
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+#[async_trait]
+impl UpgradeLocks for FakeSession {
     async fn upgrade(
         &mut self,
         request: &Request,
@@ -308,34 +341,6 @@ impl Session for FakeSession {
         self.0.check()?;
         Ok(Answer::from(upgraded))
     }
-
-    async fn ping(&mut self) -> Result<(), SessionError> {
-        self.0.server.pings.fetch_add(1, Ordering::Relaxed);
-        match self.0.server.round_trip().await {
-            Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
-            _ => Ok(self.0.check()?),
-        }
-    }
-
-    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
-        sleep(self.0.server.latency).await;
-        Ok(Vec::new())
-    }
-
-    async fn gone(&mut self) -> DbErr {
-        if self.0.server.is_asked {
-            return std::future::pending().await;
-        }
-        loop {
-            let changed = self.0.server.changed.notified();
-            if let Err(error) = self.0.check() {
-                return error;
-            }
-            changed.await;
-        }
-    }
-
-    async fn close(self: Box<Self>) {}
 }
 
 impl Drop for FakeSession {

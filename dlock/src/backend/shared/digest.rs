@@ -47,7 +47,7 @@ impl Remembered {
 }
 
 /// Of what is not empty.
-pub(super) fn digest(data: &[u8]) -> i64 {
+pub(crate) fn digest(data: &[u8]) -> i64 {
     if data.len() > SHORT {
         return hash(data);
     }

@@ -2,26 +2,26 @@
 
 use sea_orm::{DbErr, RuntimeErr};
 
-use super::{Answer, Answers, Batch, Request};
+use crate::backend::batch::{Answer, Answers, Batch, Request};
 
 /// Why nobody knows what a session holds, if it is so.
 #[derive(Default)]
-pub(super) struct Doubt(Option<DbErr>);
+pub(crate) struct Doubt(Option<DbErr>);
 
 impl Doubt {
     /// A session in doubt is asked nothing more.
-    pub(super) fn check(&self) -> Result<(), DbErr> {
+    pub(crate) fn check(&self) -> Result<(), DbErr> {
         self.0.clone().map_or(Ok(()), Err)
     }
 
     /// The answer to a request for a lock, which may be held or not.
-    pub(super) fn answer(&mut self, error: DbErr) -> Answer {
+    pub(crate) fn answer(&mut self, error: DbErr) -> Answer {
         self.0 = Some(ended(error.to_string()));
         Answer::Failed(error)
     }
 
     /// The answers to a batch that the server has refused: what of it was done is not known.
-    pub(super) fn answers(&mut self, batch: &Batch, error: &DbErr) -> Answers {
+    pub(crate) fn answers(&mut self, batch: &Batch, error: &DbErr) -> Answers {
         let mut answer = |requests: &[Request]| {
             let answers = requests.iter().map(|_| self.answer(error.clone()));
             answers.collect()
@@ -33,8 +33,7 @@ impl Doubt {
     }
 
     /// For [`Session::gone`](super::Session::gone), where that sees nothing else.
-    #[cfg(feature = "oracle")]
-    pub(super) async fn raised(&self) -> DbErr {
+    pub(crate) async fn raised(&self) -> DbErr {
         match self.check() {
             Ok(()) => std::future::pending().await,
             Err(error) => error,
@@ -43,11 +42,11 @@ impl Doubt {
 }
 
 /// The end of a session.
-pub(super) fn ended(why: String) -> DbErr {
+pub(crate) fn ended(why: String) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(why))
 }
 
 /// What the server, or its word, said to one request.
-pub(super) fn refused(why: String) -> DbErr {
+pub(crate) fn refused(why: String) -> DbErr {
     DbErr::Query(RuntimeErr::Internal(why))
 }

@@ -6,11 +6,12 @@ use sea_orm::DbErr;
 use tokio::time::timeout;
 
 use super::doubt::ended;
-use super::{SILENT, Session};
+use crate::backend::session::Session;
+use crate::backend::session_error::SILENT;
 use crate::error::{Error, Phase};
 
 /// A session must be open by then, and checked.
-pub(super) async fn open_in_time<S: Session + 'static>(
+pub(crate) async fn open_in_time<S: Session + 'static>(
     limit: Duration,
     opening: impl Future<Output = Result<S, Error>>,
 ) -> Result<Box<dyn Session>, Error> {
@@ -21,14 +22,5 @@ pub(super) async fn open_in_time<S: Session + 'static>(
             let silent: DbErr = ended(format!("{SILENT} within {limit:?}"));
             Err(Phase::Connect.failed(silent))
         }
-    }
-}
-
-/// There is no connection that its holder's work could be done on.
-pub(super) fn no_pinned_locks(backend: &'static str) -> Error {
-    Error::Unsupported {
-        backend,
-        feature: "pinned locks (`.pinned()`)",
-        hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sea_orm::{DbErr, RuntimeErr};
 
-use super::SessionError;
+use crate::backend::session_error::SessionError;
 use crate::error::{Error, Phase};
 
 /// A server, as no other is.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Equal for sessions on one server only.
     id: Arc<str>,
     /// The same for people.
@@ -20,7 +20,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(id: impl Into<Arc<str>>, label: impl Into<Arc<str>>) -> Self {
+    pub(crate) fn new(id: impl Into<Arc<str>>, label: impl Into<Arc<str>>) -> Self {
         Self {
             id: id.into(),
             label: label.into(),
@@ -36,7 +36,7 @@ impl PartialEq for Server {
 
 /// The servers that the sessions of one connector are on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OneServer(Arc<Servers>);
+pub(crate) struct OneServer(Arc<Servers>);
 
 #[derive(Debug, Default)]
 struct Servers {
@@ -72,7 +72,7 @@ impl OneServer {
     ///
     /// [`Error::Database`] while sessions live on another server, which is then to be asked whether
     /// it still answers. [`Error::Refused`] for good once it has answered.
-    pub(super) fn join(&self, server: &Server) -> Result<Membership, Error> {
+    pub(crate) fn join(&self, server: &Server) -> Result<Membership, Error> {
         let mut known = self.known();
         if let Some(verdict) = &known.verdict {
             return Err(verdict.clone());
@@ -95,40 +95,40 @@ impl OneServer {
     }
 
     /// Whether a session of another server waits for the others to show that theirs is alive.
-    pub(super) fn is_disputed(&self) -> bool {
+    pub(crate) fn is_disputed(&self) -> bool {
         self.0.is_disputed.load(Ordering::Acquire)
     }
 
     /// Whether a probe lock has shown that this server locks.
-    pub(super) fn locks(&self, server: &Server) -> bool {
+    pub(crate) fn locks(&self, server: &Server) -> bool {
         self.known().locks.as_ref() == Some(server)
     }
 
-    pub(super) fn set_locks(&self, server: &Server) {
+    pub(crate) fn set_locks(&self, server: &Server) {
         self.known().locks = Some(server.clone());
     }
 
     /// Whether two sessions have shown that locks of the live server exclude each other.
-    pub(super) fn excludes(&self) -> bool {
+    pub(crate) fn excludes(&self) -> bool {
         let known = self.known();
         let live = known.live.as_ref().map(|(server, _)| server);
         live.is_some() && known.excludes.as_ref() == live
     }
 
-    pub(super) fn set_excludes(&self) {
+    pub(crate) fn set_excludes(&self) {
         let mut known = self.known();
         known.excludes = known.live.as_ref().map(|(server, _)| server.clone());
     }
 
     /// This pool gets no session any more.
-    pub(super) fn refuse_for_good(&self, error: &Error) {
+    pub(crate) fn refuse_for_good(&self, error: &Error) {
         self.known().verdict = Some(error.clone());
     }
 }
 
 /// The part of one session, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(crate) struct Membership {
     servers: OneServer,
     server: Server,
 }
@@ -174,14 +174,14 @@ impl Drop for Membership {
 
 /// The record that a session has of its server; empty before its check.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     membership: Option<Membership>,
     /// Whether the statement that runs was sent during a dispute about the server.
     asked_in_dispute: bool,
 }
 
 impl Standing {
-    pub(super) fn of(membership: Membership) -> Self {
+    pub(crate) fn of(membership: Membership) -> Self {
         Self {
             membership: Some(membership),
             asked_in_dispute: false,
@@ -189,7 +189,7 @@ impl Standing {
     }
 
     /// To be called before a statement whose answer counts.
-    pub(super) fn note_dispute(&mut self) {
+    pub(crate) fn note_dispute(&mut self) {
         let membership = self.membership.as_ref();
         self.asked_in_dispute = membership.is_some_and(Membership::is_disputed);
     }
@@ -199,7 +199,7 @@ impl Standing {
     /// # Errors
     ///
     /// Those of [`Membership::confirm`].
-    pub(super) fn has_answered(&self) -> Result<(), SessionError> {
+    pub(crate) fn has_answered(&self) -> Result<(), SessionError> {
         match &self.membership {
             Some(membership) if self.asked_in_dispute => membership.confirm(),
             _ => Ok(()),

@@ -1,16 +1,16 @@
 //! Whether a server locks at all: some answer yes and hold nothing.
 
-use super::sqlx::Driver;
-use super::sqlx::pinned::Lent;
-use super::{Answer, Batch, Request, SessionError};
+use crate::backend::batch::{Answer, Batch, Request};
+use crate::backend::session::{ObserveSessions, Session};
+use crate::backend::session_error::SessionError;
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
 /// Takes a lock, looks for it in the server's list, and gives it back: three round trips. `no_locks`
 /// is the error where the lock was none.
-pub(super) async fn probe<DB: Driver>(
-    session: &mut impl Lent<DB>,
+pub(crate) async fn probe(
+    session: &mut (impl Session + ObserveSessions),
     key: PhysicalKey,
     no_locks: Error,
 ) -> Result<(), Error> {
@@ -26,7 +26,7 @@ pub(super) async fn probe<DB: Driver>(
         _ => return Err(no_locks),
     }
     let number = session.number();
-    let is_listed = session.sees(&lock, number).await;
+    let is_listed = session.is_held_by(&lock, number).await;
     let released = session.exchange(&Batch::of_releases(vec![lock])).await;
     let is_listed = is_listed.map_err(failed)?;
     match released.map_err(failed)?.releases.pop() {

@@ -7,15 +7,15 @@ use crate::key::CurrentDatabase;
 
 /// The database that the first session of a connector was in.
 #[derive(Default)]
-pub(super) struct OneDatabase(OnceLock<CurrentDatabase>);
+pub(crate) struct OneDatabase(OnceLock<CurrentDatabase>);
 
 impl OneDatabase {
-    pub(super) fn get(&self) -> CurrentDatabase {
+    pub(crate) fn get(&self) -> CurrentDatabase {
         self.0.get().cloned().unwrap_or(CurrentDatabase::Unknown)
     }
 
     /// A session is in this one. PostgreSQL's locks exclude nobody in another, and a row there is another row.
-    pub(super) fn meet(&self, name: Option<String>) -> Result<(), Error> {
+    pub(crate) fn meet(&self, name: Option<String>) -> Result<(), Error> {
         let found = CurrentDatabase::named(name);
         match *self.0.get_or_init(|| found.clone()) == found {
             true => Ok(()),

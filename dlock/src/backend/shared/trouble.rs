@@ -1,12 +1,16 @@
 //! The last connection error while sessions are being opened, when their server may still come up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::Error;
 
+/// How long a server that refuses connections may take to come (back) up.
+pub(crate) const STARTUP: Duration = Duration::from_secs(5);
+
 /// One for all sessions of a pool.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<State>);
+pub(crate) struct Trouble(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,7 +21,7 @@ struct State {
 
 impl Trouble {
     /// A connection failed, and is tried again. The first error is logged.
-    pub(super) fn note(&self, error: &Error) {
+    pub(crate) fn note(&self, error: &Error) {
         let before = self.lock().error.replace(error.clone());
         if before.is_none() {
             let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -26,17 +30,16 @@ impl Trouble {
     }
 
     /// A connection came up.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().error = None;
     }
 
-    pub(super) fn get(&self) -> Option<Error> {
+    pub(crate) fn get(&self) -> Option<Error> {
         self.lock().error.clone()
     }
 
     /// An attempt to open a session. It ends when the returned value is dropped.
-    pub(super) fn begin(&self) -> Attempt<'_> {
+    pub(crate) fn begin(&self) -> Attempt<'_> {
         self.lock().attempts += 1;
         Attempt(self)
     }
@@ -47,7 +50,7 @@ impl Trouble {
 }
 
 /// Clears the error with the last attempt.
-pub(super) struct Attempt<'a>(&'a Trouble);
+pub(crate) struct Attempt<'a>(&'a Trouble);
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
