@@ -3,6 +3,7 @@
 //! <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 
 mod connect;
+mod exchange;
 mod group;
 mod identity;
 mod keys;

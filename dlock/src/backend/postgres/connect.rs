@@ -9,9 +9,10 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOption
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
+use super::errors::code;
 use super::identity::PAST_A_PROXY;
 use super::keys::RULES;
-use super::session::{CAPABILITIES, PgSession, Transport, code};
+use super::session::{CAPABILITIES, PgSession, Transport};
 use super::statements::{self, Identity};
 use crate::backend::capabilities::Capabilities;
 use crate::backend::origin::ConnectSettings;

@@ -3,6 +3,8 @@
 
 pub mod compat;
 mod connect;
+mod errors;
+mod exchange;
 mod identity;
 mod keys;
 mod listing;

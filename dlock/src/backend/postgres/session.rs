@@ -8,9 +8,10 @@ use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
+use super::errors::{IN_FAILED_TRANSACTION, QUERY_CANCELED, UNDEFINED_OBJECT, code, explained};
 use super::identity::{another_session, misdirected};
 use super::listing::{holder, lock};
-use super::statements::{self, Identity, StatementKind, WaitAnswer};
+use super::statements::{self, Identity, WaitAnswer};
 use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::capabilities::Capabilities;
 use crate::backend::session::{ObserveSessions, Session};
@@ -20,16 +21,6 @@ use crate::backend::sqlx::open::db;
 use crate::backend::sqlx::pinned::{PinnableSession, Slot};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
-
-pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
-    match error
-        .as_database_error()?
-        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-    {
-        Some(error) => Some(error.code()),
-        None => None,
-    }
-}
 
 /// With PL/pgSQL in the database, which a wait takes.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
@@ -59,7 +50,7 @@ pub(super) enum Transport {
 }
 
 impl PgSession {
-    async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+    pub(super) async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         match &mut self.transport {
             Transport::Owned { listener, .. } => listener.acquire().await,
             Transport::Pinned(slot) => Ok(slot.connection()),
@@ -96,124 +87,8 @@ impl PgSession {
         self.answered(answer).await.map(drop)
     }
 
-    /// `None`: another server session answered, and did nothing.
-    async fn ask(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
-        match (&*batch.releases, &*batch.tries) {
-            ([], [request]) => Ok(self.ask_one(false, request).await?.map(|answer| Answers {
-                tries: vec![answer],
-                ..Answers::default()
-            })),
-            ([request], []) => Ok(self.ask_one(true, request).await?.map(|answer| Answers {
-                releases: vec![answer],
-                ..Answers::default()
-            })),
-            // Apart from the session's task, so that one request alone needs less room.
-            _ => Box::pin(self.ask_many(batch)).await,
-        }
-    }
-
-    async fn ask_one(
-        &mut self,
-        release: bool,
-        Request { key, mode }: &Request,
-    ) -> Result<Option<Answer>, sqlx::Error> {
-        let single = statements::single(StatementKind::of(release, *mode, key));
-        let Identity { stamp, pid, .. } = self.identity.clone();
-        let query = sqlx::query(AssertSqlSafe(single)).bind(statements::packed(key));
-        let query = query.bind(stamp).bind(pid);
-        let row = query.fetch_optional(self.connection().await?).await?;
-        row.map(|row| row.try_get(0).map(bool::into)).transpose()
-    }
-
-    /// The whole batch as one statement.
-    async fn ask_many(&mut self, batch: &Batch) -> Result<Option<Answers>, sqlx::Error> {
-        let releases = batch.releases.iter().map(|request| (true, request));
-        let tries = batch.tries.iter().map(|request| (false, request));
-        let mut keys: [Vec<i64>; StatementKind::COUNT] = Default::default();
-        for (release, request) in releases.chain(tries) {
-            let arm = StatementKind::of(release, request.mode, &request.key).index();
-            keys[arm].push(statements::packed(&request.key));
-        }
-        let asked = keys.each_ref().map(Vec::len);
-        let statement = statements::batch(asked.map(|keys| keys > 0));
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for keys in keys.into_iter().filter(|keys| !keys.is_empty()) {
-            query = query.bind(keys);
-        }
-        let Identity { stamp, pid, .. } = self.identity.clone();
-        let query = query.bind(stamp).bind(pid);
-        let row = query.fetch_optional(self.connection().await?).await?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let mut said: [std::vec::IntoIter<bool>; StatementKind::COUNT] = Default::default();
-        let present = (0..StatementKind::COUNT).filter(|arm| asked[*arm] > 0);
-        for (column, arm) in present.enumerate() {
-            let answers: Vec<bool> = row.try_get(column)?;
-            if answers.len() != asked[arm] {
-                return Err(sqlx::Error::Protocol(format!(
-                    "{} requests, {} answers",
-                    asked[arm],
-                    answers.len()
-                )));
-            }
-            said[arm] = answers.into_iter();
-        }
-        let mut answer = |release, request: &Request| -> Answer {
-            let arm = StatementKind::of(release, request.mode, &request.key).index();
-            said[arm].next().expect("BUG: they were counted").into()
-        };
-        Ok(Some(Answers {
-            releases: (batch.releases.iter())
-                .map(|request| answer(true, request))
-                .collect(),
-            tries: (batch.tries.iter())
-                .map(|request| answer(false, request))
-                .collect(),
-        }))
-    }
-
-    /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
-    /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
-    async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
-        let all = batch.releases.iter().chain(&batch.tries);
-        self.give_back(all.cloned().collect()).await?;
-        let mut answers = Answers {
-            releases: vec![Answer::Yes; batch.releases.len()],
-            tries: Vec::new(),
-        };
-        let mut full = None;
-        for request in &batch.tries {
-            if let Some(full) = &full {
-                answers.tries.push(Answer::Failed(DbErr::clone(full)));
-                continue;
-            }
-            let one = Batch::of_one_try(request);
-            let answer = match self.ask(&one).await {
-                Ok(Some(mut answers)) => answers.tries.remove(0),
-                Ok(None) => return Err(self.misdirected().await),
-                Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
-                Err(error) => {
-                    self.give_back(one.tries).await?;
-                    let is_full = code(&error) == Some(OUT_OF_MEMORY);
-                    let error = explained(error);
-                    full = is_full.then(|| error.clone());
-                    Answer::Failed(error)
-                }
-            };
-            answers.tries.push(answer);
-        }
-        Ok(answers)
-    }
-
-    async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), SessionError> {
-        let batch = Batch::of_releases(releases);
-        let released = self.ask(&batch).await.map_err(db)?;
-        self.answered(released.map(drop)).await
-    }
-
     /// The answer, if this session gave it and all sessions of the pool are on its server.
-    async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
+    pub(super) async fn answered<T>(&mut self, answer: Option<T>) -> Result<T, SessionError> {
         match answer {
             Some(answer) => {
                 self.standing.has_answered()?;
@@ -224,7 +99,7 @@ impl PgSession {
     }
 
     /// Asks the session that answers now who it is, after another one has answered.
-    async fn misdirected(&mut self) -> SessionError {
+    pub(super) async fn misdirected(&mut self) -> SessionError {
         let expected = self.identity.clone();
         match self.row(statements::who_answers()).await {
             Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
@@ -254,28 +129,6 @@ impl PgSession {
                 .map_err(db)?;
         }
         Ok(())
-    }
-}
-
-/// A transaction that has failed accepts nothing but its end.
-const IN_FAILED_TRANSACTION: &str = "25P02";
-
-/// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-const QUERY_CANCELED: &str = "57014";
-
-/// A setting that the session does not have.
-const UNDEFINED_OBJECT: &str = "42704";
-
-/// No room for another lock: what was refused once is not worth another statement.
-const OUT_OF_MEMORY: &str = "53200";
-
-/// A full lock table hits everybody on the server; the error says which setting to raise.
-fn explained(error: sqlx::Error) -> DbErr {
-    match code(&error) {
-        Some(OUT_OF_MEMORY) => DbErr::Custom(format!(
-            "{error}: PostgreSQL's lock table is full; raise max_locks_per_transaction (or max_connections), or hold fewer locks"
-        )),
-        _ => db(error),
     }
 }
 
