@@ -60,7 +60,7 @@ pub(crate) use self::seam::Backend;
     reason = "`UpgradeLocks` is named by the tests of the pool"
 )]
 pub(crate) use self::session::{InlineSession, Session, UpgradeLocks};
-pub(crate) use self::session_error::{SILENT, SessionError, nobody_is_there};
+pub(crate) use self::session_error::SessionError;
 #[cfg(feature = "_sqlx")]
 pub(crate) use self::sqlx::SqlxDatabase;
 pub(crate) use self::transaction::{DeadlockCheck, TransactionLocks, TransactionOutcome};

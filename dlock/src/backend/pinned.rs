@@ -1,9 +1,10 @@
 //! Connections for pinned locks, on which the holder of the lock works.
 
 use async_trait::async_trait;
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::DatabaseConnection;
 
 use super::session::Session;
+use super::session_error::SessionError;
 
 /// A server session for one lock, on which the lock's holder works as well: one connection, which
 /// goes back and forth between the holder and the pool.
@@ -17,10 +18,10 @@ pub(crate) trait PinnedSession: Send {
 
     /// The session, unless its holder is at work on it. It stays with the pool until it is
     /// [lent](Self::lend).
-    fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr>;
+    fn take(&mut self) -> Result<Option<&mut dyn Session>, SessionError>;
 
     /// The session, as soon as its holder has left it. Cancel safe.
-    async fn taken(&mut self) -> Result<&mut dyn Session, DbErr>;
+    async fn taken(&mut self) -> Result<&mut dyn Session, SessionError>;
 
     /// Lets the holder work on it.
     fn lend(&mut self);

@@ -8,6 +8,7 @@ use super::capabilities::Capabilities;
 use super::pinned::PinnedBase;
 use super::rules::LockRules;
 use super::session::Session;
+use super::session_error::SessionError;
 use crate::error::Error;
 use crate::key::{CurrentDatabase, PhysicalKey};
 use crate::mode::Mode;
@@ -31,7 +32,7 @@ pub(crate) trait Backend: Any + Send + Sync {
     }
 
     /// Opens a session and makes sure that its locks exclude other sessions.
-    async fn connect(&self) -> Result<Box<dyn Session>, Error>;
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError>;
 
     /// Whether a new session was on another server than the live ones, which have to show now that
     /// theirs still answers.
@@ -52,12 +53,12 @@ pub(crate) trait Backend: Any + Send + Sync {
     fn refuse_for_good(&self, _: &Error) {}
 
     /// Opens what one pinned lock needs.
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
-        Err(Error::Unsupported {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
+        Err(SessionError::Refused(Error::Unsupported {
             backend: self.rules().database,
             feature: "pinned locks (`.pinned()`)",
             hint: "SeaORM has no connection to it: hold the lock around your work, with `.run(..)`",
-        })
+        }))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::DbErr;
 
 use super::batch::{Answer, Answers, Batch, Request};
 use super::capabilities::Capabilities;
@@ -51,18 +50,18 @@ pub(crate) trait Session: Send {
     async fn ping(&mut self) -> Result<(), SessionError>;
 
     /// Every lock that the server knows of. A server without a list is asked about those that are
-    /// `known`. Only a [`DbErr::Conn`] is an end of the session.
-    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr>;
+    /// `known`. After [`SessionError::Statement`] the session is as good as before.
+    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError>;
 
     /// A session that holds this lock, for a person to read. Errors are those of
     /// [`locks`](Self::locks).
-    async fn holder_of(&mut self, _: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+    async fn holder_of(&mut self, _: &PhysicalKey) -> Result<Option<Holder>, SessionError> {
         Ok(None)
     }
 
     /// Resolves when the idle session turns out to be gone; never resolves where that cannot be
     /// seen. Cancel safe.
-    async fn gone(&mut self) -> DbErr;
+    async fn gone(&mut self) -> SessionError;
 
     /// Ends the session, and with it all that it holds.
     async fn close(self: Box<Self>);

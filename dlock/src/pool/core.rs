@@ -262,7 +262,7 @@ impl Start {
             state.tasks -= state.to_open.len();
             state.to_open.clear();
             state.sessions.retain(|_, session| session.ready);
-            state.refuse_everybody(&Error::NoRuntime);
+            state.refuse_everybody(&Error::NoRuntime.into());
         }
         start
     }

@@ -13,7 +13,7 @@ use super::sessions::{Confirm, Inspect, Meet, SessionEntry};
 use super::state::State;
 use crate::backend::MAX_BATCH;
 use crate::backend::Request;
-use crate::error::Error;
+use crate::error::{Error, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
@@ -298,7 +298,7 @@ impl State {
                 session.inspections.push(inspect);
                 session.inbox.notify_one();
             }
-            None => inspect.refuse(&Error::PoolClosed),
+            None => inspect.refuse(&Error::PoolClosed.into(), Phase::Inspect),
         }
     }
 
@@ -307,7 +307,7 @@ impl State {
         match self.admit(now) {
             // Another session may have to be asked about a pinned lock.
             Err(Error::PoolClosed) if self.has_pinned_held() => {}
-            Err(error) => return inspect.refuse(&error),
+            Err(error) => return inspect.refuse(&error.into(), Phase::Inspect),
             Ok(()) => {}
         }
         let session = self.session_for_try(|_| false, now);

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::queue::{Ask, Loss, SessionId};
 use super::sessions::{InFlight, WaitOrder};
 use super::state::State;
-use crate::backend::Batch;
+use crate::backend::{Batch, SessionError};
 use crate::error::{Error, LossCause, Phase};
 use crate::key::{Key, PhysicalKey};
 
@@ -26,7 +25,7 @@ pub(crate) const MAX_STILLBORN: u32 = 3;
 
 impl State {
     /// A session could not be opened. The others carry on; without any, everybody hears why.
-    pub(crate) fn open_failed(&mut self, id: SessionId, error: &Error, now: Instant) {
+    pub(crate) fn open_failed(&mut self, id: SessionId, error: &SessionError, now: Instant) {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
@@ -45,7 +44,12 @@ impl State {
 
     /// A session has ended, and its locks with it; those who waited for it ask anew. When one after the other dies before its first answer, that is an error,
     /// so that this does not go round in circles. Returns the names of the locks that are lost.
-    pub(crate) fn session_lost(&mut self, id: SessionId, error: DbErr, now: Instant) -> Vec<Key> {
+    pub(crate) fn session_lost(
+        &mut self,
+        id: SessionId,
+        error: &SessionError,
+        now: Instant,
+    ) -> Vec<Key> {
         let Some(mut session) = self.sessions.remove(&id) else {
             return Vec::new();
         };
@@ -88,11 +92,11 @@ impl State {
             }
         }
         for inspection in session.inspections {
-            inspection.refuse(&Phase::Inspect.failed(error.clone()));
+            inspection.refuse(error, Phase::Inspect);
         }
         if self.stillborn >= MAX_STILLBORN && self.sessions.is_empty() {
             self.stillborn = 0;
-            self.refuse_everybody(&Phase::Connect.failed(error));
+            self.refuse_everybody(error);
         }
         for key in keys {
             self.settle(&key, now);
@@ -120,17 +124,18 @@ impl State {
             return None;
         }
         self.quarantine = Some((error.clone(), now + QUARANTINE));
-        self.refuse_everybody(error);
+        let error = SessionError::Refused(error.clone());
+        self.refuse_everybody(&error);
         let mut sessions = Vec::new();
         for (id, session) in &mut self.sessions {
             for inspection in session.inspections.drain(..) {
-                inspection.refuse(error);
+                inspection.refuse(&error, Phase::Inspect);
             }
             sessions.push((*id, Arc::clone(&session.inbox)));
         }
         let mut lost = Vec::new();
         for (id, inbox) in sessions {
-            lost.extend(self.session_lost(id, error.clone().into(), now));
+            lost.extend(self.session_lost(id, &error, now));
             // Its task finds no entry any more, and closes it.
             inbox.notify_one();
         }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::queue::{Link, Loss, TENURE, TicketId};
 use super::upgrades::{Upgrade, UpgradeInFlight};
-use crate::backend::{Batch, InlineSession, Request};
-use crate::error::Error;
+use crate::backend::{Batch, InlineSession, Request, SessionError};
+use crate::error::{Error, Phase};
 use crate::key::{Key, PhysicalKey};
 use crate::server_lock::ServerLock;
 
@@ -24,7 +24,7 @@ pub(crate) enum Inspect {
     /// Which are there?
     Locks(oneshot::Sender<Result<Vec<ServerLock>, Error>>),
     /// About the lock of a session that cannot be asked itself.
-    Holder(Holder, oneshot::Sender<Result<bool, Error>>),
+    Holder(Holder, oneshot::Sender<Result<bool, SessionError>>),
     /// Is a lock that another session holds refused to this one?
     Excluded(Request, oneshot::Sender<Result<bool, Error>>),
     /// Which session holds a lock that is waited for? The state gets the answer.
@@ -42,13 +42,14 @@ pub(crate) struct Holder {
 }
 
 impl Inspect {
-    pub(crate) fn refuse(self, error: &Error) {
-        // Whoever asked may be gone.
+    /// It gets no answer: a session failed in this phase.
+    pub(crate) fn refuse(self, error: &SessionError, phase: Phase) {
+        let error = error.clone();
+        // The caller may be gone.
         match self {
-            Self::Locks(answer) => drop(answer.send(Err(error.clone()))),
-            Self::Holder(_, answer) | Self::Excluded(_, answer) => {
-                drop(answer.send(Err(error.clone())));
-            }
+            Self::Locks(answer) => drop(answer.send(Err(error.of(phase)))),
+            Self::Holder(_, answer) => drop(answer.send(Err(error))),
+            Self::Excluded(_, answer) => drop(answer.send(Err(error.of(phase)))),
             Self::Blocker(_) => {}
         }
     }

@@ -16,8 +16,8 @@ use super::retries::Retries;
 use super::sessions::{Inspect, Meet, PinnedEntry, SessionEntry};
 use super::status::Counters;
 use super::{LONG_WAIT, LongWait, next_warning};
-use crate::backend::Request;
-use crate::error::{Error, HeldBy, LossCause};
+use crate::backend::{Request, SessionError};
+use crate::error::{Error, HeldBy, LossCause, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -122,7 +122,7 @@ impl State {
     /// Nobody new gets in; who waits is sent away; sessions end with their last lock.
     pub(crate) fn begin_close(&mut self) {
         self.closing = true;
-        self.refuse_everybody(&Error::PoolClosed);
+        self.refuse_everybody(&Error::PoolClosed.into());
         self.wake_all();
     }
 
@@ -145,10 +145,11 @@ impl State {
     }
 
     /// Everybody who waits gets this error; what was asked for them is forgotten as far as it has not been sent.
-    pub(crate) fn refuse_everybody(&mut self, error: &Error) {
+    pub(crate) fn refuse_everybody(&mut self, error: &SessionError) {
         for inspection in self.inspections.drain(..) {
-            inspection.refuse(error);
+            inspection.refuse(error, Phase::Connect);
         }
+        let error = error.clone().of(Phase::Connect);
         for meet in self.to_meet.drain(..) {
             drop(meet.send(Err(error.clone())));
         }

@@ -7,7 +7,7 @@ use super::jobs::slice_for;
 use super::queue::{Ask, Hold, Refusal, SessionId, TicketId};
 use super::sessions::{Inspect, SessionEntry, WaitOrder};
 use super::state::State;
-use crate::backend::{Answer, Answers, Batch, Request, Session};
+use crate::backend::{Answer, Answers, Batch, Request, Session, SessionError};
 use crate::error::Phase;
 use crate::key::PhysicalKey;
 use crate::server_lock::Holder;
@@ -113,7 +113,7 @@ impl State {
         id: SessionId,
         answers: Answers,
         now: Instant,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), SessionError> {
         let Some(session) = self.replied(id, now) else {
             return Ok(());
         };
@@ -162,7 +162,7 @@ impl State {
         // Not before every answer has been heard: what is granted here makes this session one that holds.
         self.put_to_wait(now);
         self.open_for_demand(now);
-        doubt.map_or(Ok(()), Err)
+        doubt.map_or(Ok(()), |error| Err(SessionError::Ended(error)))
     }
 
     fn granted(&mut self, session: SessionId, request: &Request, now: Instant) {

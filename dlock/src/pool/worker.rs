@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
@@ -15,7 +15,7 @@ use super::exclusion;
 use super::jobs::{Job, after};
 use super::queue::{Loss, SessionId};
 use super::sessions::{Holder, Inspect};
-use crate::backend::{Answer, Request, SILENT, Session, SessionError};
+use crate::backend::{Answer, Request, Session, SessionError};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 
@@ -32,15 +32,16 @@ pub(crate) async fn run(task: Task) {
     let (core, id) = (Arc::clone(&task.core), task.session);
     let connected = tokio::select! {
         connected = core.backend.connect() => connected,
-        () = unneeded(&core) => Err(Error::PoolClosed),
+        () = unneeded(&core) => Err(Error::PoolClosed.into()),
     };
     match connected {
         Ok(session) => serve(session, task).await,
-        Err(error) => {
+        Err(failure) => {
+            let error = failure.clone().of(Phase::Connect);
             if !matches!(error, Error::PoolClosed) {
                 tracing::warn!(%error, cause = cause(&error), "dlock: session refused");
             }
-            core.with(|state, now| state.open_failed(id, &error, now));
+            core.with(|state, now| state.open_failed(id, &failure, now));
             core.settle_dispute();
             task.finish();
         }
@@ -79,13 +80,13 @@ async fn serve(mut session: Box<dyn Session>, task: Task) {
             }
             tracing::debug!(session = number, "dlock: session closed");
         }
-        Err(SessionError::Ended(error)) => {
+        Err(SessionError::Refused(error)) => core.refuse(id, number, &error),
+        Err(error) => {
             tracing::warn!(session = number, %error, "dlock: session lost");
-            for key in core.with(|state, now| state.session_lost(id, error, now)) {
+            for key in core.with(|state, now| state.session_lost(id, &error, now)) {
                 tracing::warn!(session = number, %key, "dlock: lock lost");
             }
         }
-        Err(SessionError::Refused(error)) => core.refuse(id, number, &error),
     }
     session.close().await;
     task.finish();
@@ -119,7 +120,7 @@ async fn carry_out_jobs(
                 if count == 1 {
                     next = Some(core.with(|state, now| {
                         state.exchanged(id, answers, now)?;
-                        Ok::<_, DbErr>(state.next_job(id, now))
+                        Ok::<_, SessionError>(state.next_job(id, now))
                     })?);
                 } else {
                     core.with(|state, now| state.exchanged(id, answers, now))?;
@@ -173,7 +174,7 @@ async fn carry_out_jobs(
                 tokio::select! {
                     biased;
                     () = inbox.notified() => {}
-                    error = session.gone() => return Err(error.into()),
+                    error = session.gone() => return Err(error),
                     () = alarm.until(until) => {}
                 }
             }
@@ -208,28 +209,27 @@ async fn answer(
     limit: Duration,
 ) -> Result<(), SessionError> {
     let mut inspections = inspections.into_iter();
-    let failed = |error| Phase::Inspect.failed(error);
-    let ended: SessionError = loop {
+    let failed = |error: SessionError| error.of(Phase::Inspect);
+    let ended = loop {
         let error = match inspections.next() {
             None => return Ok(()),
             Some(Inspect::Locks(answer)) => {
                 let locks = within(limit, session.locks(known)).await;
                 let error = locks.as_ref().err().cloned();
                 drop(answer.send(locks.map_err(failed)));
-                error.map(SessionError::from)
+                error
             }
             Some(Inspect::Holder(holder, answer)) => {
                 let seen = within(limit, look_at(session, holder)).await;
                 let error = seen.as_ref().err().cloned();
-                let inspected = |error: SessionError| error.of(Phase::Inspect);
-                drop(answer.send(seen.map_err(inspected)));
+                drop(answer.send(seen));
                 error
             }
             Some(Inspect::Blocker(key)) => {
                 let holder = within(limit, session.holder_of(&key)).await;
                 let error = holder.as_ref().err().cloned();
                 core.with(|state, now| state.blocker_found(&key, holder.ok().flatten(), now));
-                error.map(SessionError::from)
+                error
             }
             Some(Inspect::Excluded(lock, answer)) => {
                 match within(limit, exclusion::is_excluded(session, lock)).await {
@@ -242,12 +242,12 @@ async fn answer(
             }
         };
         match error {
-            Some(SessionError::Ended(DbErr::Query(_) | DbErr::Custom(_))) | None => {}
+            Some(SessionError::Statement(_)) | None => {}
             Some(error) => break error,
         }
     };
     for inspection in inspections {
-        inspection.refuse(&ended.clone().of(Phase::Inspect));
+        inspection.refuse(&ended, Phase::Inspect);
     }
     Err(ended)
 }
@@ -260,7 +260,8 @@ async fn look_at(session: &mut dyn Session, holder: Holder) -> Result<bool, Sess
         end,
     } = holder;
     let Some(observer) = session.observe_sessions() else {
-        return Err(DbErr::Custom("sessions are not pinned here".to_owned()).into());
+        let error = DbErr::Custom("sessions are not pinned here".to_owned());
+        return Err(SessionError::Statement(error));
     };
     if end {
         observer.end_holder(&lock, number).await?;
@@ -282,33 +283,25 @@ async fn upgrade(
 }
 
 /// A server that does not answer in time may be cut off: the session is given up.
-pub(super) async fn within<T, E: From<DbErr>>(
+pub(super) async fn within<T>(
     limit: Duration,
-    statement: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+    statement: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
     in_time(&mut Alarm::new(), limit, statement).await
 }
 
-/// [`within`], for who does it often.
-async fn in_time<T, E: From<DbErr>>(
+/// [`within`], for a task that does it often.
+async fn in_time<T>(
     alarm: &mut Alarm,
     limit: Duration,
-    statement: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+    statement: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
     let deadline = after(Instant::now(), limit);
     tokio::select! {
         biased;
         answer = statement => answer,
-        () = alarm.until(deadline) => {
-            let silent = format!("{SILENT} within {limit:?}");
-            Err(DbErr::Conn(RuntimeErr::Internal(silent)).into())
-        }
+        () = alarm.until(deadline) => Err(SessionError::silent(limit)),
     }
-}
-
-/// Whether that was it: no connection was closed or refused, nobody said anything.
-pub(super) fn is_silence(error: &DbErr) -> bool {
-    matches!(error, DbErr::Conn(_)) && error.to_string().contains(SILENT)
 }
 
 /// Notices when the task is dropped before its end: the runtime ends, or a bug made it panic.

@@ -193,18 +193,18 @@ impl Session for LocalSession {
 
     async fn ping(&mut self) -> Result<(), SessionError> {
         for (key, lock) in &*self.0.locks() {
-            if !lock.is_in_place()? {
+            if !lock.is_in_place().map_err(SessionError::Ended)? {
                 let lost = format!("lock {key} was taken away from outside");
-                return Err(DbErr::Custom(lost).into());
+                return Err(SessionError::Ended(DbErr::Custom(lost)));
             }
         }
         Ok(())
     }
 
-    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         let mut looks = Vec::new();
         while looks.len() < LOOKS {
-            let listing = self.0.place.listing()?;
+            let listing = self.0.place.listing().map_err(SessionError::Statement)?;
             if !listing.has_moved {
                 return Ok(listing.locks);
             }
@@ -214,7 +214,7 @@ impl Session for LocalSession {
         Ok(seen_at_once(looks))
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         std::future::pending().await
     }
 

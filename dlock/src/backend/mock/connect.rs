@@ -15,6 +15,7 @@ use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 use crate::error::Error;
 use crate::key::CurrentDatabase;
 
@@ -76,15 +77,15 @@ impl Backend for MockBackend {
         CurrentDatabase::Named("main".into())
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         if is_gone(&self.mock) {
-            return Err(Error::PoolClosed);
+            return Err(SessionError::Refused(Error::PoolClosed));
         }
         let locks = Arc::new(self.locks.clone());
         Ok(Box::new(LocalSession::new(locks)))
     }
 
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         let mock = self.mock.upgrade().ok_or(Error::PoolClosed)?;
         Ok(PinnedBase::Sidecar {
             connection: DatabaseConnectionType::MockDatabaseConnection(mock).into(),

@@ -11,13 +11,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::compat::TokioAsyncWriteCompatExt;
 
 use super::keys::RULES;
-use super::session::{CAPABILITIES, MsSqlSession, Reopen, db};
+use super::session::{CAPABILITIES, MsSqlSession, Reopen, session_error};
 use super::socket::watched;
 use crate::backend::capabilities::Capabilities;
 use crate::backend::origin::{ConnectSettings, Origin};
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 use crate::backend::shared::alone::open_in_time;
 use crate::backend::shared::one_database::OneDatabase;
 use crate::backend::shared::trouble::{STARTUP, Trouble};
@@ -70,7 +71,7 @@ impl Opener {
         loop {
             match Arc::clone(&self).log_in().await {
                 Err(error) if is_starting(&error) && Instant::now() < patience => {
-                    self.trouble.note(&Phase::Connect.failed(db(error)));
+                    self.trouble.note(&session_error(error).of(Phase::Connect));
                     sleep(Duration::from_millis(250)).await;
                 }
                 opened => return opened,
@@ -100,12 +101,11 @@ impl Opener {
         }
     }
 
-    pub(super) async fn open_checked(self: Arc<Self>) -> Result<MsSqlSession, Error> {
-        let failed = |error| Phase::Connect.failed(db(error));
-        let mut session = Arc::clone(&self).open().await.map_err(failed)?;
-        let life = session.sign_of_life().await.map_err(failed)?;
+    pub(super) async fn open_checked(self: Arc<Self>) -> Result<MsSqlSession, SessionError> {
+        let mut session = Arc::clone(&self).open().await.map_err(session_error)?;
+        let life = session.sign_of_life().await.map_err(session_error)?;
         if life.is_read_only {
-            return Err(REPLICA);
+            return Err(SessionError::Refused(REPLICA));
         }
         self.database.meet(life.database)?;
         session.id = life.id;
@@ -117,7 +117,7 @@ impl Opener {
 
 #[async_trait]
 impl Reopen for Opener {
-    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, Error> {
+    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, SessionError> {
         self.open_checked().await
     }
 }
@@ -152,7 +152,7 @@ impl Backend for MsSqlBackend {
         self.opener.database.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         open_in_time(self.limit, Arc::clone(&self.opener).open_checked()).await
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::DbErr;
 use tiberius::error::Error as TdsError;
 use tiberius::{Client, ColumnData, Query, Row};
 use tokio::time::timeout;
@@ -18,8 +17,7 @@ use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::capabilities::Capabilities;
 use crate::backend::session::{Session, UpgradeLocks};
 use crate::backend::session_error::SessionError;
-use crate::backend::shared::doubt::{Doubt, ended, refused};
-use crate::error::Error;
+use crate::backend::shared::doubt::{Doubt, refused};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -37,7 +35,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
 /// Opens another session on the same server.
 #[async_trait]
 pub(super) trait Reopen: Send + Sync {
-    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, Error>;
+    async fn reopen(self: Arc<Self>) -> Result<MsSqlSession, SessionError>;
 }
 
 /// One connection, for the whole of its life.
@@ -67,15 +65,14 @@ pub(super) struct SignOfLife {
     pub(super) is_babelfish: bool,
 }
 
-/// What goes on at the server is known after an error of a statement only where the server itself has said it, and of the statement.
-pub(super) fn db(error: TdsError) -> DbErr {
-    let is_of_a_statement = match &error {
-        TdsError::Server(token) => token.class() <= WORST_CLASS_OF_A_STATEMENT,
-        _ => false,
-    };
-    match is_of_a_statement {
-        true => refused(error.to_string()),
-        false => ended(error.to_string()),
+/// After an error of a statement the state of the server is known only where the server itself has
+/// reported the error, as one of the statement.
+pub(super) fn session_error(error: TdsError) -> SessionError {
+    match &error {
+        TdsError::Server(token) if token.class() <= WORST_CLASS_OF_A_STATEMENT => {
+            SessionError::Statement(refused(error.to_string()))
+        }
+        _ => SessionError::ended(error.to_string()),
     }
 }
 
@@ -118,9 +115,9 @@ impl MsSqlSession {
         &mut self,
         statement: Statement,
         expected: usize,
-    ) -> Result<Vec<Status>, DbErr> {
+    ) -> Result<Vec<Status>, SessionError> {
         self.doubt.check()?;
-        let rows = self.rows(statement).await.map_err(db)?;
+        let rows = self.rows(statement).await.map_err(session_error)?;
         let row = rows.first();
         let status = |index| {
             let code = row.and_then(|row| row.cells().nth(index));
@@ -145,7 +142,11 @@ impl MsSqlSession {
     }
 
     /// One lock, for which the server may wait.
-    async fn acquire(&mut self, request: &Request, patience: Duration) -> Result<Answer, DbErr> {
+    async fn acquire(
+        &mut self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Answer, SessionError> {
         let acquire = Acquire {
             name: name(&request.key),
             mode: request.mode,
@@ -154,16 +155,16 @@ impl MsSqlSession {
         let statement = statements::exchange(std::iter::empty(), std::iter::once(acquire));
         match self.statuses(statement, 1).await {
             Ok(statuses) => Ok(self.answer(acquire.name, statuses[0])),
-            Err(error @ DbErr::Query(_)) => Ok(self.doubt.answer(error)),
+            Err(SessionError::Statement(error)) => Ok(self.doubt.answer(error)),
             Err(error) => Err(error),
         }
     }
 
     /// A wait of Babelfish (4.3) that ends just when the lock is granted answers that it is not, and leaves it with the session, which nobody but its end takes it from.
     /// It holds nothing else.
-    async fn begin_anew(&mut self) -> Result<(), DbErr> {
+    async fn begin_anew(&mut self) -> Result<(), SessionError> {
         let opened = Arc::clone(&self.server).reopen().await;
-        *self = opened.map_err(|error| ended(error.to_string()))?;
+        *self = opened.map_err(|error| SessionError::ended(error.to_string()))?;
         Ok(())
     }
 
@@ -288,7 +289,7 @@ impl Session for MsSqlSession {
             }),
         );
         let statuses = match self.statuses(statement, releases.len() + tries.len()).await {
-            Err(error @ DbErr::Query(_)) => return Ok(self.doubt.answers(batch, &error)),
+            Err(SessionError::Statement(error)) => return Ok(self.doubt.answers(batch, &error)),
             statuses => statuses?,
         };
         let (released, tried) = statuses.split_at(releases.len());
@@ -316,35 +317,33 @@ impl Session for MsSqlSession {
 
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.doubt.check()?;
-        let life = self.sign_of_life().await.map_err(db)?;
+        let life = self.sign_of_life().await.map_err(session_error)?;
         if life.id != self.id {
-            return Err(ended(format!(
+            return Err(SessionError::ended(format!(
                 "another server session answers: {} in the place of {}",
                 life.id, self.id
-            ))
-            .into());
+            )));
         }
         match life.is_read_only {
             false => Ok(()),
-            true => Err(ended(
-                "the database has become read-only, like a secondary replica: its locks exclude nobody on the primary".to_owned(),
-            )
-            .into()),
+            true => Err(SessionError::ended(
+                "the database has become read-only, like a secondary replica: its locks exclude nobody on the primary",
+            )),
         }
     }
 
-    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         let listed = match self.listed(known).await {
             // There is no such list, or not for this login.
             Err(TdsError::Server(_)) => self.asked_about(known).await,
             listed => listed,
         };
-        listed.map_err(db)
+        listed.map_err(session_error)
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         match self.doubt.check() {
-            Ok(()) => ended(self.watch.until_anything_comes().await),
+            Ok(()) => SessionError::ended(self.watch.until_anything_comes().await),
             Err(doubt) => doubt,
         }
     }

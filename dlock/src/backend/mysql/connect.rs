@@ -32,7 +32,8 @@ use crate::backend::shared::one_server::{OneServer, Standing};
 use crate::backend::shared::probe::probe;
 use crate::backend::shared::trouble::Trouble;
 use crate::backend::sqlx::open::{
-    Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, Opening, Setting, in_time, keep_if, nobody_listens, open_alone, refused,
+    session_error, set_all,
 };
 use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
@@ -97,7 +98,7 @@ impl Backend for MySqlBackend {
         self.trouble.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         let options = (*self.latest.options())
             .clone()
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
@@ -126,7 +127,7 @@ impl Backend for MySqlBackend {
         self.servers.refuse_for_good(error);
     }
 
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         let (pool, connection) = self.open(&self.latest.options()).await?;
         let mut session = MySqlSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
@@ -150,7 +151,7 @@ impl MySqlBackend {
     async fn open(
         &self,
         options: &MySqlConnectOptions,
-    ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), Error> {
+    ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), SessionError> {
         let open = || open_alone(self.pool.clone(), options.clone());
         let opening = Opening::<sqlx::MySql> {
             options,
@@ -240,7 +241,7 @@ impl MySqlSession {
     /// Whether this is a session of our own, on a server whose locks exclude others, and of the kind
     /// that it was. Then it gets its stamp and its settings, and every later statement proves it.
     async fn check(&mut self, backend: &MySqlBackend, limits: Limits) -> Result<(), Error> {
-        let failed = |error| Phase::Connect.failed(db(error));
+        let failed = |error| session_error(error).of(Phase::Connect);
         // First, since a hook may have chosen characters in which nothing that follows could be read.
         self.execute(statements::NAMES.to_owned())
             .await
@@ -312,21 +313,21 @@ impl MySqlSession {
             Err(error) if error.as_database_error().is_some() => {
                 return Err(SessionError::Refused(refuses_stamp(&error)));
             }
-            done => done.map_err(db)?,
+            done => done.map_err(session_error)?,
         }
         let who_answers = identity::who_answers(server.as_ref());
-        let row = self.row_at_last(who_answers).await.map_err(db)?;
-        let stamp: Option<u64> = row.try_get(0).map_err(db)?;
+        let row = self.row_at_last(who_answers).await.map_err(session_error)?;
+        let stamp: Option<u64> = row.try_get(0).map_err(session_error)?;
         let found = Identity {
             stamp: stamp.unwrap_or_default(),
-            session: row.try_get(1).map_err(db)?,
+            session: row.try_get(1).map_err(session_error)?,
             server: server.clone(),
         };
-        let server_found: Option<String> = row.try_get(3).map_err(db)?;
+        let server_found: Option<String> = row.try_get(3).map_err(session_error)?;
         let is_same_server = server_found == server.map(|server| server.value);
         if stamp.is_none() || found.session != session || !is_same_server {
             let expected = Identity { session, ..found };
-            return Err(misdirected(&expected, &row).map_err(db)?);
+            return Err(misdirected(&expected, &row).map_err(session_error)?);
         }
         self.identity = found;
         Ok(())

@@ -8,7 +8,7 @@ use super::session::{MySqlSession, name};
 use super::statements::{self, GRANTED, Shape, Tried};
 use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::session_error::SessionError;
-use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::open::{db_err, session_error};
 use crate::key::PhysicalKey;
 
 /// The answers to a batch of the session itself; `None` where the server failed without saying so.
@@ -129,8 +129,8 @@ impl MySqlSession {
                     return Ok(Answer::Yes);
                 }
             },
-            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
-            Err(error) => db(error),
+            Err(error) if error.as_database_error().is_none() => return Err(session_error(error)),
+            Err(error) => db_err(error),
         };
         self.has_no_other_name(&request.key)?;
         self.give_back(std::slice::from_ref(request)).await?;
@@ -138,20 +138,23 @@ impl MySqlSession {
     }
 
     /// What a guard holds by another spelling must not be granted to somebody else or given back. Nobody but the server can tell, and that too late.
-    fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), DbErr> {
+    fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), SessionError> {
         let name = name(key);
         let mut held = self.held.iter();
         match held.find(|held| self.server.may_fold(name, held)) {
             None => Ok(()),
-            Some(held) => Err(DbErr::Custom(format!(
+            Some(held) => Err(SessionError::Ended(DbErr::Custom(format!(
                 "a statement about lock {name} failed while {held} was held"
-            ))),
+            )))),
         }
     }
 
     pub(super) async fn give_back(&mut self, releases: &[Request]) -> Result<(), SessionError> {
         let sql = self.in_words(&Batch::of_releases(releases.to_vec()));
-        let released = self.optional_row_at_last(sql).await.map_err(db)?;
+        let released = self
+            .optional_row_at_last(sql)
+            .await
+            .map_err(session_error)?;
         self.answered(released).await.map(drop)
     }
 }

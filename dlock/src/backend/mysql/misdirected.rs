@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use sea_orm::sqlx::mysql::MySqlRow;
 use sea_orm::sqlx::{self, Row};
-use sea_orm::{DbErr, RuntimeErr};
 
 use super::identity::Identity;
 use crate::backend::session_error::SessionError;
@@ -31,7 +30,7 @@ pub(super) fn misdirected(
     expected: &Identity,
     row: &MySqlRow,
 ) -> Result<SessionError, sqlx::Error> {
-    let ended = |why: &str| DbErr::Conn(RuntimeErr::Internal(why.to_owned())).into();
+    let ended = |why: &str| SessionError::ended(why);
     let stamp: Option<u64> = row.try_get(0)?;
     let session: u64 = row.try_get(1)?;
     let is_writable: i64 = row.try_get(2)?;

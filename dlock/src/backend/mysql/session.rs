@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::sqlx::mysql::{MySqlDatabaseError, MySqlRow};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection, MySqlConnection, Row};
-use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
 use super::group::Group;
@@ -20,7 +19,7 @@ use crate::backend::capabilities::Capabilities;
 use crate::backend::session::{ObserveSessions, Session};
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::one_server::Standing;
-use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::open::{db_err, session_error};
 use crate::backend::sqlx::pinned::{PinnableSession, Slot};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
@@ -126,9 +125,9 @@ impl MySqlSession {
 
     /// A lock of a primary that was cut off from its group is not to be relied on.
     async fn is_in_group(&mut self) -> Result<(), SessionError> {
-        match self.group_refusal().await.map_err(db)? {
+        match self.group_refusal().await.map_err(session_error)? {
             None => Ok(()),
-            Some(error) => Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())).into()),
+            Some(error) => Err(SessionError::ended(error.to_string())),
         }
     }
 
@@ -138,7 +137,7 @@ impl MySqlSession {
         let expected = self.identity.clone();
         let who_answers = identity::who_answers(expected.server.as_ref());
         match self.row_at_last(who_answers).await {
-            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(session_error),
             Err(error) => SessionError::Refused(another_session(
                 &expected,
                 format!("an answer of another server session (asked which one, it says: {error})"),
@@ -182,7 +181,7 @@ impl Session for MySqlSession {
         {
             // What the holder of a pinned lock has begun by a statement of its own.
             let rollback = self.execute(statements::ROLLBACK.to_owned()).await;
-            rollback.map_err(db)?;
+            rollback.map_err(session_error)?;
         }
         self.standing.note_dispute();
         if !batch.tries.is_empty() {
@@ -199,7 +198,7 @@ impl Session for MySqlSession {
         };
         let said = match said {
             Ok(said) => Some(self.answered(said).await?),
-            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) if error.as_database_error().is_none() => return Err(session_error(error)),
             Err(_) => None,
         };
         let answers = match said {
@@ -229,11 +228,11 @@ impl Session for MySqlSession {
                 self.note(request, &answer);
                 return Ok(answer);
             }
-            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) if error.as_database_error().is_none() => return Err(session_error(error)),
             Err(error) => match number(&error) {
                 Some(OUT_OF_TIME) => Some(Answer::No),
                 Some(INTERRUPTED) => None,
-                _ => Some(Answer::Failed(db(error))),
+                _ => Some(Answer::Failed(db_err(error))),
             },
             // Interrupted, on MariaDB.
             Ok(None) => None,
@@ -250,26 +249,29 @@ impl Session for MySqlSession {
         self.standing.note_dispute();
         self.is_in_group().await?;
         let ping = identity::ping(&self.identity);
-        let answer = self.optional_row_at_last(ping).await.map_err(db)?;
+        let answer = self
+            .optional_row_at_last(ping)
+            .await
+            .map_err(session_error)?;
         self.answered(answer).await.map(drop)
     }
 
-    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, known: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         match self.listed(known).await {
             Ok(locks) if !locks.is_empty() => Ok(locks),
-            Err(error) if error.as_database_error().is_none() => Err(db(error)),
+            Err(error) if error.as_database_error().is_none() => Err(session_error(error)),
             // There is none, or the server does not watch its locks, or does not tell us.
-            Ok(_) | Err(_) => self.asked_about(known).await.map_err(db),
+            Ok(_) | Err(_) => self.asked_about(known).await.map_err(session_error),
         }
     }
 
-    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, SessionError> {
         let locks = self.asked_about(std::slice::from_ref(key)).await;
-        let holder = locks.map_err(db)?.pop().map(|lock| lock.holder);
+        let holder = locks.map_err(session_error)?.pop().map(|lock| lock.holder);
         Ok(holder)
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         std::future::pending().await
     }
 
@@ -288,15 +290,20 @@ impl Session for MySqlSession {
 impl ObserveSessions for MySqlSession {
     async fn is_held_by(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
         let holder_of = statements::holder_of(&self.identity, name(&lock.key));
-        let row = self.optional_row_at_last(holder_of).await.map_err(db)?;
+        let row = self
+            .optional_row_at_last(holder_of)
+            .await
+            .map_err(session_error)?;
         let row = self.answered(row).await?;
-        let found: Option<u64> = row.try_get(0).map_err(db)?;
+        let found: Option<u64> = row.try_get(0).map_err(session_error)?;
         Ok(found.is_some_and(|found| i64::try_from(found) == Ok(holder)))
     }
 
     async fn end_holder(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
         if self.is_held_by(lock, holder).await? {
-            self.execute(statements::kill(holder)).await.map_err(db)?;
+            self.execute(statements::kill(holder))
+                .await
+                .map_err(session_error)?;
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ use crate::backend::origin::{ConnectSettings, Origin};
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 use crate::backend::shared::alone::open_in_time;
-use crate::backend::shared::doubt::ended;
 use crate::backend::shared::one_database::OneDatabase;
-use crate::error::{Error, Phase};
+use crate::error::Error;
 use crate::key::CurrentDatabase;
 
 const STANDBY: Error = Error::refused(
@@ -34,9 +34,6 @@ const NO_PACKAGE: Error = Error::Unsupported {
     feature: "locks",
     hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
 };
-
-/// What the server says of a package that is not there, or not for this account. <https://docs.oracle.com/en/error-help/db/pls-00201/>
-const NOT_DECLARED: &str = "PLS-00201";
 
 /// A thread whose connection the network has swallowed is stuck until the operating system gives it up.
 const SPARE_THREADS: usize = 8;
@@ -72,35 +69,33 @@ struct OracleBackend {
 }
 
 impl OracleBackend {
-    async fn open(&self) -> Result<OracleSession, Error> {
-        let failed = |error| Phase::Connect.failed(error);
+    async fn open(&self) -> Result<OracleSession, SessionError> {
         let (config, limit) = (self.config.clone(), self.limit);
         let open = move || OracleDriver::connect(config, limit);
         let room = Arc::clone(&self.threads).try_acquire_owned();
-        let room = room.map_err(|_| failed(ended(NO_ROOM.to_owned())))?;
-        let thread = DriverThread::start(room, open).await.map_err(failed)?;
+        let room = room.map_err(|_| SessionError::ended(NO_ROOM))?;
+        let thread = DriverThread::start(room, open).await?;
         let mut session = OracleSession::new(thread, self.limit / 2);
-        let life = session.sign_of_life().await.map_err(failed)?;
+        let life = session.sign_of_life().await?;
         if !life.is_primary {
-            return Err(STANDBY);
+            return Err(SessionError::Refused(STANDBY));
         }
         self.database.meet(life.schema)?;
         session.identity = life.identity;
         session.number = life.number;
-        session.tries_the_package().await?;
-        Ok(session)
+        match session.may_use_package().await? {
+            true => Ok(session),
+            false => Err(SessionError::Refused(NO_PACKAGE)),
+        }
     }
 }
 
 impl OracleSession {
-    /// Gives back what it does not have, which changes nothing.
-    async fn tries_the_package(&mut self) -> Result<(), Error> {
+    /// Whether the account may use the package: releases a lock that it does not hold, which
+    /// changes nothing.
+    async fn may_use_package(&mut self) -> Result<bool, SessionError> {
         let block = statements::exchange(std::iter::once(0), std::iter::empty());
-        match self.codes(block, Duration::ZERO).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.to_string().contains(NOT_DECLARED) => Err(NO_PACKAGE),
-            Err(error) => Err(Phase::Connect.failed(error)),
-        }
+        self.compiles(block).await
     }
 }
 
@@ -118,7 +113,7 @@ impl Backend for OracleBackend {
         self.database.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         open_in_time(self.limit, self.open()).await
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::DbErr;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Driver, TextRow};
@@ -13,7 +12,7 @@ use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::capabilities::Capabilities;
 use crate::backend::session::Session;
 use crate::backend::session_error::SessionError;
-use crate::backend::shared::doubt::{Doubt, ended, refused};
+use crate::backend::shared::doubt::{Doubt, refused};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
 
@@ -66,7 +65,7 @@ impl OracleSession {
         &mut self,
         block: Block,
         patience: Duration,
-    ) -> Result<Vec<Code>, DbErr> {
+    ) -> Result<Vec<Code>, SessionError> {
         self.doubt.check()?;
         let limit = patience.saturating_add(self.margin);
         let run = move |driver: &mut dyn Driver| driver.run(&block, limit);
@@ -74,14 +73,22 @@ impl OracleSession {
         Ok(codes.into_iter().map(Code::of).collect())
     }
 
-    async fn select(&mut self, sql: &'static str) -> Result<Vec<TextRow>, DbErr> {
+    /// Whether the server could compile this block.
+    pub(super) async fn compiles(&mut self, block: Block) -> Result<bool, SessionError> {
+        let limit = self.margin;
+        self.thread
+            .call(move |driver| driver.compiles(&block, limit))
+            .await
+    }
+
+    async fn select(&mut self, sql: &'static str) -> Result<Vec<TextRow>, SessionError> {
         let limit = self.margin;
         self.thread
             .call(move |driver| driver.select(sql, limit))
             .await
     }
 
-    pub(super) async fn sign_of_life(&mut self) -> Result<SignOfLife, DbErr> {
+    pub(super) async fn sign_of_life(&mut self) -> Result<SignOfLife, SessionError> {
         let rows = self.select(statements::SESSION).await?;
         let row = rows.into_iter().next().unwrap_or_default();
         let mut columns = row.into_iter();
@@ -111,7 +118,11 @@ impl OracleSession {
     }
 
     /// One lock, for which the server may wait.
-    async fn acquire(&mut self, request: &Request, patience: Duration) -> Result<Answer, DbErr> {
+    async fn acquire(
+        &mut self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Answer, SessionError> {
         let id = id(&request.key);
         let acquire = Acquire {
             id,
@@ -124,7 +135,7 @@ impl OracleSession {
                 let code = codes.first().copied().unwrap_or(Code::Missing);
                 Ok(self.answer(id, code))
             }
-            Err(error @ DbErr::Query(_)) => Ok(self.doubt.answer(error)),
+            Err(SessionError::Statement(error)) => Ok(self.doubt.answer(error)),
             Err(error) => Err(error),
         }
     }
@@ -182,7 +193,7 @@ impl Session for OracleSession {
             }),
         );
         let codes = match self.codes(block, Duration::ZERO).await {
-            Err(error @ DbErr::Query(_)) => return Ok(self.doubt.answers(batch, &error)),
+            Err(SessionError::Statement(error)) => return Ok(self.doubt.answers(batch, &error)),
             codes => codes?,
         };
         let mut codes = codes.into_iter().chain(std::iter::repeat(Code::Missing));
@@ -199,7 +210,7 @@ impl Session for OracleSession {
 
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError> {
         if slice >= Duration::from_secs(1) {
-            return Ok(self.acquire(request, slice).await?);
+            return self.acquire(request, slice).await;
         }
         let until = Instant::now() + slice;
         loop {
@@ -216,28 +227,25 @@ impl Session for OracleSession {
         self.doubt.check()?;
         let life = self.sign_of_life().await?;
         if life.identity != self.identity {
-            return Err(ended(format!(
+            return Err(SessionError::ended(format!(
                 "another server session answers: {:?} in the place of {:?}",
                 life.identity, self.identity
-            ))
-            .into());
+            )));
         }
         match life.is_primary {
             true => Ok(()),
-            false => Err(ended(
-                "the database has become a standby: its locks exclude nobody on the primary"
-                    .to_owned(),
-            )
-            .into()),
+            false => Err(SessionError::ended(
+                "the database has become a standby: its locks exclude nobody on the primary",
+            )),
         }
     }
 
-    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         let rows = self.select(statements::LOCKS).await?;
         Ok(rows.iter().filter_map(listed).collect())
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         self.doubt.raised().await
     }
 

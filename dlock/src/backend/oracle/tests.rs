@@ -5,14 +5,14 @@ mod fake;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::{sleep, timeout};
 
 use self::fake::{Fake, FakeDriver, MARGIN, room};
 use super::driver::TextRow;
 use super::statements::Bind::{self, In, Out};
 use super::thread::DriverThread;
-use crate::backend::shared::doubt::ended;
+use crate::backend::SessionError;
+use crate::backend::shared::doubt::refused;
 use crate::backend::{Answer, Batch, Request, Session};
 use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
@@ -200,8 +200,8 @@ async fn a_wait_is_the_servers_in_seconds_and_else_tries() {
 
 #[tokio::test]
 async fn an_error_of_a_statement_is_the_askers_and_then_the_sessions() {
-    let refused = || DbErr::Query(RuntimeErr::Internal("ORA-06550: line 1".into()));
-    let fake = Fake::answering([Err(refused()), Ok(vec![Some(0)])]);
+    let error = || SessionError::Statement(refused("ORA-06550: line 1".into()));
+    let fake = Fake::answering([Err(error()), Ok(vec![Some(0)])]);
     let mut session = fake.session().await;
     let answers = session
         .exchange(&tries([request(1, Mode::Exclusive)]))
@@ -211,7 +211,7 @@ async fn an_error_of_a_statement_is_the_askers_and_then_the_sessions() {
         matches!(&answers.tries[..], [Answer::Failed(error)] if error.to_string().contains("ORA-06550"))
     );
     assert!(session.gone().await.to_string().contains("ORA-06550"));
-    let fake = Fake::answering([Err(ended("broken pipe".into()))]);
+    let fake = Fake::answering([Err(SessionError::ended("broken pipe"))]);
     let mut session = fake.session().await;
     let answers = session
         .exchange(&tries([request(1, Mode::Exclusive)]))
@@ -329,8 +329,10 @@ async fn a_driver_that_panics_is_the_end_of_its_session_only() {
 
 #[tokio::test]
 async fn a_connection_that_fails_says_why() {
-    let opened =
-        DriverThread::start(room(), || Err::<FakeDriver, _>(ended("ORA-12541".into()))).await;
+    let opened = DriverThread::start(room(), || {
+        Err::<FakeDriver, _>(SessionError::ended("ORA-12541"))
+    })
+    .await;
     assert!(opened.err().unwrap().to_string().contains("ORA-12541"));
 }
 

@@ -3,11 +3,10 @@
 use std::sync::mpsc;
 use std::thread;
 
-use sea_orm::DbErr;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::driver::Driver;
-use crate::backend::shared::doubt::ended;
+use crate::backend::session_error::SessionError;
 
 type Call = Box<dyn FnOnce(&mut dyn Driver) + Send>;
 
@@ -22,8 +21,8 @@ impl DriverThread {
     /// Connects, on the new thread, which takes up its room until it has ended, whatever its driver is stuck in.
     pub(super) async fn start<D: Driver>(
         room: OwnedSemaphorePermit,
-        open: impl FnOnce() -> Result<D, DbErr> + Send + 'static,
-    ) -> Result<Self, DbErr> {
+        open: impl FnOnce() -> Result<D, SessionError> + Send + 'static,
+    ) -> Result<Self, SessionError> {
         let (calls, inbox) = mpsc::channel::<Call>();
         let (opened, has_opened) = oneshot::channel();
         let (end, has_ended) = oneshot::channel::<()>();
@@ -42,7 +41,8 @@ impl DriverThread {
         };
         let named = thread::Builder::new().name("dlock-oracle".to_owned());
         let spawned = named.spawn(serve);
-        spawned.map_err(|error| ended(format!("no thread for the session: {error}")))?;
+        spawned
+            .map_err(|error| SessionError::ended(format!("no thread for the session: {error}")))?;
         has_opened
             .await
             .unwrap_or_else(|_panicked| Err(panicked()))?;
@@ -52,8 +52,8 @@ impl DriverThread {
     /// Has this done on the thread. Dropping the future drops the answer only.
     pub(super) async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut dyn Driver) -> Result<T, DbErr> + Send + 'static,
-    ) -> Result<T, DbErr> {
+        call: impl FnOnce(&mut dyn Driver) -> Result<T, SessionError> + Send + 'static,
+    ) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
         // A thread that is gone drops the call, and the reply with it.
         drop(
@@ -70,6 +70,6 @@ impl DriverThread {
     }
 }
 
-fn panicked() -> DbErr {
-    ended("the driver has panicked".to_owned())
+fn panicked() -> SessionError {
+    SessionError::ended("the driver has panicked")
 }

@@ -20,12 +20,14 @@ use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 use crate::backend::shared::one_database::OneDatabase;
 use crate::backend::shared::one_server::{OneServer, Server, Standing};
 use crate::backend::shared::probe::probe;
 use crate::backend::shared::trouble::Trouble;
 use crate::backend::sqlx::open::{
-    Configure, Opening, Setting, db, in_time, keep_if, nobody_listens, open_alone, refused, set_all,
+    Configure, Opening, Setting, in_time, keep_if, nobody_listens, open_alone, refused,
+    session_error, set_all,
 };
 use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
@@ -99,7 +101,7 @@ impl PgBackend {
         &self,
         open: impl Fn() -> Opened,
         options: &PgConnectOptions,
-    ) -> Result<S, Error>
+    ) -> Result<S, SessionError>
     where
         Opened: Future<Output = Result<S, sqlx::Error>>,
     {
@@ -118,7 +120,7 @@ impl PgBackend {
 
     /// A proxy may refuse our start-up options, in words of its own: then it accepts a connection
     /// without them.
-    async fn explained(&self, error: sqlx::Error) -> Error {
+    async fn explained(&self, error: sqlx::Error) -> SessionError {
         if self.trust_session_pooling || !may_be_of_options(&error) {
             return refused(error);
         }
@@ -126,7 +128,7 @@ impl PgBackend {
         match timeout(self.keepalive, plain.connect()).await {
             Ok(Ok(connection)) => {
                 drop(timeout(self.keepalive, connection.close()).await);
-                refuses_options(&error)
+                SessionError::Refused(refuses_options(&error))
             }
             Ok(Err(_)) | Err(_) => refused(error),
         }
@@ -198,7 +200,7 @@ impl Backend for PgBackend {
         self.trouble.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         let token = random_token();
         let options = self.options(&token).disable_statement_logging();
         let open = || Transport::open(self.pool.clone(), options.clone());
@@ -225,7 +227,7 @@ impl Backend for PgBackend {
         self.servers.refuse_for_good(error);
     }
 
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         let token = random_token();
         let options = self.options(&token);
         let open = || open_alone(self.pool.clone(), options.clone());
@@ -318,7 +320,7 @@ impl PgSession {
         backend: &PgBackend,
         more: &[Setting],
     ) -> Result<(), Error> {
-        let failed = |error| Phase::Connect.failed(db(error));
+        let failed = |error| session_error(error).of(Phase::Connect);
         let row = self.row(statements::version()).await.map_err(failed)?;
         let version: String = row.try_get(0).map_err(failed)?;
         if version.contains("CockroachDB") {

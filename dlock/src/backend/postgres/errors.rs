@@ -3,7 +3,7 @@
 
 use sea_orm::{DbErr, sqlx};
 
-use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::open::db_err;
 
 pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
     match error
@@ -33,6 +33,6 @@ pub(super) fn explained(error: sqlx::Error) -> DbErr {
         Some(OUT_OF_MEMORY) => DbErr::Custom(format!(
             "{error}: PostgreSQL's lock table is full; raise max_locks_per_transaction (or max_connections), or hold fewer locks"
         )),
-        _ => db(error),
+        _ => db_err(error),
     }
 }

@@ -8,7 +8,7 @@ use super::session::PgSession;
 use super::statements::{self, Identity, StatementKind};
 use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::session_error::SessionError;
-use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::open::session_error;
 
 impl PgSession {
     /// `None`: another server session answered, and did nothing.
@@ -107,7 +107,9 @@ impl PgSession {
             let answer = match self.ask(&one).await {
                 Ok(Some(mut answers)) => answers.tries.remove(0),
                 Ok(None) => return Err(self.misdirected().await),
-                Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+                Err(error) if error.as_database_error().is_none() => {
+                    return Err(session_error(error));
+                }
                 Err(error) => {
                     self.give_back(one.tries).await?;
                     let is_full = code(&error) == Some(OUT_OF_MEMORY);
@@ -123,7 +125,7 @@ impl PgSession {
 
     async fn give_back(&mut self, releases: Vec<Request>) -> Result<(), SessionError> {
         let batch = Batch::of_releases(releases);
-        let released = self.ask(&batch).await.map_err(db)?;
+        let released = self.ask(&batch).await.map_err(session_error)?;
         self.answered(released.map(drop)).await
     }
 }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use sea_orm::sqlx::postgres::PgRow;
 use sea_orm::sqlx::{self, Row};
-use sea_orm::{DbErr, RuntimeErr};
 
 use super::statements::Identity;
 use crate::backend::session_error::SessionError;
@@ -38,7 +37,7 @@ pub(super) fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionErr
     if is_same_process && found.stamp.is_empty() {
         let reset = "the settings of the session were reset (RESET ALL or DISCARD ALL), and its locks \
                      perhaps with them";
-        return Ok(DbErr::Conn(RuntimeErr::Internal(reset.to_owned())).into());
+        return Ok(SessionError::ended(reset));
     }
     if found == *expected && !is_standby {
         let in_turn = "an answer of another server session, and the next one of the right session: \

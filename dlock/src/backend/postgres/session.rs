@@ -5,7 +5,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgListener, PgPool, PgRow};
 use sea_orm::sqlx::{self, Acquire, AssertSqlSafe, PgConnection, Postgres, Row};
-use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
 
 use super::errors::{IN_FAILED_TRANSACTION, QUERY_CANCELED, UNDEFINED_OBJECT, code, explained};
@@ -17,7 +16,7 @@ use crate::backend::capabilities::Capabilities;
 use crate::backend::session::{ObserveSessions, Session};
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::one_server::Standing;
-use crate::backend::sqlx::open::db;
+use crate::backend::sqlx::open::session_error;
 use crate::backend::sqlx::pinned::{PinnableSession, Slot};
 use crate::key::PhysicalKey;
 use crate::server_lock::{Holder, ServerLock};
@@ -83,7 +82,7 @@ impl PgSession {
     /// The proof by a statement of its own.
     pub(super) async fn prove(&mut self) -> Result<(), SessionError> {
         let ping = statements::ping(&self.identity);
-        let answer = self.optional_row(ping).await.map_err(db)?;
+        let answer = self.optional_row(ping).await.map_err(session_error)?;
         self.answered(answer).await.map(drop)
     }
 
@@ -102,7 +101,7 @@ impl PgSession {
     pub(super) async fn misdirected(&mut self) -> SessionError {
         let expected = self.identity.clone();
         match self.row(statements::who_answers()).await {
-            Ok(row) => misdirected(&expected, &row).unwrap_or_else(|error| db(error).into()),
+            Ok(row) => misdirected(&expected, &row).unwrap_or_else(session_error),
             Err(error) => SessionError::Refused(another_session(
                 &expected,
                 format!("an answer of another server session (asked which one, it says: {error})"),
@@ -118,15 +117,15 @@ impl PgSession {
     }
 
     /// What the holder of a pinned lock has begun by a statement of its own.
-    async fn leave_transaction(&mut self) -> Result<(), DbErr> {
+    async fn leave_transaction(&mut self) -> Result<(), SessionError> {
         let inside = match self.any(statements::in_transaction()).await {
             Err(error) if code(&error) == Some(IN_FAILED_TRANSACTION) => true,
-            inside => inside.map_err(db)?,
+            inside => inside.map_err(session_error)?,
         };
         if inside {
             self.any(statements::ROLLBACK.to_owned())
                 .await
-                .map_err(db)?;
+                .map_err(session_error)?;
         }
         Ok(())
     }
@@ -159,7 +158,7 @@ impl Session for PgSession {
         match self.ask(batch).await {
             Ok(answers) => self.answered(answers).await,
             Err(error) if error.as_database_error().is_some() => Box::pin(self.redo(batch)).await,
-            Err(error) => Err(db(error).into()),
+            Err(error) => Err(session_error(error)),
         }
     }
 
@@ -167,25 +166,25 @@ impl Session for PgSession {
         self.standing.note_dispute();
         let identity = &self.identity;
         let sql = statements::wait(identity, &request.key, request.mode, slice);
-        let connection = self.connection().await.map_err(db)?;
+        let connection = self.connection().await.map_err(session_error)?;
         let waited = sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_all(connection)
             .await;
         let error = match waited {
             Ok(rows) => {
-                let answer = match wait_answer(&rows).map_err(db)? {
+                let answer = match wait_answer(&rows).map_err(session_error)? {
                     WaitAnswer::Granted => Some(Answer::Yes),
                     WaitAnswer::Busy => Some(Answer::No),
                     WaitAnswer::WrongSession => None,
                 };
                 return self.answered(answer).await;
             }
-            Err(error) if error.as_database_error().is_none() => return Err(db(error).into()),
+            Err(error) if error.as_database_error().is_none() => return Err(session_error(error)),
             Err(error) => error,
         };
         // The lock may have been granted all the same.
         let unlock_all = statements::unlock_all(&self.identity);
-        let unlocked = self.optional_row(unlock_all).await.map_err(db)?;
+        let unlocked = self.optional_row(unlock_all).await.map_err(session_error)?;
         self.answered(unlocked).await?;
         match code(&error) {
             Some(QUERY_CANCELED) => Ok(Answer::No),
@@ -197,29 +196,29 @@ impl Session for PgSession {
         self.standing.note_dispute();
         let is_pinned = matches!(self.transport, Transport::Pinned(_));
         // Pgpool-II sends a SHOW to any node: it can prove the session, and cannot refute it.
-        if is_pinned && self.shows_stamp().await.map_err(db)? {
+        if is_pinned && self.shows_stamp().await.map_err(session_error)? {
             return self.answered(Some(())).await;
         }
         self.prove().await
     }
 
-    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         let query = sqlx::raw_sql(AssertSqlSafe(statements::locks()));
-        let connection = self.connection().await.map_err(db)?;
-        let rows = query.fetch_all(connection).await.map_err(db)?;
+        let connection = self.connection().await.map_err(session_error)?;
+        let rows = query.fetch_all(connection).await.map_err(session_error)?;
         let locks = rows.iter().filter_map(|row| lock(row).transpose());
-        locks.map(|lock| lock.map_err(db)).collect()
+        locks.map(|lock| lock.map_err(session_error)).collect()
     }
 
-    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, DbErr> {
+    async fn holder_of(&mut self, key: &PhysicalKey) -> Result<Option<Holder>, SessionError> {
         let row = self
             .optional_row(statements::holder_of(key))
             .await
-            .map_err(db)?;
-        row.as_ref().map(holder).transpose().map_err(db)
+            .map_err(session_error)?;
+        row.as_ref().map(holder).transpose().map_err(session_error)
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         let Transport::Owned { listener, .. } = &mut self.transport else {
             return std::future::pending().await;
         };
@@ -228,9 +227,9 @@ impl Session for PgSession {
                 Ok(Some(_notification)) => {}
                 Ok(None) => {
                     let closed = "the server closed the session";
-                    return DbErr::Conn(RuntimeErr::Internal(closed.to_owned()));
+                    return SessionError::ended(closed);
                 }
-                Err(error) => return db(error),
+                Err(error) => return session_error(error),
             }
         }
     }
@@ -255,15 +254,15 @@ impl ObserveSessions for PgSession {
     async fn is_held_by(&mut self, lock: &Request, holder: i64) -> Result<bool, SessionError> {
         let identity = &self.identity;
         let held = statements::held(identity, &lock.key, lock.mode, holder);
-        let row = self.optional_row(held).await.map_err(db)?;
+        let row = self.optional_row(held).await.map_err(session_error)?;
         let row = self.answered(row).await?;
-        Ok(row.try_get(0).map_err(db)?)
+        row.try_get(0).map_err(session_error)
     }
 
     async fn end_holder(&mut self, lock: &Request, holder: i64) -> Result<(), SessionError> {
         let identity = &self.identity;
         let end = statements::end_holder(identity, &lock.key, lock.mode, holder);
-        Ok(self.any(end).await.map(drop).map_err(db)?)
+        self.any(end).await.map(drop).map_err(session_error)
     }
 }
 

@@ -2,25 +2,19 @@
 
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::time::timeout;
 
-use super::doubt::ended;
 use crate::backend::session::Session;
-use crate::backend::session_error::SILENT;
-use crate::error::{Error, Phase};
+use crate::backend::session_error::SessionError;
 
 /// A session must be open by then, and checked.
 pub(crate) async fn open_in_time<S: Session + 'static>(
     limit: Duration,
-    opening: impl Future<Output = Result<S, Error>>,
-) -> Result<Box<dyn Session>, Error> {
+    opening: impl Future<Output = Result<S, SessionError>>,
+) -> Result<Box<dyn Session>, SessionError> {
     let limit = limit.max(Duration::from_secs(1));
     match timeout(limit, opening).await {
         Ok(opened) => Ok(Box::new(opened?)),
-        Err(_elapsed) => {
-            let silent: DbErr = ended(format!("{SILENT} within {limit:?}"));
-            Err(Phase::Connect.failed(silent))
-        }
+        Err(_elapsed) => Err(SessionError::silent(limit)),
     }
 }

@@ -3,20 +3,24 @@
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::backend::batch::{Answer, Answers, Batch, Request};
+use crate::backend::session_error::SessionError;
 
 /// Why nobody knows what a session holds, if it is so.
 #[derive(Default)]
-pub(crate) struct Doubt(Option<DbErr>);
+pub(crate) struct Doubt(Option<String>);
 
 impl Doubt {
     /// A session in doubt is asked nothing more.
-    pub(crate) fn check(&self) -> Result<(), DbErr> {
-        self.0.clone().map_or(Ok(()), Err)
+    pub(crate) fn check(&self) -> Result<(), SessionError> {
+        match &self.0 {
+            Some(why) => Err(SessionError::ended(why)),
+            None => Ok(()),
+        }
     }
 
     /// The answer to a request for a lock, which may be held or not.
     pub(crate) fn answer(&mut self, error: DbErr) -> Answer {
-        self.0 = Some(ended(error.to_string()));
+        self.0 = Some(error.to_string());
         Answer::Failed(error)
     }
 
@@ -33,17 +37,12 @@ impl Doubt {
     }
 
     /// For [`Session::gone`](super::Session::gone), where that sees nothing else.
-    pub(crate) async fn raised(&self) -> DbErr {
+    pub(crate) async fn raised(&self) -> SessionError {
         match self.check() {
             Ok(()) => std::future::pending().await,
             Err(error) => error,
         }
     }
-}
-
-/// The end of a session.
-pub(crate) fn ended(why: String) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(why))
 }
 
 /// What the server, or its word, said to one request.

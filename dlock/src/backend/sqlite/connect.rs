@@ -20,6 +20,7 @@ use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
@@ -67,18 +68,18 @@ impl Backend for SqliteBackend {
         CurrentDatabase::Named("main".into())
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         let place = self.place(&self.latest.options()).await?;
         Ok(Box::new(LocalSession::new(place)))
     }
 
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         let options = self.latest.options();
         if has_no_other_connection(&options) {
-            return Err(ALONE);
+            return Err(SessionError::Refused(ALONE));
         }
         let opened = self.pool.clone().connect_with((*options).clone()).await;
-        let pool = opened.map_err(|error| Phase::Connect.failed(unreachable(&options, &error)))?;
+        let pool = opened.map_err(|error| SessionError::Ended(unreachable(&options, &error)))?;
         Ok(PinnedBase::Sidecar {
             connection: pool.into(),
             is_private: true,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::pool::Options;
 use crate::backend::session::Session;
-use crate::backend::session_error::SILENT;
+use crate::backend::session_error::{NoAnswer, SessionError};
 use crate::backend::shared::trouble::{STARTUP, Trouble};
 use crate::error::{Error, Phase};
 
@@ -25,17 +25,35 @@ const TRUST: Duration = Duration::from_secs(1);
 /// A server that says nothing for this long is trouble.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// An error of the connection ends the session; what else goes wrong with a statement need not.
-pub(crate) fn db(error: sqlx::Error) -> DbErr {
+/// The error as SeaORM has it.
+pub(crate) fn db_err(error: sqlx::Error) -> DbErr {
+    match session_error(error) {
+        SessionError::Ended(error)
+        | SessionError::Silent(error)
+        | SessionError::Unreachable(error)
+        | SessionError::Statement(error) => error,
+        SessionError::Refused(error) => DbErr::Custom(error.to_string()),
+    }
+}
+
+/// An error of the connection ends the session. An error of a statement leaves it as it was.
+pub(crate) fn session_error(error: sqlx::Error) -> SessionError {
     let error = Arc::new(error);
+    let source = || RuntimeErr::SqlxError(Arc::clone(&error));
     match &*error {
         sqlx::Error::Database(_)
         | sqlx::Error::RowNotFound
         | sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Decode(_) => DbErr::Query(RuntimeErr::SqlxError(error)),
-        _ => DbErr::Conn(RuntimeErr::SqlxError(error)),
+        | sqlx::Error::Decode(_) => SessionError::Statement(DbErr::Query(source())),
+        sqlx::Error::Io(io) if is_silence(io) => SessionError::Silent(DbErr::Conn(source())),
+        error if nobody_listens(error) => SessionError::Unreachable(DbErr::Conn(source())),
+        _ => SessionError::Ended(DbErr::Conn(source())),
     }
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<NoAnswer>())
 }
 
 /// Opens a connection in a pool that has no other.
@@ -121,7 +139,7 @@ impl<DB: Database> Opening<'_, DB> {
                 }
                 Err(error) if is_starting(&error) && Instant::now() < patience => {
                     was_starting = true;
-                    self.trouble.note(&refused(error));
+                    self.trouble.note(&refused(error).of(Phase::Connect));
                 }
                 // Another reason may be the probe's own, such as a limit of connections.
                 Err(_) if begun.elapsed() < TRUST => {}
@@ -137,7 +155,8 @@ impl<DB: Database> Opening<'_, DB> {
         if let Ok(connected) = timeout(SILENCE, &mut connecting).await {
             return connected;
         }
-        self.trouble.note(&refused(silent(SILENCE)));
+        self.trouble
+            .note(&refused(silent(SILENCE)).of(Phase::Connect));
         connecting.await
     }
 
@@ -171,15 +190,14 @@ pub(crate) fn nobody_listens(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-pub(crate) fn refused(error: sqlx::Error) -> Error {
-    Phase::Connect.failed(match error {
-        sqlx::Error::PoolTimedOut => DbErr::Conn(RuntimeErr::Internal(
+pub(crate) fn refused(error: sqlx::Error) -> SessionError {
+    match error {
+        sqlx::Error::PoolTimedOut => SessionError::ended(
             "the server accepts connections, but no session came up in time: the connection's after_connect hook fails (sqlx logs why) or \
-             takes too long, or this one connection was cut off"
-                .to_owned(),
-        )),
-        error => db(error),
-    })
+             takes too long, or this one connection was cut off",
+        ),
+        error => session_error(error),
+    }
 }
 
 /// What the server must answer in time, in several round trips.
@@ -211,8 +229,7 @@ pub(crate) async fn keep_if<S: Session>(
 }
 
 fn silent(limit: Duration) -> sqlx::Error {
-    let message = format!("{SILENT} within {limit:?}");
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, NoAnswer(limit)))
 }
 
 /// A setting of the session and its value.
@@ -248,5 +265,26 @@ fn accepted(set: Result<(), sqlx::Error>) -> Result<bool, sqlx::Error> {
         Ok(()) => Ok(true),
         Err(error) if error.as_database_error().is_some() => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_by_its_type_and_keeps_its_text() {
+        let limit = Duration::from_secs(1);
+        let silent = session_error(silent(limit));
+        assert!(matches!(silent, SessionError::Silent(_)), "{silent:?}");
+        let text = "no answer from the server within 1s";
+        assert!(silent.to_string().contains(text), "{silent}");
+        let io = |kind| sqlx::Error::Io(io::Error::new(kind, text));
+        let refused = session_error(io(io::ErrorKind::ConnectionRefused));
+        assert!(matches!(refused, SessionError::Unreachable(_)));
+        let slow = session_error(io(io::ErrorKind::TimedOut));
+        assert!(matches!(slow, SessionError::Ended(_)), "{slow:?}");
+        let statement = session_error(sqlx::Error::RowNotFound);
+        assert!(matches!(statement, SessionError::Statement(_)));
     }
 }

@@ -6,15 +6,16 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, Connection, Database, Pool};
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::timeout;
 
-use super::open::db;
+use super::open::session_error;
 use super::pool::{Options, SqlxDatabase};
 use crate::backend::pinned::PinnedSession;
 use crate::backend::session::Session;
+use crate::backend::session_error::SessionError;
 
 /// No server listens there, and no platform looks for long: a path below what is not a folder.
 pub(crate) const NOWHERE: &str = "/dev/null/a-pinned-session-is-never-opened-again";
@@ -79,7 +80,7 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
         self.session.number()
     }
 
-    fn take(&mut self) -> Result<Option<&mut dyn Session>, DbErr> {
+    fn take(&mut self) -> Result<Option<&mut dyn Session>, SessionError> {
         let Self { pool, session } = self;
         let slot = session.slot();
         if slot.0.is_none() {
@@ -88,21 +89,20 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
         match slot.0 {
             Some(_) => Ok(Some(session)),
             None if pool.is_closed() || pool.size() == 0 => {
-                let gone = "the pinned connection was closed";
-                Err(DbErr::Conn(RuntimeErr::Internal(gone.to_owned())))
+                Err(SessionError::ended("the pinned connection was closed"))
             }
             None => Ok(None),
         }
     }
 
-    async fn taken(&mut self) -> Result<&mut dyn Session, DbErr> {
+    async fn taken(&mut self) -> Result<&mut dyn Session, SessionError> {
         let Self { pool, session } = self;
         while session.slot().0.is_none() {
             session.slot().0 = match pool.acquire().await {
                 Ok(connection) => Some(connection),
                 // As long as the application waits for its connections, and no longer.
                 Err(sqlx::Error::PoolTimedOut) => None,
-                Err(error) => return Err(db(error)),
+                Err(error) => return Err(session_error(error)),
             };
         }
         Ok(session)

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::task::{LastWord, Task, confirm, refused, turned_true};
 use super::{Confirm, Order, PinnedGrant};
-use crate::backend::{Answer, Batch, PinnedSession, Request, SessionError, nobody_is_there};
+use crate::backend::{Answer, Batch, PinnedSession, Request, SessionError};
 use crate::error::{Error, LossCause, Phase};
 use crate::key::Key;
 use crate::pool::core::Core;
 use crate::pool::queue::{Link, Loss};
 use crate::pool::registry::Guest;
 use crate::pool::sessions::{Holder, Inspect};
-use crate::pool::worker::{FAREWELL, is_silence, within};
+use crate::pool::worker::{FAREWELL, within};
 
 /// How often the session is looked at.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -122,10 +121,8 @@ pub(super) async fn hold(
             lost.0.send_replace(Some(LossCause::Session));
             drop(is_done);
             match error {
-                SessionError::Ended(error) => {
-                    tracing::warn!(session = number, %error, "dlock: session lost");
-                }
                 SessionError::Refused(error) => core.refuse(*id, number, &error),
+                error => tracing::warn!(session = number, %error, "dlock: session lost"),
             }
             tracing::warn!(session = number, key = %name, "dlock: lock lost");
             None
@@ -156,19 +153,18 @@ async fn look_after(
             answer = &mut *is_done => return End::Released(answer.ok()),
             () = turned_true(&mut abandoned) => return End::Abandoned,
             _ = refused(refusals) => {
-                return End::Lost(gone("the lock pool was refused").into());
+                return End::Lost(SessionError::ended("the lock pool was refused"));
             }
             answer = answered(&mut asked) => match answer {
                 Ok(true) => proof = Proof::now(core),
                 Ok(false) => {
-                    return End::Lost(gone("the server does not see its lock any more").into());
+                    return End::Lost(SessionError::ended("the server does not see its lock any more"));
                 }
-                Err(Error::Database { source, .. }) => {
-                    if let Some(error) = proof.doubt(core, source) {
-                        return End::Lost(error.into());
+                Err(error) => {
+                    if let Some(error) = proof.doubt(core, error) {
+                        return End::Lost(error);
                     }
                 }
-                Err(_) => {}
             },
             _ = heartbeat.tick() => match pinned.take() {
                 Ok(Some(session)) => {
@@ -180,10 +176,10 @@ async fn look_after(
                     }
                 }
                 Ok(None) if proof.is_too_old(core) => {
-                    return End::Lost(gone("the server cannot be reached").into());
+                    return End::Lost(SessionError::ended("the server cannot be reached"));
                 }
                 Ok(None) => asked = asked.or_else(|| Some(ask_another(core, holder.clone()))),
-                Err(error) => return End::Lost(error.into()),
+                Err(error) => return End::Lost(error),
             }
         }
     }
@@ -207,11 +203,11 @@ impl Proof {
     }
 
     /// Why another session could not tell; given back if that is the end.
-    fn doubt(&mut self, core: &Arc<Core>, error: DbErr) -> Option<DbErr> {
-        let nobody_is_there = nobody_is_there(&error);
-        self.in_doubt |= nobody_is_there || is_silence(&error);
+    fn doubt(&mut self, core: &Arc<Core>, error: SessionError) -> Option<SessionError> {
+        let is_unreachable = matches!(error, SessionError::Unreachable(_));
+        self.in_doubt |= is_unreachable || matches!(error, SessionError::Silent(_));
         let others_are_lost = sessions_lost(core) > self.sessions_lost;
-        (nobody_is_there && others_are_lost).then_some(error)
+        (is_unreachable && others_are_lost).then_some(error)
     }
 
     fn is_too_old(&self, core: &Core) -> bool {
@@ -223,7 +219,7 @@ fn sessions_lost(core: &Arc<Core>) -> u64 {
     core.with(|state, _| state.counters.sessions_lost)
 }
 
-type Seen = oneshot::Receiver<Result<bool, Error>>;
+type Seen = oneshot::Receiver<Result<bool, SessionError>>;
 
 /// Asks one of the pool's other sessions.
 fn ask_another(core: &Arc<Core>, holder: Holder) -> Seen {
@@ -233,17 +229,13 @@ fn ask_another(core: &Arc<Core>, holder: Holder) -> Seen {
 }
 
 /// Never, when nobody was asked. Cancel safe.
-async fn answered(asked: &mut Option<Seen>) -> Result<bool, Error> {
+async fn answered(asked: &mut Option<Seen>) -> Result<bool, SessionError> {
     let Some(seen) = asked else {
         return std::future::pending().await;
     };
     let answer = seen.await;
     *asked = None;
-    answer.unwrap_or(Err(Error::PoolClosed))
-}
-
-fn gone(why: &str) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(why.to_owned()))
+    answer.unwrap_or(Err(Error::PoolClosed.into()))
 }
 
 /// The lock is free afterwards, or the error says why it is not.
@@ -267,8 +259,8 @@ async fn give_back(
             core.refuse(*id, holder.session, &error);
             lost()
         }
-        SessionError::Ended(DbErr::Conn(_)) => lost(),
-        SessionError::Ended(error) => Phase::Release.failed(error),
+        SessionError::Statement(error) => Phase::Release.failed(error),
+        SessionError::Ended(_) | SessionError::Silent(_) | SessionError::Unreachable(_) => lost(),
     })?;
     match answers.releases.pop() {
         Some(Answer::Yes) => Ok(()),
@@ -292,7 +284,6 @@ async fn when_left(task: &Task, pinned: &mut dyn PinnedSession, holder: &Holder,
 
 /// Ends the session whose holder does not leave it, as an operator would.
 async fn end_from_outside(core: &Arc<Core>, holder: &Holder) -> Result<(), Error> {
-    let failed = |error| Phase::Release.failed(error);
     let deadline = Instant::now() + core.config.reply_timeout();
     let mut order = Holder {
         end: true,
@@ -300,13 +291,14 @@ async fn end_from_outside(core: &Arc<Core>, holder: &Holder) -> Result<(), Error
     };
     while Instant::now() < deadline {
         let seen = ask_another(core, order.clone()).await;
-        match seen.unwrap_or(Err(Error::PoolClosed)) {
+        match seen.unwrap_or(Err(Error::PoolClosed.into())) {
             Ok(true) => order.end = false,
             Ok(false) => return Ok(()),
-            Err(Error::Database { source, .. }) => return Err(failed(source)),
-            Err(error) => return Err(failed(error.into())),
+            Err(SessionError::Refused(error)) => return Err(Phase::Release.failed(error.into())),
+            Err(error) => return Err(error.of(Phase::Release)),
         }
         sleep(UNTIL_ENDED).await;
     }
-    Err(failed(gone("the server has not ended the session in time")))
+    let slow = SessionError::ended("the server has not ended the session in time");
+    Err(slow.of(Phase::Release))
 }

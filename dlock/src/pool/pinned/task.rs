@@ -118,7 +118,7 @@ async fn open(task: &Task, order: &mut Order) -> Result<Option<PinnedBase>, Erro
         () = order.reply.closed() => return Ok(None),
         () = turned_true(&mut closing) => return Err(Error::PoolClosed),
         error = refused(&mut order.refusals) => return Err(error),
-        opened = core.backend.open_pinned() => opened,
+        opened = core.backend.open_pinned() => opened.map_err(|error| error.of(Phase::Connect)),
     };
     match &opened {
         Ok(_) => {
@@ -166,14 +166,14 @@ async fn on_session(
             core.with(|state, _| state.pinned_died(*id));
             Some(Refusal::Failed(error))
         }
-        Err(SessionError::Ended(error)) => {
+        Err(error) => {
             tracing::warn!(session = number, %error, "dlock: session lost");
             core.with(|state, _| state.pinned_died(*id));
             *stillborn += 1;
             if *stillborn < MAX_STILLBORN {
                 return Served::Again(order);
             }
-            Some(Refusal::Failed(Phase::Acquire.failed(error)))
+            Some(Refusal::Failed(error.of(Phase::Acquire)))
         }
     };
     pinned.close().await;

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::driver::{Driver, TextRow};
 use super::super::session::OracleSession;
 use super::super::statements::{Bind, Block};
 use super::super::thread::DriverThread;
+use crate::backend::SessionError;
 
 /// By how much the driver waits longer than the server is to.
 pub(super) const MARGIN: Duration = Duration::from_secs(7);
 
-pub(super) type Reply = Result<Vec<Option<i64>>, DbErr>;
+pub(super) type Reply = Result<Vec<Option<i64>>, SessionError>;
 
 /// What it was asked, by which thread, and what it is to say.
 #[derive(Default)]
@@ -68,11 +68,15 @@ impl Driver for FakeDriver {
         })
     }
 
-    fn select(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>, DbErr> {
+    fn select(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>, SessionError> {
         self.0.with(|script| {
             script.selects.push((sql.to_owned(), limit));
             Ok(script.rows.clone())
         })
+    }
+
+    fn compiles(&mut self, block: &Block, limit: Duration) -> Result<bool, SessionError> {
+        self.run(block, limit).map(|_| true)
     }
 }
 

@@ -48,7 +48,7 @@ impl Backend for FakeBackend {
         CurrentDatabase::Unknown
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
         sleep(self.server.latency).await;
         Ok(Box::new(FakeSession(Arc::new(Seat {
             id: self.server.open()?,
@@ -74,7 +74,7 @@ impl Backend for FakeBackend {
         self.server.state().verdict = Some(error.clone());
     }
 
-    async fn open_pinned(&self) -> Result<PinnedBase, Error> {
+    async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         Ok(PinnedBase::Sidecar {
             connection: DatabaseConnection::default(),
             is_private: false,
@@ -112,17 +112,19 @@ impl fmt::Debug for Seat {
 }
 
 impl Seat {
-    fn check(&self) -> Result<(), DbErr> {
+    fn check(&self) -> Result<(), SessionError> {
         match self.server.state().alive.contains(&self.id) {
             true => Ok(()),
-            false => Err(DbErr::Custom("the session is dead".into())),
+            false => Err(SessionError::Ended(DbErr::Custom(
+                "the session is dead".into(),
+            ))),
         }
     }
 
     /// The client hears first, the server frees the locks a little later: so whoever holds wrongly after that does so by our fault.
-    fn die(&self) -> DbErr {
+    fn die(&self) -> SessionError {
         self.server.state().alive.remove(&self.id);
-        DbErr::Custom("the session died".into())
+        SessionError::Ended(DbErr::Custom("the session died".into()))
     }
 
     fn apply(&self, batch: &Batch) -> Answers {
@@ -219,10 +221,10 @@ impl Session for FakeSession {
         let fault = self.0.server.round_trip().await;
         self.0.check()?;
         match fault {
-            Some(Fault::DieBefore) => Err(self.0.die().into()),
+            Some(Fault::DieBefore) => Err(self.0.die()),
             Some(Fault::DieAfter) => {
                 self.0.apply(batch);
-                Err(self.0.die().into())
+                Err(self.0.die())
             }
             Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
             Some(Fault::Fail) => Ok(self.0.refuse(batch)),
@@ -236,7 +238,7 @@ impl Session for FakeSession {
         self.0.check()?;
         match fault {
             Some(Fault::WrongSession) => return Err(SessionError::Refused(WRONG)),
-            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die().into()),
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
             Some(Fault::Fail) => {
                 let error = DbErr::Custom("refused by the server".into());
                 return Ok(Answer::Failed(error));
@@ -284,16 +286,16 @@ impl Session for FakeSession {
         self.0.server.pings.fetch_add(1, Ordering::Relaxed);
         match self.0.server.round_trip().await {
             Some(Fault::WrongSession) => Err(SessionError::Refused(WRONG)),
-            _ => Ok(self.0.check()?),
+            _ => self.0.check(),
         }
     }
 
-    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, DbErr> {
+    async fn locks(&mut self, _: &[PhysicalKey]) -> Result<Vec<ServerLock>, SessionError> {
         sleep(self.0.server.latency).await;
         Ok(Vec::new())
     }
 
-    async fn gone(&mut self) -> DbErr {
+    async fn gone(&mut self) -> SessionError {
         if self.0.server.is_asked {
             return std::future::pending().await;
         }
@@ -320,7 +322,7 @@ impl UpgradeLocks for FakeSession {
         self.0.check()?;
         match fault {
             Some(Fault::WrongSession) => return Err(SessionError::Refused(WRONG)),
-            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die().into()),
+            Some(Fault::DieBefore | Fault::DieAfter) => return Err(self.0.die()),
             Some(Fault::Fail) => {
                 return Ok(Answer::Failed(DbErr::Custom(
                     "refused by the server".into(),
