@@ -8,8 +8,9 @@ pub use crate::lock::{lost, released, unless_lost};
 
 use crate::error::Error;
 use crate::key::Key;
-use crate::lock::{DLock, PinnedGuard};
-use crate::orm::DLockExt;
+use crate::lock::PinnedGuard;
+use crate::pool::DLock;
+use crate::pool::DLockExt;
 use crate::pool::{LockPool, Lockable};
 
 /// `.dlock(key)` by a name that no entity has, so that rustc says of what no lock can be taken on.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use dlock::mssql::MsSql;
+use dlock::oracle::Oracle;
 use dlock::{DLockExt, LockPool, LockPoolBuilder, Lockable};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
@@ -93,8 +95,8 @@ fn pool_at(url: &str) -> LockPoolBuilder<'static> {
 /// A lock pool for the database at this URL; `None` where SeaORM has a connection, which is locked on then.
 pub fn pool_of(url: &str) -> Option<LockPoolBuilder<'static>> {
     match url.split_once(':')?.0 {
-        "mssql" => Some(LockPoolBuilder::mssql(urls::mssql(url))),
-        "oracle" => Some(LockPoolBuilder::oracle(urls::oracle(url))),
+        "mssql" => Some(LockPool::builder_for(MsSql::new(urls::mssql(url)))),
+        "oracle" => Some(LockPool::builder_for(Oracle::new(urls::oracle(url)))),
         _ => None,
     }
 }

@@ -1,7 +1,8 @@
 //! Databases that SeaORM has no connection to, by URL: `mssql://user:password@host:port/database?application=name`, and the same with `oracle` and a service.
 
-use dlock::tiberius::EncryptionLevel;
-use dlock::{oracledb, tiberius};
+use dlock::mssql::tiberius;
+use dlock::mssql::tiberius::EncryptionLevel;
+use dlock::oracle::oracledb;
 use percent_encoding::percent_decode_str;
 use url::Url;
 

@@ -35,7 +35,7 @@ pub(crate) const SQLITE: LeftOut = LeftOut {
 pub(crate) const UNKNOWN: LeftOut = LeftOut {
     backend: "this kind of `DatabaseConnection`",
     feature: "locks",
-    hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx, and by lock pools of their own on SQL Server (`LockPool::mssql`) and Oracle (`LockPool::oracle`)",
+    hint: "this version of dlock locks on PostgreSQL (feature `postgres`), MySQL and MariaDB (feature `mysql`) and SQLite (feature `sqlite`), all by sqlx, and by lock pools of their own (`LockPool::open`) on SQL Server (`dlock::mssql`) and Oracle (`dlock::oracle`)",
 };
 
 impl LeftOut {
@@ -92,5 +92,19 @@ pub(crate) fn no_transaction_locks(backend: DatabaseBackend) -> Error {
         backend: name,
         feature: "locks that end with a transaction (`.xact()`)",
         hint: "use `db.dlock(key).transaction(..)`: it locks, begins, commits and unlocks in this order",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_left_out_is_named_with_its_feature() {
+        let text = no_transaction_locks(DatabaseBackend::Postgres).to_string();
+        assert!(text.contains("PostgreSQL"), "{text}");
+        assert!(text.contains("features = [\"postgres\"]"), "{text}");
+        let text = no_transaction_locks(DatabaseBackend::Sqlite).to_string();
+        assert!(text.contains("`db.dlock(key).transaction(..)`"), "{text}");
     }
 }

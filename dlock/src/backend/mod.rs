@@ -31,13 +31,13 @@ mod sqlx;
 #[cfg(feature = "mock")]
 mod mock;
 #[cfg(feature = "mssql")]
-mod mssql;
+pub mod mssql;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "oracle")]
-mod oracle;
+pub mod oracle;
 #[cfg(feature = "postgres")]
-pub(crate) mod postgres;
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -46,11 +46,8 @@ use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr};
 pub(crate) use self::batch::{Answer, Answers, Batch, LONGEST_SLICE, MAX_BATCH, Request};
 #[cfg(test)]
 pub(crate) use self::capabilities::Capabilities;
-#[cfg(feature = "mssql")]
-pub(crate) use self::mssql::MsSqlServer;
-#[cfg(feature = "oracle")]
-pub(crate) use self::oracle::OracleServer;
-pub(crate) use self::origin::{Application, Closed, ConnectSettings, Origin, is_over};
+pub use self::origin::Origin;
+pub(crate) use self::origin::{Application, Closed, ConnectSettings, is_over};
 use self::orm_database::OrmDatabase;
 pub(crate) use self::pinned::{PinnedBase, PinnedSession};
 pub(crate) use self::rules::LockRules;
@@ -65,6 +62,16 @@ pub(crate) use self::session_error::SessionError;
 pub(crate) use self::sqlx::SqlxDatabase;
 pub(crate) use self::transaction::{DeadlockCheck, TransactionLocks, TransactionOutcome};
 use crate::error::{Error, Phase};
+
+/// What databases add to the crate's own modules.
+pub(crate) mod public {
+    #[cfg(feature = "mssql")]
+    pub use super::mssql;
+    #[cfg(feature = "oracle")]
+    pub use super::oracle;
+    #[cfg(feature = "postgres")]
+    pub use super::postgres::compat;
+}
 
 /// The databases that SeaORM has connections to.
 static ORM_DATABASES: &[&dyn OrmDatabase] = &[
@@ -108,19 +115,16 @@ pub(crate) fn failed_in_transaction(error: DbErr) -> Error {
     explained.unwrap_or_else(|| Phase::Acquire.failed(error))
 }
 
-/// These are in no build with all features: `tests/run` builds without any.
-#[cfg(all(test, not(feature = "postgres")))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_that_is_left_out_is_named_with_its_feature() {
-        let refused = transaction_locks(DatabaseBackend::Postgres).err();
-        let text = refused.expect("its feature is off").to_string();
-        assert!(text.contains("PostgreSQL"), "{text}");
-        assert!(text.contains("features = [\"postgres\"]"), "{text}");
-        let refused = transaction_locks(DatabaseBackend::Sqlite).err();
-        let text = refused.expect("it has none").to_string();
-        assert!(text.contains("`db.dlock(key).transaction(..)`"), "{text}");
-    }
-}
+/// The README's examples are compiled.
+#[cfg(all(
+    doctest,
+    feature = "actix-web",
+    feature = "axum",
+    feature = "macros",
+    feature = "mock",
+    feature = "mssql",
+    feature = "oracle",
+    feature = "postgres",
+))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

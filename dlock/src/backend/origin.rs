@@ -34,14 +34,22 @@ pub(crate) struct ConnectSettings {
     pub(crate) rules_of: fn(DatabaseBackend) -> &'static LockRules,
 }
 
-/// What a pool opens its sessions from.
-pub(crate) trait Origin {
-    /// Opens sessions with the options of this origin.
+/// A server that a lock pool opens its own sessions on: one that SeaORM has no connection to. See
+/// [`LockPool::open`](crate::LockPool::open).
+///
+/// It is implemented in the module of each such database, and nowhere else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no server that a lock pool opens by itself",
+    note = "the lock pool of a connection is `LockPool::of(&db)`, shaped by `LockPool::builder(&db)`"
+)]
+#[allow(private_interfaces, reason = "nobody outside implements it")]
+pub trait Origin: Send + 'static {
+    #[doc(hidden)]
     fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend>;
 }
 
 /// The application's own connection pool. Nothing here keeps it alive.
-pub(crate) trait Application: Origin {
+pub(crate) trait Application {
     /// Differs between any two pools that are alive.
     fn identity(&self) -> usize;
 
@@ -50,7 +58,10 @@ pub(crate) trait Application: Origin {
     /// Resolves when the pool is closed, or the last handle to it dropped.
     fn closed(&self) -> Closed;
 
-    /// Makes an earlier [`backend`](Origin::backend) use the options that the application connects
+    /// Opens sessions like the application's own.
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend>;
+
+    /// Makes an earlier [`backend`](Self::backend) use the options that the application connects
     /// with now.
     fn refresh(&self, backend: &dyn Any);
 }

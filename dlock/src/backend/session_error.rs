@@ -16,6 +16,7 @@ pub(crate) enum SessionError {
     #[error("{0}")]
     Silent(DbErr),
     /// Nothing listens at the server's address, as far as the operating system knows.
+    #[allow(dead_code, reason = "a build can have only drivers that do not tell")]
     #[error("{0}")]
     Unreachable(DbErr),
     /// Its answers are not those of the server session that holds the pool's locks: all locks of the

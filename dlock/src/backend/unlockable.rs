@@ -93,43 +93,5 @@ mod tests {
     fn a_kind_shows_its_name() {
         let disconnected = format!("{:?}", DatabaseConnectionType::Disconnected);
         assert_eq!(disconnected, "Disconnected");
-        #[cfg(feature = "mock")]
-        {
-            let db = sea_orm::MockDatabase::new(sea_orm::DatabaseBackend::Sqlite).into_connection();
-            assert_eq!(format!("{:?}", db.inner), "MockDatabaseConnection");
-        }
-    }
-
-    /// Of a kind that is there, on a database whose feature is off.
-    #[cfg(feature = "mock")]
-    #[tokio::test]
-    async fn a_mock_of_a_database_that_was_left_out_names_its_feature() {
-        use sea_orm::{DatabaseBackend, MockDatabase};
-
-        use crate::DLockExt;
-
-        for (backend, is_there, feature) in [
-            (
-                DatabaseBackend::Postgres,
-                cfg!(feature = "postgres"),
-                "`postgres`",
-            ),
-            (DatabaseBackend::MySql, cfg!(feature = "mysql"), "`mysql`"),
-            (
-                DatabaseBackend::Sqlite,
-                cfg!(feature = "sqlite"),
-                "`sqlite`",
-            ),
-        ] {
-            let db = MockDatabase::new(backend).into_connection();
-            match db.dlock("key").try_acquire().await {
-                Ok(guard) => assert!(is_there && guard.is_some()),
-                Err(error) => {
-                    let words = error.to_string();
-                    assert!(!is_there && words.contains(feature), "{words}");
-                }
-            }
-            assert!(db.into_transaction_log().is_empty());
-        }
     }
 }

@@ -13,6 +13,5 @@ pub use self::guard::DLockGuard;
 pub use self::pinned::PinnedLock;
 pub use self::pinned_guard::PinnedGuard;
 pub use self::run::{lost, released, unless_lost};
-pub use self::session::DLock;
 pub use self::transaction::TransactionLock;
 pub use self::upgrade::DLockUpgrade;

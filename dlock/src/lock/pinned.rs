@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::PinnedGuard;
 use super::run::hold_around;
-use super::{DLock, PinnedGuard};
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::pool::DLock;
 use crate::pool::{LockPool, Lockable};
 
 /// A pinned lock that is asked for; made by [`DLock::pinned`].

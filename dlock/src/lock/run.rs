@@ -8,10 +8,11 @@ use sea_orm::{
 };
 use tokio::runtime::Handle;
 
-use super::{DLock, DLockGuard};
+use super::DLockGuard;
 use crate::error::{Error, Phase};
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::pool::DLock;
 use crate::pool::{Connection, Lockable};
 
 impl<C> DLock<'_, C> {

@@ -1,6 +1,5 @@
 //! `db.dlock(key)`: a lock that lives apart from any transaction.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,71 +8,10 @@ use sea_orm::DatabaseTransaction;
 
 use super::{DLockGuard, PinnedLock, TransactionLock};
 use crate::error::Error;
-use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::{Acquiring, LockPool, Lockable};
-
-#[cfg(feature = "oracle")]
-const RELEASE_ON_COMMIT: Error = Error::Unsupported {
-    backend: "a lock session, on which no transaction of yours runs,",
-    feature: "`release_on_commit(true)`",
-    hint: "hold the lock around your transaction, with `.run(..)`",
-};
-
-/// A lock that is asked for: options first, then one of the ways to hold it.
-///
-/// | on a connection or a [`LockPool`](crate::LockPool) | |
-/// |---|---|
-/// | `.await`, [`acquire`](Self::acquire) | waits, gives a [`DLockGuard`] |
-/// | [`try_acquire`](Self::try_acquire) | one try, `None` when somebody else holds it |
-/// | [`run`](Self::run) | holds it around a closure |
-/// | [`transaction`](Self::transaction) | holds it around a closure and its transaction |
-/// | [`pinned`](Self::pinned) | holds it on a session of its own, on which the work is done as well |
-///
-/// | on a [`DatabaseTransaction`] | |
-/// |---|---|
-/// | [`xact`](Self::xact) | holds it until the transaction ends |
-///
-/// Locks are not re-entrant: asking for a key that the same task already holds waits like for any other holder.
-/// The error [`Timeout`](Error::Timeout) and the warning of a long wait say then that this process holds it.
-#[must_use = "a lock does nothing unless it is awaited"]
-pub struct DLock<'a, C> {
-    pub(super) on: &'a C,
-    pub(super) key: Key,
-    pub(super) mode: Mode,
-    pub(super) timeout: Option<Duration>,
-    /// Of a lock that ends with a transaction: the pool whose settings count for it.
-    pub(super) settings: Option<LockPool>,
-    #[cfg(feature = "oracle")]
-    release_on_commit: bool,
-    /// Begun by the first poll, forgotten when an option changes after that.
-    acquire: Option<Acquiring>,
-}
-
-impl<C> fmt::Debug for DLock<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DLock")
-            .field("key", &self.key)
-            .field("mode", &self.mode)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
+use crate::pool::{DLock, LockPool, Lockable};
 
 impl<'a, C> DLock<'a, C> {
-    pub(crate) fn new(on: &'a C, key: Key) -> Self {
-        Self {
-            on,
-            key,
-            mode: Mode::Exclusive,
-            timeout: None,
-            settings: None,
-            #[cfg(feature = "oracle")]
-            release_on_commit: false,
-            acquire: None,
-        }
-    }
-
     /// Many holders at once, as long as nobody holds it exclusively: [`Mode::Shared`]. On MySQL and MariaDB that is [`Error::Unsupported`], said by whatever takes the lock.
     pub fn shared(self) -> Self {
         self.mode(Mode::Shared)
@@ -110,23 +48,10 @@ impl<'a, C> DLock<'a, C> {
         self.timeout(Duration::MAX)
     }
 
-    /// Whether the lock ends with a transaction, as `DBMS_LOCK.REQUEST` offers it. It never does, but for [`xact`](DLock::xact): no transaction of yours runs on a lock session, so `true`
-    /// is [`Error::Unsupported`], said by whatever takes the lock.
-    #[cfg(feature = "oracle")]
-    pub fn release_on_commit(mut self, release_on_commit: bool) -> Self {
-        self.release_on_commit = release_on_commit;
-        self.acquire = None;
-        self
-    }
-
     pub(super) fn lock_pool(&self) -> LockPool
     where
         C: Lockable,
     {
-        #[cfg(feature = "oracle")]
-        if self.release_on_commit {
-            return LockPool::refusing(RELEASE_ON_COMMIT);
-        }
         self.on.lock_pool()
     }
 

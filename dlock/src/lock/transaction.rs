@@ -10,13 +10,13 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use tokio::time::{Instant, sleep};
 use tracing::{Dispatch, dispatcher};
 
-use super::DLock;
 use crate::backend::{
     self, DeadlockCheck, TransactionLocks, TransactionOutcome, failed_in_transaction,
 };
 use crate::error::{Error, HeldBy, Phase};
 use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
+use crate::pool::DLock;
 use crate::pool::{LockPool, has_namespace, tell, warned};
 use crate::wait::Wait;
 

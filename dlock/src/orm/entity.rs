@@ -8,8 +8,8 @@ use sea_orm::{
 
 use crate::error::Error;
 use crate::key::Key;
-use crate::lock::DLock;
-use crate::orm::DLockExt;
+use crate::pool::DLock;
+use crate::pool::DLockExt;
 use crate::pool::{Connection, Lockable};
 
 type PrimaryKeyOf<E> = <<E as EntityTrait>::PrimaryKey as PrimaryKeyTrait>::ValueType;

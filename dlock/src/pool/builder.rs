@@ -11,14 +11,10 @@ use super::config::Config;
 use super::connection::Connection;
 use super::core::Core;
 use super::registry::{self, Bond, Owner};
-#[cfg(feature = "mssql")]
-use crate::backend::MsSqlServer;
-#[cfg(feature = "oracle")]
-use crate::backend::OracleServer;
-use crate::backend::{self, Application, ConnectSettings, Origin};
+use crate::backend::{self, Application, Backend, ConnectSettings, Origin};
 use crate::error::Error;
 
-/// Shapes a [`LockPool`]; made by [`LockPool::builder`].
+/// Shapes a [`LockPool`]; made by [`LockPool::builder`] or [`LockPool::builder_for`].
 ///
 /// A setting that cannot work, like `max_sessions(0)`, is [`Error::InvalidSetting`] on the first use of the pool.
 #[must_use = "a builder does nothing until `install` or `build`"]
@@ -38,12 +34,8 @@ const SESSIONS_FROM_ELSEWHERE: Error = Error::InvalidSetting {
 /// Whose the pool is.
 enum Base<'a> {
     Application(&'a dyn Application),
-    /// Nobody's: SeaORM has no connection to such a server.
-    #[cfg_attr(
-        not(any(feature = "mssql", feature = "oracle")),
-        allow(dead_code, reason = "SeaORM knows all the others")
-    )]
-    Server(Box<dyn Origin + Send>),
+    /// It belongs to no connection: SeaORM has none to this server.
+    Server(Box<dyn Origin>),
 }
 
 impl<'a> Base<'a> {
@@ -54,26 +46,17 @@ impl<'a> Base<'a> {
         }
     }
 
-    fn origin(&self) -> &dyn Origin {
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
         match self {
-            Self::Application(application) => *application,
-            Self::Server(server) => &**server,
+            Self::Application(application) => application.backend(settings),
+            Self::Server(origin) => origin.backend(settings),
         }
     }
 }
 
-#[cfg(any(feature = "mssql", feature = "oracle"))]
 impl LockPoolBuilder<'static> {
-    /// Shapes a pool for this SQL Server; see [`LockPool::mssql`].
-    #[cfg(feature = "mssql")]
-    pub fn mssql(config: tiberius::Config) -> Self {
-        Self::on(Ok(Base::Server(Box::new(MsSqlServer(config)))))
-    }
-
-    /// Shapes a pool for this Oracle database; see [`LockPool::oracle`].
-    #[cfg(feature = "oracle")]
-    pub fn oracle(config: oracledb::Config) -> Self {
-        Self::on(Ok(Base::Server(Box::new(OracleServer(config)))))
+    pub(super) fn on_server(origin: impl Origin) -> Self {
+        Self::on(Ok(Base::Server(Box::new(origin))))
     }
 }
 
@@ -237,7 +220,7 @@ impl<'a> LockPoolBuilder<'a> {
         let backend = match (self.sessions_from, application) {
             (Some(_), None) => return Err(SESSIONS_FROM_ELSEWHERE),
             (Some(direct), Some(_)) => direct?.backend(settings),
-            (None, _) => base.origin().backend(settings),
+            (None, _) => base.backend(settings),
         };
         if self.config.namespace.is_some() {
             registry::note_namespace(backend.rules().database);

@@ -2,7 +2,7 @@
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
-use super::LockPool;
+use super::{DLockExt, LockPool};
 
 /// What can take a lock that lives apart from any transaction: a connection or a lock pool.
 ///
@@ -16,7 +16,7 @@ use super::LockPool;
     note = "`db.dlock(key).await?` on the connection itself holds it until its guard is released",
     note = "code over any connection: `C: dlock::Connection`, beside `C: ConnectionTrait` for its statements; transactions use `.xact()`"
 )]
-pub trait Lockable: sealed::Sealed + ConnectionOrTransaction + Sync {
+pub trait Lockable: sealed::Sealed + DLockExt + Sync {
     #[doc(hidden)]
     fn lock_pool(&self) -> LockPool;
 }

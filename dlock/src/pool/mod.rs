@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod core;
 mod demand;
+mod dlock;
 mod exclusion;
 mod jobs;
 mod keeper;
@@ -40,7 +41,7 @@ pub use self::builder::LockPoolBuilder;
 use self::config::Config;
 pub use self::connection::Connection;
 use self::core::Core;
-pub(crate) use self::lockable::ConnectionOrTransaction;
+pub use self::dlock::{DLock, DLockExt};
 pub use self::lockable::Lockable;
 pub(crate) use self::pinned::PinnedGrant;
 pub(crate) use self::queue::Link;
@@ -49,6 +50,7 @@ pub(crate) use self::registry::has_namespace;
 use self::sessions::Inspect;
 pub use self::status::{Counters, Status};
 pub(crate) use self::ticket::Grant;
+use crate::backend::Origin;
 use crate::error::{Error, HeldBy};
 use crate::key::Key;
 use crate::mode::Mode;
@@ -119,66 +121,19 @@ impl LockPool {
         LockPoolBuilder::new(db)
     }
 
-    /// A pool of lock sessions on SQL Server. Experimental.
+    /// A lock pool on a server that SeaORM has no connection to: the `MsSql` of `dlock::mssql`
+    /// (feature `mssql`), or the `Oracle` of `dlock::oracle` (feature `oracle`).
     ///
-    /// SeaORM's open version does not speak to it, so this opens its own sessions, by [tiberius](https://docs.rs/tiberius), and is what locks are taken on: `pool.dlock(key)`. Keep it
-    /// for as long as your service runs: a second one of the same configuration knows nothing of the first. [`LockPoolBuilder::mssql`] shapes it.
-    ///
-    /// A lock is an [application lock](https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql) of the session, for the principal
-    /// `public`, and excludes others in the same database only. Whatever the configuration says, its `command_timeout` and `handshake_timeout` are not used: waits are bounded by
-    /// [`timeout`](crate::DLock::timeout), the rest by [`keepalive`](LockPoolBuilder::keepalive). It is encrypted unless the configuration says otherwise.
-    ///
-    /// There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here; both are [`Error::Unsupported`], or not even compiled.
-    ///
-    /// The configuration is kept for later sessions: an `AuthMethod::AADToken` that expires needs a new pool before that. The version of `tiberius` is part of dlock's own: it changes with
-    /// a breaking version only.
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), dlock::Error> {
-    /// use dlock::prelude::*;
-    /// use dlock::tiberius::{AuthMethod, Config};
-    ///
-    /// let mut config = Config::new();
-    /// config.host("db.example.com");
-    /// config.database("billing");
-    /// config.authentication(AuthMethod::sql_server("billing", "secret"));
-    ///
-    /// let pool = LockPool::mssql(config);
-    /// let guard = pool.dlock("invoice/42").await?;
-    /// guard.release().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "mssql")]
-    pub fn mssql(config: tiberius::Config) -> Self {
-        LockPoolBuilder::mssql(config).build()
+    /// It opens its own sessions, the first one when it is used first. Locks are taken on the pool:
+    /// `pool.dlock(key)`. Keep it for as long as your service runs: a second pool on the same server
+    /// knows nothing of the first. [`builder_for`](Self::builder_for) shapes it.
+    pub fn open(origin: impl Origin) -> Self {
+        Self::builder_for(origin).build()
     }
 
-    /// A pool of lock sessions on Oracle. Experimental: no Oracle server was at hand when it was written, so it was never tried on one.
-    ///
-    /// SeaORM's open version does not speak to it, so this opens its own sessions, by [Oracle's driver](https://docs.rs/oracledb), each on a thread of its own, since that driver blocks.
-    /// [`LockPoolBuilder::oracle`] shapes it. It is what locks are taken on: `pool.dlock(key)`. Keep it for as long as your service runs.
-    ///
-    /// A lock is a user lock of [`DBMS_LOCK`](https://docs.oracle.com/en/database/oracle/oracle-database/19/arpls/DBMS_LOCK.html) with a number of 30 bits, see [`Key`]; the account needs
-    /// `EXECUTE` on that package. The driver is a beta of exactly one version, and cannot bound what a server says while connecting and logging off: a connection that the network swallows
-    /// then costs a thread until the operating system gives it up, of which there are at most `max_sessions` + 8. It has Oracle's own modes, too: [`mode`](crate::DLock::mode). There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here.
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), dlock::Error> {
-    /// use dlock::oracledb::Config;
-    /// use dlock::prelude::*;
-    ///
-    /// let config = Config::default().set_credentials("billing", "secret");
-    /// let config = config.set_connect_string("db.example.com:1521/billing").expect("host:port/service");
-    /// let pool = LockPool::oracle(config);
-    /// let guard = pool.dlock("invoice/42").await?;
-    /// guard.release().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "oracle")]
-    pub fn oracle(config: oracledb::Config) -> Self {
-        LockPoolBuilder::oracle(config).build()
+    /// Shapes a pool for a server that SeaORM has no connection to; see [`open`](Self::open).
+    pub fn builder_for(origin: impl Origin) -> LockPoolBuilder<'static> {
+        LockPoolBuilder::on_server(origin)
     }
 
     /// What the pool is doing, and what it has done since it was built. Its `Display` is for people.
@@ -240,12 +195,6 @@ impl LockPool {
             owner.core.abandon();
             owner.core.drained().await;
         }
-    }
-
-    /// One whose requests all hear this.
-    #[cfg(feature = "oracle")]
-    pub(crate) fn refusing(error: Error) -> Self {
-        Self(Err(error))
     }
 
     fn owner(&self) -> Result<&Owner, Error> {

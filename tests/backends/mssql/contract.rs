@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dlock::LockPool;
-use dlock::tiberius::{Client, Query, Row};
+use dlock::mssql::tiberius::{Client, Query, Row};
 use dlock_tests::{env, urls};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use dlock::LockPool;
-use dlock::oracledb::{Connection, ToDbValue, connect};
+use dlock::oracle::oracledb::{Connection, ToDbValue, connect};
 use dlock_tests::{env, urls};
 use tokio::task::spawn_blocking;
 
@@ -21,7 +21,7 @@ impl Oracle {
     /// Off the runtime: the driver blocks.
     async fn do_with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, dlock::oracledb::Error> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, dlock::oracle::oracledb::Error> + Send + 'static,
     ) -> Outcome<T> {
         let connection = Arc::clone(&self.0);
         let worked = spawn_blocking(move || {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dlock::{DLockExt, Error, LockPool, LockPoolBuilder, Phase};
+use dlock::mssql::MsSql;
+use dlock::{DLockExt, Error, LockPool, Phase};
 use dlock_tests::urls;
 use sea_orm::DatabaseBackend;
 use tokio::net::TcpListener;
@@ -153,7 +154,7 @@ async fn a_server_that_stays_away_is_no_timeout() -> Outcome {
 async fn a_server_that_says_nothing_is_an_error_in_time() -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("mssql://nobody@{}/master", listener.local_addr()?);
-    let pool = LockPoolBuilder::mssql(urls::mssql(&url));
+    let pool = LockPool::builder_for(MsSql::new(urls::mssql(&url)));
     let pool = pool.keepalive(Duration::from_millis(200)).build();
     let start = Instant::now();
     let refused = soon("the error", pool.dlock("k")).await?;
@@ -191,7 +192,7 @@ async fn what_the_configuration_says_of_statements_that_take_long_does_not_count
     let theirs = scene.pool("theirs").dlock("k").await?;
     let mut config = scene.config("ours");
     config.command_timeout(Some(Duration::from_millis(50)));
-    let pool = LockPool::mssql(config);
+    let pool = LockPool::open(MsSql::new(config));
     let refused = pool.dlock("k").timeout(Duration::from_millis(400)).await;
     assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
     assert_eq!(
@@ -207,7 +208,10 @@ async fn another_database_is_another_lock() -> Outcome {
     let guard = scene.pool("ours").dlock("k").await?;
     let mut config = scene.config("theirs");
     config.database("another");
-    let theirs = LockPool::mssql(config).dlock("k").try_acquire().await?;
+    let theirs = LockPool::open(MsSql::new(config))
+        .dlock("k")
+        .try_acquire()
+        .await?;
     assert_eq!(scene.locks().holders("k").len(), 2);
     drop((guard, theirs));
     scene.is_left_clean().await

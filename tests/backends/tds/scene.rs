@@ -4,7 +4,8 @@ use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dlock::{Error, LockPool, LockPoolBuilder, Phase, tiberius};
+use dlock::mssql::{MsSql, tiberius};
+use dlock::{Error, LockPool, LockPoolBuilder, Phase};
 use dlock_tds::{AppLocks, Entry, Reply, Request, Server, SessionId, Value};
 use dlock_tests::urls;
 use tokio::sync::watch;
@@ -158,7 +159,7 @@ impl Scene {
     }
 
     pub(super) fn builder(&self, application: &str) -> LockPoolBuilder<'static> {
-        LockPoolBuilder::mssql(self.config(application))
+        LockPool::builder_for(MsSql::new(self.config(application)))
     }
 
     pub(super) fn pool(&self, application: &str) -> LockPool {

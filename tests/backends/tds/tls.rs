@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dlock::tiberius::{AuthMethod, Config, EncryptionLevel};
+use dlock::mssql::MsSql;
+use dlock::mssql::tiberius::{AuthMethod, Config, EncryptionLevel};
 use dlock::{DLockExt, LockPool, Phase};
 use dlock_tds::{AppLocks, Certificate, Close, Encryption, Options, Server};
 use tokio::time::Instant;
@@ -44,11 +45,11 @@ fn encrypted(scene: &Scene) -> Vec<bool> {
 async fn a_server_whose_certificate_is_trusted_is_locked_on_over_tls() -> Outcome {
     for encryption in [Encryption::Offered, Encryption::Required] {
         let scene = scene(encryption).await?;
-        let pool = LockPool::mssql(trusting(&scene));
+        let pool = LockPool::open(MsSql::new(trusting(&scene)));
         let guard = pool.dlock("k").await?;
         assert_eq!(encrypted(&scene), [true]);
         assert!(scene.holder("k").is_some());
-        let others = LockPool::mssql(trusting(&scene));
+        let others = LockPool::open(MsSql::new(trusting(&scene)));
         let waiter = tokio::spawn(async move { others.dlock("k").await });
         scene.until_waiting("k", 1).await?;
         guard.release().await?;
@@ -63,7 +64,7 @@ async fn a_server_whose_certificate_is_trusted_is_locked_on_over_tls() -> Outcom
 #[tokio::test]
 async fn batches_of_many_packets_pass() -> Outcome {
     let scene = scene(Encryption::Required).await?;
-    let pool = LockPool::mssql(trusting(&scene));
+    let pool = LockPool::open(MsSql::new(trusting(&scene)));
     let name = "n".repeat(200);
     let names = (0..300).map(|number| format!("{name}{number}"));
     let guards = futures_util::future::join_all(names.map(|name| {
@@ -84,7 +85,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() -> Outcome {
     let mut of_another = plain(&scene);
     of_another.trust_cert_ca_bundle(Certificate::self_signed().pem());
     for config in [plain(&scene), of_another] {
-        let refused = soon("the refusal", LockPool::mssql(config).dlock("k")).await?;
+        let refused = soon("the refusal", LockPool::open(MsSql::new(config)).dlock("k")).await?;
         let said = why(Phase::Connect, refused);
         assert!(said.contains("certificate"), "{said}");
     }
@@ -97,7 +98,7 @@ async fn a_certificate_of_another_name_is_refused() -> Outcome {
     let scene = scene(Encryption::Offered).await?;
     let mut config = trusting(&scene);
     config.hostname_in_certificate("db.example.com");
-    let refused = soon("the refusal", LockPool::mssql(config).dlock("k")).await?;
+    let refused = soon("the refusal", LockPool::open(MsSql::new(config)).dlock("k")).await?;
     let said = why(Phase::Connect, refused);
     assert!(said.contains("certificate"), "{said}");
     Ok(())
@@ -106,13 +107,17 @@ async fn a_certificate_of_another_name_is_refused() -> Outcome {
 #[tokio::test]
 async fn a_server_without_tls_is_refused_unless_the_application_says_otherwise() -> Outcome {
     let scene = scene(Encryption::NotSupported).await?;
-    let refused = soon("the refusal", LockPool::mssql(trusting(&scene)).dlock("k")).await?;
+    let refused = soon(
+        "the refusal",
+        LockPool::open(MsSql::new(trusting(&scene))).dlock("k"),
+    )
+    .await?;
     let said = why(Phase::Connect, refused);
     assert!(said.to_lowercase().contains("encrypt"), "{said}");
     assert!(encrypted(&scene).is_empty());
     let mut config = trusting(&scene);
     config.encryption(EncryptionLevel::NotSupported);
-    let guard = LockPool::mssql(config).dlock("k").await?;
+    let guard = LockPool::open(MsSql::new(config)).dlock("k").await?;
     assert_eq!(encrypted(&scene), [false]);
     Ok(guard.release().await?)
 }
@@ -122,7 +127,7 @@ async fn a_login_alone_can_be_encrypted() -> Outcome {
     let scene = scene(Encryption::Offered).await?;
     let mut config = trusting(&scene);
     config.encryption(EncryptionLevel::Off);
-    let guard = LockPool::mssql(config).dlock("k").await?;
+    let guard = LockPool::open(MsSql::new(config)).dlock("k").await?;
     assert_eq!(encrypted(&scene), [false]);
     Ok(guard.release().await?)
 }
@@ -133,7 +138,7 @@ async fn a_loss_is_noticed_within_a_second() -> Outcome {
     for close in [None, Some(Close::Fin), Some(Close::Rst)] {
         in_one_of(3, Duration::from_secs(1), async || {
             let scene = scene(Encryption::Required).await?;
-            let pool = LockPool::mssql(trusting(&scene));
+            let pool = LockPool::open(MsSql::new(trusting(&scene)));
             let guard = pool.dlock("k").await?;
             let session = scene.holder("k").expect("it is held").session;
             let sessions = scene.server.sessions();
@@ -156,7 +161,7 @@ async fn a_loss_is_noticed_within_a_second() -> Outcome {
 async fn a_healthy_lock_is_not_lost_and_a_doubtful_one_is() -> Outcome {
     let scene = scene(Encryption::Required).await?;
     let keepalive = Duration::from_millis(300);
-    let pool = dlock::LockPoolBuilder::mssql(trusting(&scene));
+    let pool = LockPool::builder_for(MsSql::new(trusting(&scene)));
     let pool = pool.keepalive(keepalive).build();
     let guard = pool.dlock("k").await?;
     scene.until_asked(Of::Life, 6).await?;

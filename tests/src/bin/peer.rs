@@ -24,7 +24,7 @@ use tokio::time::sleep;
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).ok_or("dlock-peer URL")?;
     match pool_of(&url) {
-        Some(_) => serve(LockPool::open(&url, 8).await).await,
+        Some(_) => serve(<LockPool as Db>::open(&url, 8).await).await,
         None => serve(DatabaseConnection::open(&url, 8).await).await,
     }
 }

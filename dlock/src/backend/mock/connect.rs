@@ -10,7 +10,7 @@ use sea_orm::{DatabaseConnectionType, MockDatabaseConnection};
 
 use crate::backend::capabilities::Capabilities;
 use crate::backend::inline::{CAPABILITIES, LocalSession, Memory};
-use crate::backend::origin::{Application, Closed, ConnectSettings, Origin};
+use crate::backend::origin::{Application, Closed, ConnectSettings};
 use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
@@ -18,16 +18,6 @@ use crate::backend::session::Session;
 use crate::backend::session_error::SessionError;
 use crate::error::Error;
 use crate::key::CurrentDatabase;
-
-impl Origin for Arc<MockDatabaseConnection> {
-    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
-        Arc::new(MockBackend {
-            mock: Self::downgrade(self),
-            rules: (settings.rules_of)(self.get_database_backend()),
-            locks: Memory::private(self),
-        })
-    }
-}
 
 /// A mock and its clones have locks of their own.
 impl Application for Arc<MockDatabaseConnection> {
@@ -48,6 +38,14 @@ impl Application for Arc<MockDatabaseConnection> {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }))
+    }
+
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
+        Arc::new(MockBackend {
+            mock: Self::downgrade(self),
+            rules: (settings.rules_of)(self.get_database_backend()),
+            locks: Memory::private(self),
+        })
     }
 
     fn refresh(&self, _: &dyn Any) {}

@@ -39,3 +39,38 @@ fn refusal(error: &DbErr) -> Option<Error> {
         hint: "use `db.dlock(key).transaction(..)`, which asks the mock nothing; or append `MockExecResult { rows_affected: 1, .. }` for a lock that is got, and before it, for a row without schema, a query result with the column `database`",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{DatabaseBackend, MockDatabase};
+
+    use crate::DLockExt;
+    use crate::backend::rules;
+
+    /// Errors for connections that this build cannot lock rely on it.
+    #[test]
+    fn a_kind_shows_its_name() {
+        let db = MockDatabase::new(DatabaseBackend::Sqlite).into_connection();
+        assert_eq!(format!("{:?}", db.inner), "MockDatabaseConnection");
+    }
+
+    #[tokio::test]
+    async fn a_mock_of_a_database_that_was_left_out_names_its_feature() {
+        for (backend, feature) in [
+            (DatabaseBackend::Postgres, "`postgres`"),
+            (DatabaseBackend::MySql, "`mysql`"),
+            (DatabaseBackend::Sqlite, "`sqlite`"),
+        ] {
+            let is_there = rules(backend).refusal.is_none();
+            let db = MockDatabase::new(backend).into_connection();
+            match db.dlock("key").try_acquire().await {
+                Ok(guard) => assert!(is_there && guard.is_some()),
+                Err(error) => {
+                    let words = error.to_string();
+                    assert!(!is_there && words.contains(feature), "{words}");
+                }
+            }
+            assert!(db.into_transaction_log().is_empty());
+        }
+    }
+}

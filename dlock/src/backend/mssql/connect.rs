@@ -14,7 +14,6 @@ use super::keys::RULES;
 use super::session::{CAPABILITIES, MsSqlSession, Reopen, session_error};
 use super::socket::watched;
 use crate::backend::capabilities::Capabilities;
-use crate::backend::origin::{ConnectSettings, Origin};
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
@@ -34,27 +33,6 @@ const REPLICA: Error = Error::refused(
     "connect to the primary: locks of a replica exclude no session of the primary",
 );
 
-/// A server, and how its sessions log in.
-pub(crate) struct MsSqlServer(pub(crate) Config);
-
-impl Origin for MsSqlServer {
-    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
-        let mut config = self.0.clone();
-        // Ours: the session's statements last as long as they are to, and one that takes too long ends the session.
-        config.command_timeout(None);
-        config.handshake_timeout(None);
-        Arc::new(MsSqlBackend {
-            limit: settings.keepalive,
-            opener: Arc::new(Opener {
-                config,
-                patience: STARTUP.min(settings.keepalive / 2),
-                database: OneDatabase::default(),
-                trouble: Trouble::default(),
-            }),
-        })
-    }
-}
-
 /// Opens sessions.
 pub(super) struct Opener {
     config: Config,
@@ -65,6 +43,15 @@ pub(super) struct Opener {
 }
 
 impl Opener {
+    pub(super) fn new(config: Config, keepalive: Duration) -> Self {
+        Self {
+            config,
+            patience: STARTUP.min(keepalive / 2),
+            database: OneDatabase::default(),
+            trouble: Trouble::default(),
+        }
+    }
+
     async fn open(self: Arc<Self>) -> Result<MsSqlSession, TdsError> {
         let patience = Instant::now() + self.patience;
         let _attempt = self.trouble.begin();
@@ -122,10 +109,10 @@ impl Reopen for Opener {
     }
 }
 
-struct MsSqlBackend {
+pub(super) struct MsSqlBackend {
     /// A session must be open by then.
-    limit: Duration,
-    opener: Arc<Opener>,
+    pub(super) limit: Duration,
+    pub(super) opener: Arc<Opener>,
 }
 
 fn is_starting(error: &TdsError) -> bool {

@@ -13,7 +13,7 @@ use super::session::{CAPABILITIES, OracleSession};
 use super::statements;
 use super::thread::DriverThread;
 use crate::backend::capabilities::Capabilities;
-use crate::backend::origin::{ConnectSettings, Origin};
+use crate::backend::origin::ConnectSettings;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
 use crate::backend::session::Session;
@@ -40,26 +40,7 @@ const SPARE_THREADS: usize = 8;
 
 const NO_ROOM: &str = "as many connections as there may be still hang in connecting or logging off";
 
-/// A server, and how its sessions log in.
-pub(crate) struct OracleServer(pub(crate) Config);
-
-impl Origin for OracleServer {
-    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
-        Arc::new(OracleBackend {
-            config: self.0.clone(),
-            limit: settings.keepalive,
-            threads: Arc::new(Semaphore::new(
-                settings
-                    .max_sessions
-                    .min(Semaphore::MAX_PERMITS - SPARE_THREADS)
-                    + SPARE_THREADS,
-            )),
-            database: OneDatabase::default(),
-        })
-    }
-}
-
-struct OracleBackend {
+pub(super) struct OracleBackend {
     config: Config,
     /// A session must be open by then.
     limit: Duration,
@@ -69,6 +50,18 @@ struct OracleBackend {
 }
 
 impl OracleBackend {
+    pub(super) fn new(config: Config, settings: ConnectSettings) -> Self {
+        let sessions = settings
+            .max_sessions
+            .min(Semaphore::MAX_PERMITS - SPARE_THREADS);
+        Self {
+            config,
+            limit: settings.keepalive,
+            threads: Arc::new(Semaphore::new(sessions + SPARE_THREADS)),
+            database: OneDatabase::default(),
+        }
+    }
+
     async fn open(&self) -> Result<OracleSession, SessionError> {
         let (config, limit) = (self.config.clone(), self.limit);
         let open = move || OracleDriver::connect(config, limit);

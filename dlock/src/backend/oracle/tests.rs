@@ -14,11 +14,8 @@ use super::thread::DriverThread;
 use crate::backend::SessionError;
 use crate::backend::shared::doubt::refused;
 use crate::backend::{Answer, Batch, Request, Session};
-use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::{Mode, OracleMode};
-use crate::orm::DLockExt;
-use crate::pool::LockPool;
 
 fn request(id: i64, mode: impl Into<Mode>) -> Request {
     Request {
@@ -334,33 +331,4 @@ async fn a_connection_that_fails_says_why() {
     })
     .await;
     assert!(opened.err().unwrap().to_string().contains("ORA-12541"));
-}
-
-/// Said without a connection; `false` goes on to connect, for which this configuration says too little.
-#[tokio::test]
-async fn a_lock_that_ends_with_a_commit_is_refused_in_every_way() {
-    let pool = LockPool::oracle(oracledb::Config::default());
-    let lock = |ends_with_it| pool.dlock("k").release_on_commit(ends_with_it);
-    let refusals = [
-        lock(true).await.err(),
-        lock(true).try_acquire().await.err(),
-        lock(true).pinned().await.err(),
-    ];
-    for refusal in refusals {
-        assert!(
-            matches!(&refusal, Some(Error::Unsupported { feature, .. }) if feature.contains("release_on_commit")),
-            "{refusal:?}"
-        );
-    }
-    let goes_on = lock(false).await.err();
-    assert!(
-        matches!(
-            &goes_on,
-            Some(Error::Database {
-                phase: Phase::Connect,
-                ..
-            })
-        ),
-        "{goes_on:?}"
-    );
 }

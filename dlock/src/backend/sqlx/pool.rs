@@ -7,7 +7,7 @@ use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{Connection, Database, Pool};
 use sea_orm::{DatabaseConnection, sqlx};
 
-use crate::backend::origin::{Application, Closed, ConnectSettings, Origin};
+use crate::backend::origin::{Application, Closed, ConnectSettings};
 use crate::backend::seam::Backend;
 
 /// A database that sqlx speaks.
@@ -53,12 +53,6 @@ pub(crate) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptio
         .after_release(|_, _| Box::pin(async { Ok(true) }))
 }
 
-impl<DB: SqlxDatabase> Origin for Pool<DB> {
-    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
-        Arc::new(DB::backend(self, settings))
-    }
-}
-
 impl<DB: SqlxDatabase> Application for Pool<DB> {
     /// The address of the options inside the pool stays what it is as long as the pool lives.
     fn identity(&self) -> usize {
@@ -71,6 +65,10 @@ impl<DB: SqlxDatabase> Application for Pool<DB> {
 
     fn closed(&self) -> Closed {
         Box::pin(self.close_event())
+    }
+
+    fn backend(&self, settings: ConnectSettings) -> Arc<dyn Backend> {
+        Arc::new(DB::backend(self, settings))
     }
 
     fn refresh(&self, backend: &dyn Any) {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::orm::DLockExt as _;
+use crate::pool::DLockExt as _;
 use crate::pool::config::Config;
 
 #[tokio::test(start_paused = true)]
