@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::key::Key;
+use crate::key::{InvalidKey, Key};
 use crate::server_lock::Holder;
 
 /// Why a lock was not got, not kept, or not given back.
@@ -187,6 +187,12 @@ impl Error {
             expected: Cow::Borrowed(expected),
             way_out,
         }
+    }
+}
+
+impl From<InvalidKey> for Error {
+    fn from(InvalidKey { key, reason }: InvalidKey) -> Self {
+        Self::InvalidKey { key, reason }
     }
 }
 

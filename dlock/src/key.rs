@@ -6,8 +6,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Error;
-
 /// The name of a lock: text, bytes, a 64-bit integer, or a pair of 32-bit integers.
 ///
 /// The same key means the same lock in every process on the same database, and, where it has that database, in Python's sqlalchemy-dlock 0.8.1.
@@ -58,6 +56,14 @@ pub(crate) enum KeyRepr {
     Pair(i32, i32),
 }
 
+/// A key that is no lock's, and why.
+#[derive(Debug)]
+pub(crate) struct InvalidKey {
+    /// The key as it was given.
+    pub(crate) key: String,
+    pub(crate) reason: &'static str,
+}
+
 /// The database that a session is in, as its server calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CurrentDatabase {
@@ -80,8 +86,8 @@ impl Key {
     pub(crate) fn repr(
         &self,
         database: impl FnOnce() -> CurrentDatabase,
-    ) -> Result<Option<Cow<'_, KeyRepr>>, Error> {
-        let invalid = |reason| Error::InvalidKey {
+    ) -> Result<Option<Cow<'_, KeyRepr>>, InvalidKey> {
+        let invalid = |reason| InvalidKey {
             key: self.to_string(),
             reason,
         };

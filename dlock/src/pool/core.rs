@@ -141,7 +141,7 @@ impl Core {
         let begun = self.with(|state, now| {
             state.admit(now)?;
             let start = Start::of(state).ok_or(Error::NoRuntime)?;
-            Ok((state.begin_pinned(order.name.clone()), start))
+            Ok::<_, Error>((state.begin_pinned(order.name.clone()), start))
         });
         let (id, start) = begun?;
         let runtime = start.runtime.clone();

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use sea_query::{Expr, Func, FunctionCall, Query};
 
 use super::identity::proof_by_parameters;
-use super::{Call, NO_NAMES, call_of, function, text};
+use super::query::{Call, NO_NAMES, call_of, function, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 

@@ -2,7 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, FunctionCall, Query};
 
-use super::{call_of, setting, text};
+use super::query::{call_of, setting, text};
 
 /// The setting that carries the stamp of a lock session. A statement sets it after the start, so
 /// a proxy that replays start-up options does not replay it; and the server makes it of what it

@@ -2,8 +2,9 @@
 
 use sea_query::{Expr, ExprTrait, JoinType, Query, SelectStatement, TableRef};
 
+use super::batch::packed;
 use super::identity::Identity;
-use super::{call_of, packed, text};
+use super::query::{call_of, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 

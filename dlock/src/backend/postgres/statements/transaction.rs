@@ -6,9 +6,9 @@ use std::time::Duration;
 use sea_query::{Expr, Query};
 
 use super::batch::{StatementKind, packed};
+use super::query::{COMMENT, Call, current_database, has_plpgsql, text, text_of};
 use super::slice::{before_deadlock_check, milliseconds, past_deadlock_check};
 use super::wait::{DECLARATIONS, lock_in_block};
-use super::{COMMENT, Call, current_database, has_plpgsql, text, text_of};
 use crate::backend::postgres::keys::{RULES, physical_key};
 use crate::backend::rules::LockRules;
 use crate::backend::transaction::{DeadlockCheck, TransactionLocks, TransactionOutcome};

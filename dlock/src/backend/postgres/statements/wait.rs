@@ -6,8 +6,8 @@ use sea_query::{Expr, ExprTrait};
 
 use super::batch::{StatementKind, packed};
 use super::identity::{IDENTITY_TEXT, Identity};
+use super::query::{COMMENT, Call, text_of};
 use super::slice::{before_deadlock_check, milliseconds};
-use super::{COMMENT, Call, text_of};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 

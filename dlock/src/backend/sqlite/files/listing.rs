@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::flock::{give_back, try_lock};
 use super::platform::{device, inode, open};
-use super::{give_back, try_lock};
 use crate::backend::inline::{Listing, process};
 use crate::backend::sqlite::keys::FILE_NAME_LENGTH;
 use crate::key::PhysicalKey;

@@ -12,8 +12,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use super::flock::{Named, is_at, try_lock, unique};
 use super::platform::{CAN_UNLINK, create_new, open};
-use super::{Named, is_at, try_lock, unique};
 use crate::error::Error;
 use crate::mode::Mode;
 

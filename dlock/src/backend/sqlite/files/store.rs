@@ -1,32 +1,16 @@
-//! Locks of one host, as file locks. The operating system gives back what a process held, however it ends.
-//!
-//! A lock is held by whoever has the lock on the file that is at its path *after* it was taken: a file that was unlinked in between is nobody's. Only an exclusive
-//! holder unlinks, since he alone knows that nobody else holds. Two handles exclude each other within a process, too.
-//!
-//! A new file is locked before a hard link brings it to its path. Where the kernel takes the link for
-//! another inode (FUSE), the file comes to its path unlocked and is locked through the path, as one is
-//! that was there: see [`probe`].
-//!
-//! The directory belongs to whom the database belongs to. Who can enter it can read the files, which is all that it takes to lock them, whoever has created them.
-
-mod listing;
-#[cfg_attr(unix, path = "files/unix.rs")]
-#[cfg_attr(not(unix), path = "files/elsewhere.rs")]
-mod platform;
-mod probe;
-mod sole_name;
+//! The locks of one database file, in a directory beside it.
 
 use std::fmt;
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use sea_orm::DbErr;
 
-use self::platform::{
-    CAN_UNLINK, create_new, has_no_locks, is_same, is_too_many_files, open, share, show,
-};
-use self::probe::Found;
+use super::flock::{Named, give_back, is_at, try_lock, unique};
+use super::platform::{CAN_UNLINK, create_new, is_too_many_files, open, share, show};
+use super::probe::Found;
+use super::{listing, probe, sole_name};
 use crate::backend::inline::{Hold, LONGEST_TURN, Listing, Place};
 use crate::backend::sqlite::keys::file_name;
 use crate::error::{Error, Phase};
@@ -165,58 +149,6 @@ fn inscribe(mut file: &File, text: &str) {
     drop(file.write_all(text.as_bytes()));
 }
 
-/// Takes the name away from a file that has come to its path, or never will.
-struct Named<'a>(&'a Path);
-
-impl Drop for Named<'_> {
-    fn drop(&mut self) {
-        drop(fs::remove_file(self.0));
-    }
-}
-
-/// A path that nobody else uses.
-fn unique(directory: &Path, extension: &str) -> PathBuf {
-    directory.join(format!("{:032x}.{extension}", fastrand::u128(..)))
-}
-
-fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
-    let locked = match mode {
-        Mode::Exclusive => file.try_lock(),
-        Mode::Shared => file.try_lock_shared(),
-        another => unreachable!("BUG: SQLite has no {another} locks"),
-    };
-    match locked {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(explained(error)),
-    }
-}
-
-/// An error of `flock`.
-fn explained(error: io::Error) -> io::Error {
-    match has_no_locks(&error) {
-        true => {
-            let why = "this file system has no file locks (`flock`), or no room for another one: \
-                       SQLite's locks need a local file system";
-            io::Error::new(error.kind(), format!("{error}; {why}"))
-        }
-        false => error,
-    }
-}
-
-/// Not by closing it: a process that is just being started has inherited the file, and closes it only when it runs.
-fn give_back(file: &File) {
-    drop(file.unlock());
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok(is_same(&file.metadata()?, &there)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn is_somebodys(turn: &Path) -> io::Result<bool> {
     let file = open(turn)?;
     // One from the future is young.
@@ -298,6 +230,7 @@ impl Drop for LockFile {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use super::super::flock::explained;
     use super::*;
 
     /// No file system of a test machine refuses a lock, so the errors are those of `flock(2)`.
