@@ -61,7 +61,7 @@ impl<C: ConnectionOrTransaction> DLockExt for C {}
 /// | [`xact`](Self::xact) | holds it until the transaction ends |
 ///
 /// Locks are not re-entrant: asking for a key that the same task already holds waits like for any other holder.
-/// The error [`Timeout`](Error::Timeout) and the warning of a long wait say then that this process holds it.
+/// The error [`Timeout`](crate::Error::Timeout) and the warning of a long wait say then that this process holds it.
 #[must_use = "a lock does nothing unless it is awaited"]
 pub struct DLock<'a, C> {
     pub(crate) on: &'a C,
