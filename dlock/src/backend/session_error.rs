@@ -19,8 +19,8 @@ pub(crate) enum SessionError {
     #[allow(dead_code, reason = "a build can have only drivers that do not tell")]
     #[error("{0}")]
     Unreachable(DbErr),
-    /// Its answers are not those of the server session that holds the pool's locks: all locks of the
-    /// pool are lost. From a session that was being opened: no lock can be taken there.
+    /// Its answers are not those of the server session that holds the pool's locks: all locks of
+    /// the pool are lost. From a session that was being opened: no lock can be taken there.
     #[error("{0}")]
     Refused(Error),
     /// The server refused this statement. For a question about locks, the session is as good as

@@ -11,7 +11,8 @@ const DISCONNECTED: Error = Error::Unsupported {
     hint: "connect with `Database::connect` first",
 };
 
-/// Which kinds there are depends on the features of sea-orm, which are not ours to know; a kind shows its name.
+/// Which kinds there are depends on the features of sea-orm, which are not ours to know; a kind
+/// shows its name.
 pub(super) fn kind(connection: &DatabaseConnectionType) -> Error {
     match connection {
         DatabaseConnectionType::Disconnected => DISCONNECTED,

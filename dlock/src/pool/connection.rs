@@ -6,7 +6,8 @@ use super::Lockable;
 use crate::backend::{self, Application};
 use crate::error::Error;
 
-/// A connection of the application: SeaORM's, or a pool of sqlx. It has a [`LockPool`](crate::LockPool), and it begins transactions.
+/// A connection of the application: SeaORM's, or a pool of sqlx. It has a
+/// [`LockPool`](crate::LockPool), and it begins transactions.
 ///
 /// It is the bound of code that is generic over connections. A transaction is none: its locks end
 /// with it, see [`xact`](crate::DLock::xact).

@@ -10,11 +10,16 @@ use super::lockable::ConnectionOrTransaction;
 use crate::key::Key;
 use crate::mode::Mode;
 
-/// Adds [`dlock`](Self::dlock) to SeaORM's [`DatabaseConnection`](sea_orm::DatabaseConnection) and [`DatabaseTransaction`](sea_orm::DatabaseTransaction), to sqlx's pools, and to [`LockPool`](crate::LockPool).
+/// Adds [`dlock`](Self::dlock) to SeaORM's [`DatabaseConnection`](sea_orm::DatabaseConnection) and
+/// [`DatabaseTransaction`](sea_orm::DatabaseTransaction), to sqlx's pools, and to
+/// [`LockPool`](crate::LockPool).
 ///
-/// What kind of connection it is shows when it is asked for a lock. One of SeaORM's `MockDatabase` locks within the process and runs no statement (see [`LockPool`](crate::LockPool));
-/// one that is disconnected, a proxy, by rusqlite, or of a database whose feature is off is [`Error::Unsupported`](crate::Error::Unsupported), which names the way out.
-/// SeaORM's `RestrictedConnection` has no `dlock`: it hides its connection, so lock on the one that it was made from.
+/// What kind of connection it is shows when it is asked for a lock. One of SeaORM's `MockDatabase`
+/// locks within the process and runs no statement (see [`LockPool`](crate::LockPool)); one that is
+/// disconnected, a proxy, by rusqlite, or of a database whose feature is off is
+/// [`Error::Unsupported`](crate::Error::Unsupported), which names the way out. SeaORM's
+/// `RestrictedConnection` has no `dlock`: it hides its connection, so lock on the one that it was
+/// made from.
 ///
 /// ```no_run
 /// # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), dlock::Error> {
@@ -35,7 +40,8 @@ use crate::mode::Mode;
 pub trait DLockExt {
     /// A lock on this database; see [`DLock`] for what to do with it.
     ///
-    /// Awaited on a connection, it waits for an exclusive lock. On a transaction say [`xact`](DLock::xact) first.
+    /// Awaited on a connection, it waits for an exclusive lock. On a transaction say
+    /// [`xact`](DLock::xact) first.
     fn dlock(&self, key: impl Into<Key>) -> DLock<'_, Self>
     where
         Self: Sized,
@@ -60,8 +66,9 @@ impl<C: ConnectionOrTransaction> DLockExt for C {}
 /// |---|---|
 /// | [`xact`](Self::xact) | holds it until the transaction ends |
 ///
-/// Locks are not re-entrant: asking for a key that the same task already holds waits like for any other holder.
-/// The error [`Timeout`](crate::Error::Timeout) and the warning of a long wait say then that this process holds it.
+/// Locks are not re-entrant: asking for a key that the same task already holds waits like for any
+/// other holder. The error [`Timeout`](crate::Error::Timeout) and the warning of a long wait say
+/// then that this process holds it.
 #[must_use = "a lock does nothing unless it is awaited"]
 pub struct DLock<'a, C> {
     pub(crate) on: &'a C,

@@ -10,7 +10,8 @@ use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
 
-/// A turn is taken anew with each slice: an older one belongs to somebody who stands still, and is ignored.
+/// A turn is taken anew with each slice: an older one belongs to somebody who stands still, and is
+/// ignored.
 pub(crate) const LONGEST_TURN: Duration = LONGEST_SLICE.saturating_mul(2);
 
 /// Where locks are.

@@ -1,7 +1,10 @@
-//! A session without a server, for locks that end at the host or the process: what it is asked is done at once, by whoever asks.
+//! A session without a server, for locks that end at the host or the process: what it is asked is
+//! done at once, by whoever asks.
 //!
-//! Exclusion rests on the lock alone. Beside each lock there is a turn, for courtesy: whoever waits takes it, and as long as it is taken nobody else tries for the lock.
-//! So one that comes back again and again, or readers that overlap, cannot keep out those who look only every few milliseconds.
+//! Exclusion rests on the lock alone. Beside each lock there is a turn, for courtesy: whoever waits
+//! takes it, and as long as it is taken nobody else tries for the lock. So one that comes back
+//! again and again, or readers that overlap, cannot keep out those who look only every few
+//! milliseconds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +24,8 @@ use crate::backend::session_error::SessionError;
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
-/// Who waits looks again after this long; each time it is twice as long, up to the last, and a random part of it is left out.
+/// Who waits looks again after this long; each time it is twice as long, up to the last, and a
+/// random part of it is left out.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -112,7 +116,8 @@ impl InlineSession for Held {
     }
 }
 
-/// Each lock as often as it was seen at once: what moves is missed now and then, and never seen too often.
+/// Each lock as often as it was seen at once: what moves is missed now and then, and never seen too
+/// often.
 fn seen_at_once(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
     let mut most: HashMap<ServerLock, usize> = HashMap::new();
     for locks in looks {

@@ -1,5 +1,6 @@
-//! SeaORM's `MockDatabase`: locks in the memory of this process, for unit tests. What is asked, and how it is refused, is as on the database that it imitates;
-//! the mock itself is asked nothing, since its results and its log are the test's.
+//! SeaORM's `MockDatabase`: locks in the memory of this process, for unit tests. What is asked, and
+//! how it is refused, is as on the database that it imitates; the mock itself is asked nothing,
+//! since its results and its log are the test's.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,8 @@ use crate::key::CurrentDatabase;
 
 /// A mock and its clones have locks of their own.
 impl Application for Arc<MockDatabaseConnection> {
-    /// Whoever remembers it has its [`closed`](Application::closed), too, which keeps its address from being used again.
+    /// Whoever remembers it has its [`closed`](Application::closed), too, which keeps its address
+    /// from being used again.
     fn identity(&self) -> usize {
         Self::as_ptr(self).addr()
     }

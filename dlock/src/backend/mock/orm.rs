@@ -21,8 +21,9 @@ impl OrmDatabase for Mock {
     }
 }
 
-/// A transaction does not show that it is a mock's (SeaORM 2.0: `is_mock_connection` of a transaction is `false`), so a lock's statement in it is one like any other:
-/// the mock logs it and takes its answer from what the test has prepared. This is what is said when that is nothing.
+/// A transaction does not show that it is a mock's (SeaORM 2.0: `is_mock_connection` of a
+/// transaction is `false`), so a lock's statement in it is one like any other: the mock logs it and
+/// takes its answer from what the test has prepared. This is what is said when that is nothing.
 fn refusal(error: &DbErr) -> Option<Error> {
     let is_ours = match error {
         DbErr::Exec(RuntimeErr::Internal(words)) => {

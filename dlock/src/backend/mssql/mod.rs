@@ -1,9 +1,9 @@
 //! SQL Server: lock pools on application locks. Experimental.
 //!
 //! SeaORM's open version has no connection to it, so a lock pool opens its own sessions, by
-//! [tiberius](https://docs.rs/tiberius), and locks are taken on the pool: `pool.dlock(key)`. Keep it
-//! for as long as your service runs: a second pool of the same configuration knows nothing of the
-//! first.
+//! [tiberius](https://docs.rs/tiberius), and locks are taken on the pool: `pool.dlock(key)`. Keep
+//! it for as long as your service runs: a second pool of the same configuration knows nothing of
+//! the first.
 //!
 //! A lock is an [application lock] of the session, for the principal `public`. It excludes others
 //! in the same database only.
@@ -11,8 +11,8 @@
 //! There are no [pinned](crate::DLock::pinned) locks and no locks of transactions here. Both are
 //! [`Error::Unsupported`](crate::Error::Unsupported), or do not compile.
 //!
-//! [`tiberius`] is re-exported for its `Config`. Its version is part of dlock's own: it changes with
-//! a breaking version only.
+//! [`tiberius`] is re-exported for its `Config`. Its version is part of dlock's own: it changes
+//! with a breaking version only.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), dlock::Error> {

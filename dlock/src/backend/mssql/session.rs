@@ -1,4 +1,5 @@
-//! A SQL Server session by tiberius: one connection, never used again after a statement that was not heard to its end.
+//! A SQL Server session by tiberius: one connection, never used again after a statement that was
+//! not heard to its end.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -110,7 +111,8 @@ impl MsSqlSession {
             .await
     }
 
-    /// The statuses of an exchange, `expected` of them. A procedure that fails says so by an error as well, which hides its status: then nobody knows what the others have done.
+    /// The statuses of an exchange, `expected` of them. A procedure that fails says so by an error
+    /// as well, which hides its status: then nobody knows what the others have done.
     async fn statuses(
         &mut self,
         statement: Statement,
@@ -126,7 +128,8 @@ impl MsSqlSession {
         Ok((0..expected).map(status).collect())
     }
 
-    /// What the status of a request for a lock means. Where it means nothing certain the session is not used again: the lock may be held.
+    /// What the status of a request for a lock means. Where it means nothing certain the session is
+    /// not used again: the lock may be held.
     fn answer(&mut self, name: &str, status: Status) -> Answer {
         let failed = match status {
             Status::Granted => return Answer::Yes,
@@ -160,8 +163,9 @@ impl MsSqlSession {
         }
     }
 
-    /// A wait of Babelfish (4.3) that ends just when the lock is granted answers that it is not, and leaves it with the session, which nobody but its end takes it from.
-    /// It holds nothing else.
+    /// A wait of Babelfish (4.3) that ends just when the lock is granted answers that it is not,
+    /// and leaves it with the session, which nobody but its end takes it from. It holds nothing
+    /// else.
     async fn begin_anew(&mut self) -> Result<(), SessionError> {
         let opened = Arc::clone(&self.server).reopen().await;
         *self = opened.map_err(|error| SessionError::ended(error.to_string()))?;

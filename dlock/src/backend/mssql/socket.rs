@@ -20,7 +20,8 @@ pub(super) fn watched(stream: TcpStream) -> (Socket, Watch) {
 }
 
 impl Watch {
-    /// To an idle session a server says nothing, except that it ends. Resolves with how it ended. Cancel safe.
+    /// To an idle session a server says nothing, except that it ends. Resolves with how it ended.
+    /// Cancel safe.
     pub(super) async fn until_anything_comes(&self) -> String {
         match self.0.peek(&mut [0]).await {
             Ok(0) => "the server closed the connection".to_owned(),

@@ -34,7 +34,8 @@ impl Status {
     }
 }
 
-/// Of bad parameters and other failures. Babelfish (4.3) says it where a lock is busy, too, and never of one that is held.
+/// Of bad parameters and other failures. Babelfish (4.3) says it where a lock is busy, too, and
+/// never of one that is held.
 pub(crate) const NOT_GRANTED: i32 = -999;
 
 /// A value of a statement.
@@ -69,7 +70,8 @@ pub(crate) struct Acquire<'a> {
     pub(crate) patience: Duration,
 }
 
-/// All releases, then all that is asked for. The answer is one row: a status for each, in this order.
+/// All releases, then all that is asked for. The answer is one row: a status for each, in this
+/// order.
 pub(crate) fn exchange<'a>(
     releases: impl Iterator<Item = Release<'a>>,
     acquires: impl Iterator<Item = Acquire<'a>>,
@@ -146,14 +148,17 @@ fn lock_mode(mode: Mode) -> &'static str {
     }
 }
 
-/// The server's number for this session; the database that it is in; whether that can be written to, since application locks on a secondary replica exclude nobody on the primary; what
-/// the application calls itself; 1 from PostgreSQL with [Babelfish](https://babelfishpg.org), which speaks the same protocol.
+/// The server's number for this session; the database that it is in; whether that can be written
+/// to, since application locks on a secondary replica exclude nobody on the primary; what the
+/// application calls itself; 1 from PostgreSQL with [Babelfish](https://babelfishpg.org), which
+/// speaks the same protocol.
 pub(crate) const SESSION: &str = "SELECT @@SPID, DB_NAME(), CONVERT(nvarchar(60), DATABASEPROPERTYEX(DB_NAME(), N'Updateability')), APP_NAME(), CONVERT(int, SERVERPROPERTY(N'Babelfish'))";
 
 pub(crate) const READ_ONLY: &str = "READ_ONLY";
 
-/// All application locks of this database, by whomever: what the server calls it, how and whether it is held, the session and its application. It takes the permission
-/// `VIEW SERVER STATE`, or `VIEW SERVER PERFORMANCE STATE` from 2022 on.
+/// All application locks of this database, by whomever: what the server calls it, how and whether
+/// it is held, the session and its application. It takes the permission `VIEW SERVER STATE`, or
+/// `VIEW SERVER PERFORMANCE STATE` from 2022 on.
 /// <https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-tran-locks-transact-sql>
 pub(crate) const LOCKS: &str = "SELECT l.resource_description, l.request_mode, l.request_status, CONVERT(int, l.request_session_id), s.program_name \
      FROM sys.dm_tran_locks AS l LEFT JOIN sys.dm_exec_sessions AS s ON s.session_id = l.request_session_id \
@@ -162,7 +167,8 @@ pub(crate) const LOCKS: &str = "SELECT l.resource_description, l.request_mode, l
 /// So many characters of a name does the server show.
 const SHOWN: usize = 32;
 
-/// What the server shows a lock as, `0:[invoice/42]:(a1b2c3d4)`, without its principal and its hash.
+/// What the server shows a lock as, `0:[invoice/42]:(a1b2c3d4)`, without its principal and its
+/// hash.
 pub(crate) fn shown(description: &str) -> Option<&str> {
     let (_principal, rest) = description.split_once(":[")?;
     let (name, _hash) = rest.rsplit_once("]:(")?;
@@ -195,7 +201,8 @@ pub(crate) fn mode_of_this_session(applock_mode: &str) -> Option<Mode> {
     }
 }
 
-/// Which of these somebody else has, for who may not list them: a row, a column for each, 0 where no other session could have it now, and how this session has it itself.
+/// Which of these somebody else has, for who may not list them: a row, a column for each, 0 where
+/// no other session could have it now, and how this session has it itself.
 pub(crate) fn held<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Statement {
     let mut values = Vec::new();
     let columns: Vec<String> = names

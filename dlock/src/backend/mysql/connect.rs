@@ -1,4 +1,5 @@
-//! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its locks would mean nothing.
+//! How a MySQL or MariaDB session is opened: like one of the application's, and refused where its
+//! locks would mean nothing.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -41,7 +42,8 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
-/// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
+/// Opens sessions like the application's own connections: its hooks, its TLS, its password of
+/// today.
 pub(crate) struct MySqlBackend {
     pool: MySqlPoolOptions,
     latest: Latest<sqlx::MySql>,
@@ -171,7 +173,8 @@ enum Limits {
     Applications,
 }
 
-/// The server shuts down. <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
+/// The server shuts down.
+/// <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
 const SHUTTING_DOWN: u16 = 1053;
 
 fn is_starting(error: &sqlx::Error) -> bool {
@@ -238,11 +241,13 @@ impl MySqlSession {
         }
     }
 
-    /// Whether this is a session of our own, on a server whose locks exclude others, and of the kind
-    /// that it was. Then it gets its stamp and its settings, and every later statement proves it.
+    /// Whether this is a session of our own, on a server whose locks exclude others, and of the
+    /// kind that it was. Then it gets its stamp and its settings, and every later statement proves
+    /// it.
     async fn check(&mut self, backend: &MySqlBackend, limits: Limits) -> Result<(), Error> {
         let failed = |error| session_error(error).of(Phase::Connect);
-        // First, since a hook may have chosen characters in which nothing that follows could be read.
+        // First, since a hook may have chosen characters in which nothing that follows could be
+        // read.
         self.execute(statements::NAMES.to_owned())
             .await
             .map_err(failed)?;
@@ -334,7 +339,8 @@ impl MySqlSession {
     }
 
     async fn prepare(&mut self, keepalive: Duration, limits: Limits) -> Result<(), sqlx::Error> {
-        // Nothing else tells the server that our host has vanished. It is long, because it also ends the sessions of a process that is stopped for a while.
+        // Nothing else tells the server that our host has vanished. It is long, because it also
+        // ends the sessions of a process that is stopped for a while.
         let silence = keepalive
             .as_secs()
             .saturating_mul(40)

@@ -30,7 +30,8 @@ impl BatchReply {
             let answer = column(shape.releases + place)?.map(Tried::of);
             match said.tries.get_mut(tries.len() - 1) {
                 None => said.tries.push(answer),
-                // The last one is tried again in the places that are left; it may have become free in between.
+                // The last one is tried again in the places that are left; it may have become free
+                // in between.
                 Some(last) => *last = Option::max(*last, answer),
             }
         }
@@ -90,8 +91,9 @@ impl MySqlSession {
         statements::in_words(&self.identity, names(&batch.releases), names(&batch.tries))
     }
 
-    /// After a statement that failed half-way the server alone knows what it did. What it was to release is released again, which does no harm where that is done;
-    /// then each lock is tried for on its own.
+    /// After a statement that failed half-way the server alone knows what it did. What it was to
+    /// release is released again, which does no harm where that is done; then each lock is tried
+    /// for on its own.
     pub(super) async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         if !batch.releases.is_empty() {
             self.give_back(&batch.releases).await?;
@@ -137,7 +139,8 @@ impl MySqlSession {
         Ok(Answer::Failed(error))
     }
 
-    /// What a guard holds by another spelling must not be granted to somebody else or given back. Nobody but the server can tell, and that too late.
+    /// What a guard holds by another spelling must not be granted to somebody else or given back.
+    /// Nobody but the server can tell, and that too late.
     fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), SessionError> {
         let name = name(key);
         let mut held = self.held.iter();
@@ -163,7 +166,8 @@ fn names(requests: &[Request]) -> impl Iterator<Item = &str> {
     requests.iter().map(|request| &**name(&request.key))
 }
 
-/// The server's word for "an error occurred". <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
+/// The server's word for "an error occurred".
+/// <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 fn no_answer(key: &PhysicalKey) -> DbErr {
     let message =
         format!("GET_LOCK of {key} answered NULL: the server is out of memory or stopped it");

@@ -56,8 +56,8 @@ const TOO_SLOW: Error = Error::refused(
 impl Group {
     /// Takes note of an answer. Returns the error where the server's locks do not count.
     ///
-    /// Between two looks that follow each other closely, time is that of this process: a step of the
-    /// server's clock means nothing. After a pause only the server knows how old its time is.
+    /// Between two looks that follow each other closely, time is that of this process: a step of
+    /// the server's clock means nothing. After a pause only the server knows how old its time is.
     pub(super) fn note(
         last: Option<Self>,
         consensus: Consensus,

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB: user-level locks, by name, in the whole server.
-//! <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
+//! <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>,
+//! <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/get_lock>
 
 use crate::backend::rules::LockRules;
 use crate::backend::shared::names::{hashed, lock_name};
@@ -66,7 +67,8 @@ impl ServerKind {
         fits && !name.contains('\0')
     }
 
-    /// Whether two names may be one on the server, so that who gives one of them back gives the other back. MySQL folds each character to lower case, in a way of its own.
+    /// Whether two names may be one on the server, so that who gives one of them back gives the
+    /// other back. MySQL folds each character to lower case, in a way of its own.
     pub(crate) fn may_fold(self, a: &str, b: &str) -> bool {
         let may_be_same =
             |(a, b): (char, char)| !a.is_ascii() || !b.is_ascii() || a.eq_ignore_ascii_case(&b);
@@ -78,10 +80,12 @@ impl ServerKind {
         }
     }
 
-    /// A name as `performance_schema` shows it: MySQL in the form that it compares; MariaDB cut after 64 characters, of three bytes at most.
+    /// A name as `performance_schema` shows it: MySQL in the form that it compares; MariaDB cut
+    /// after 64 characters, of three bytes at most.
     pub(crate) fn shown(self, name: &str) -> String {
         match self {
-            // One character for one, as the server does it; `str::to_lowercase` looks at the neighbours.
+            // One character for one, as the server does it; `str::to_lowercase` looks at the
+            // neighbours.
             Self::MySql => {
                 let fold = |c: char| c.to_lowercase().next();
                 name.chars().filter_map(fold).collect()

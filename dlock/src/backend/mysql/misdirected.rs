@@ -24,8 +24,8 @@ pub(super) fn another_session(expected: &Identity, found: String) -> Error {
     }
 }
 
-/// The end of a session after a statement that did nothing, by what [answers](super::identity::who_answers)
-/// now.
+/// The end of a session after a statement that did nothing, by what
+/// [answers](super::identity::who_answers) now.
 pub(super) fn misdirected(
     expected: &Identity,
     row: &MySqlRow,

@@ -1,4 +1,5 @@
-//! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only when it is asked for, so it is, often.
+//! A MySQL or MariaDB session by sqlx: one connection, taken out of its pool. Its end shows only
+//! when it is asked for, so it is, often.
 
 use std::collections::HashSet;
 use std::sync::Arc;

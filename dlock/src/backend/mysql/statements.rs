@@ -1,5 +1,6 @@
-//! The statements of MySQL and MariaDB. A name is a parameter of a prepared statement, or written out in a statement that needs no preparing: in hexadecimal, since
-//! what a backslash means depends on `sql_mode`.
+//! The statements of MySQL and MariaDB. A name is a parameter of a prepared statement, or written
+//! out in a statement that needs no preparing: in hexadecimal, since what a backslash means depends
+//! on `sql_mode`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,8 +66,10 @@ fn holder(name: Expr) -> FunctionCall {
 pub(crate) const NAMES_PER_RELEASE: usize = 1;
 pub(crate) const NAMES_PER_TRY: usize = 2;
 
-/// The shape of a prepared batch. Each is a statement of its own, of which the server has room for 16,382 by default, so releases and tries have the same number of
-/// places, a power of two; places that are left repeat the last name: what is released is not held any more, and what is held is not taken twice.
+/// The shape of a prepared batch. Each is a statement of its own, of which the server has room for
+/// 16,382 by default, so releases and tries have the same number of places, a power of two; places
+/// that are left repeat the last name: what is released is not held any more, and what is held is
+/// not taken twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) releases: usize,
@@ -136,7 +139,8 @@ fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item 
     text(Query::select().exprs(columns))
 }
 
-/// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which is an error.
+/// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which
+/// is an error.
 /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-execution-time>
 fn get_lock(server: ServerKind, name: &str, slice: Duration) -> String {
     let call = |seconds: Expr| Func::cust("GET_LOCK").arg(literal(name)).arg(seconds);
@@ -160,8 +164,8 @@ fn text(select: &SelectStatement) -> String {
 /// A primary may turn into a replica, and its sessions stay.
 pub(crate) const READ_ONLY: &str = "read_only";
 
-/// Names and values of these variables, the session's where it has its own (as `wsrep_on` is in Percona's cluster); one that the server lacks is left out.
-/// sea-query has no words for it.
+/// Names and values of these variables, the session's where it has its own (as `wsrep_on` is in
+/// Percona's cluster); one that the server lacks is left out. sea-query has no words for it.
 pub(crate) fn variables<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let names = names.join(", ");
@@ -208,8 +212,9 @@ pub(crate) fn mark(token: u64, server: Option<&ServerName>, program: &str) -> St
     format!("SET @dlock_stamp = {stamp}, @dlock = _utf8mb4 x'{program}'")
 }
 
-/// Every user-level lock of the server: its name, whether it is granted; the number of its session, the account, the mark. Nothing where the server does not
-/// watch them. <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-metadata-locks-table.html>
+/// Every user-level lock of the server: its name, whether it is granted; the number of its session,
+/// the account, the mark. Nothing where the server does not watch them.
+/// <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-metadata-locks-table.html>
 pub(crate) fn locks() -> String {
     let schema = |table: &'static str, alias: &'static str| {
         TableRef::from((Alias::new("performance_schema"), Alias::new(table))).alias(alias)
@@ -249,8 +254,8 @@ pub(crate) fn holders<'a>(names: impl Iterator<Item = &'a str>) -> String {
     text(Query::select().exprs(names.map(holder)))
 }
 
-/// Harmless where there is no transaction. Whatever `completion_type` says: with `RELEASE` the server
-/// would close the session. sea-query has no words for it.
+/// Harmless where there is no transaction. Whatever `completion_type` says: with `RELEASE` the
+/// server would close the session. sea-query has no words for it.
 /// <https://dev.mysql.com/doc/refman/9.0/en/commit.html>
 pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
@@ -259,7 +264,8 @@ pub(crate) fn kill(session: i64) -> String {
     format!("KILL {session}")
 }
 
-/// The sessions that this account may see, by number, with their accounts; the host there is with its port.
+/// The sessions that this account may see, by number, with their accounts; the host there is with
+/// its port.
 pub(crate) fn sessions() -> String {
     let host = Func::cust("SUBSTRING_INDEX")
         .arg(Expr::col("HOST"))

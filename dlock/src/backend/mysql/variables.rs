@@ -1,5 +1,5 @@
-//! What the variables of a server show: whether its locks exclude every session, and which server it
-//! is.
+//! What the variables of a server show: whether its locks exclude every session, and which server
+//! it is.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use super::statements;
 use crate::backend::shared::one_server::Server;
 use crate::error::Error;
 
-/// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server lacks do not count.
+/// Variables by which a server shows that its locks exclude nobody elsewhere; those that a server
+/// lacks do not count.
 /// <https://galeracluster.com/library/documentation/mysql-wsrep-options.html#wsrep-on>,
 /// <https://dev.mysql.com/doc/refman/8.4/en/group-replication-limitations.html>
 pub(super) static REFUSED_WHERE: [(&str, bool, Error); 4] = [

@@ -35,7 +35,8 @@ const NO_PACKAGE: Error = Error::Unsupported {
     hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
 };
 
-/// A thread whose connection the network has swallowed is stuck until the operating system gives it up.
+/// A thread whose connection the network has swallowed is stuck until the operating system gives it
+/// up.
 const SPARE_THREADS: usize = 8;
 
 const NO_ROOM: &str = "as many connections as there may be still hang in connecting or logging off";

@@ -22,7 +22,8 @@ pub(super) trait Driver: 'static {
     fn compiles(&mut self, block: &Block, limit: Duration) -> Result<bool, SessionError>;
 }
 
-/// A connection of the driver. Dropping it logs off, which is a round trip that the driver does not bound.
+/// A connection of the driver. Dropping it logs off, which is a round trip that the driver does not
+/// bound.
 pub(super) struct OracleDriver(Connection);
 
 impl OracleDriver {
@@ -90,7 +91,8 @@ impl Bind {
     }
 }
 
-/// Errors by which a server says that the session is over. <https://docs.oracle.com/en/error-help/db/>
+/// Errors by which a server says that the session is over.
+/// <https://docs.oracle.com/en/error-help/db/>
 const SESSION_IS_OVER: [usize; 17] = [
     28, 600, 1012, 1033, 1034, 1089, 1090, 1092, 2396, 2399, 3113, 3114, 3135, 12537, 12547, 12571,
     12572,

@@ -1,4 +1,5 @@
-//! An Oracle session: its driver blocks, so it has a thread of its own. Its end shows only when it is asked for, so it is, often.
+//! An Oracle session: its driver blocks, so it has a thread of its own. Its end shows only when it
+//! is asked for, so it is, often.
 
 use std::time::Duration;
 
@@ -101,7 +102,8 @@ impl OracleSession {
         })
     }
 
-    /// What the code of a request for a lock means. Where it means nothing certain the session is not used again: the lock may be held.
+    /// What the code of a request for a lock means. Where it means nothing certain the session is
+    /// not used again: the lock may be held.
     fn answer(&mut self, id: i64, code: Code) -> Answer {
         let failed = match code {
             Code::Done => return Answer::Yes,

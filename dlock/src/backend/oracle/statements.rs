@@ -131,7 +131,8 @@ pub(crate) const SESSION: &str = "SELECT DBMS_SESSION.UNIQUE_SESSION_ID, SYS_CON
 
 pub(crate) const PRIMARY: &str = "PRIMARY";
 
-/// All user locks, on all instances: number, how it is held, how it is wanted, session, its program. The account must be allowed to read these views.
+/// All user locks, on all instances: number, how it is held, how it is wanted, session, its
+/// program. The account must be allowed to read these views.
 /// <https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/V-LOCK.html>
 pub(crate) const LOCKS: &str = "SELECT TO_CHAR(l.id1), TO_CHAR(l.lmode), TO_CHAR(l.request), TO_CHAR(l.sid), s.program \
      FROM gv$lock l LEFT JOIN gv$session s ON s.inst_id = l.inst_id AND s.sid = l.sid WHERE l.type = 'UL'";

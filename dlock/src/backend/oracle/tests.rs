@@ -1,4 +1,5 @@
-//! The session on a driver in memory: what it says to the server, in which order and with which values, and what it makes of the answers. No Oracle server could be had.
+//! The session on a driver in memory: what it says to the server, in which order and with which
+//! values, and what it makes of the answers. No Oracle server could be had.
 
 mod fake;
 
@@ -94,7 +95,8 @@ async fn every_mode_is_asked_for_by_its_number() {
     });
 }
 
-/// Where the server's word is no plain answer, who asked hears it, and the session ends before it is asked anything more.
+/// Where the server's word is no plain answer, who asked hears it, and the session ends before it
+/// is asked anything more.
 #[tokio::test]
 async fn each_code_of_a_request_has_its_meaning() {
     let word = |answer: &Answer| match answer {

@@ -10,7 +10,8 @@ use crate::backend::session_error::SessionError;
 
 type Call = Box<dyn FnOnce(&mut dyn Driver) + Send>;
 
-/// A thread with a connection. It ends, and logs off, when this is dropped and what it is doing is done.
+/// A thread with a connection. It ends, and logs off, when this is dropped and what it is doing is
+/// done.
 pub(super) struct DriverThread {
     calls: mpsc::Sender<Call>,
     /// The sender is gone when the thread has logged off.
@@ -18,7 +19,8 @@ pub(super) struct DriverThread {
 }
 
 impl DriverThread {
-    /// Connects, on the new thread, which takes up its room until it has ended, whatever its driver is stuck in.
+    /// Connects, on the new thread, which takes up its room until it has ended, whatever its driver
+    /// is stuck in.
     pub(super) async fn start<D: Driver>(
         room: OwnedSemaphorePermit,
         open: impl FnOnce() -> Result<D, SessionError> + Send + 'static,

@@ -1,4 +1,5 @@
-//! The keys under which other libraries lock on PostgreSQL: a service with one of them and a service with dlock exclude each other.
+//! The keys under which other libraries lock on PostgreSQL: a service with one of them and a
+//! service with dlock exclude each other.
 //!
 //! | the other service locks `"invoice/42"` with | here it is |
 //! |---|---|
@@ -9,8 +10,8 @@
 //! | [`PgAdvisoryLock::new`](sea_orm::sqlx::postgres::PgAdvisoryLock::new) of sqlx | `db.dlock(compat::sqlx("invoice/42"))` |
 //! | [`PgAdvisoryLock::with_key`](sea_orm::sqlx::postgres::PgAdvisoryLock::with_key) of sqlx | its number or pair is the key: `db.dlock(42_i64)`, `db.dlock((7, 42))` |
 //!
-//! The functions answer with an integer key. A `namespace` would make another key of it: take these locks on a `LockPool` without one. Both services have to use one database, not
-//! only one server.
+//! The functions answer with an integer key. A `namespace` would make another key of it: take these
+//! locks on a `LockPool` without one. Both services have to use one database, not only one server.
 //!
 //! ```no_run
 //! # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), dlock::Error> {
@@ -28,10 +29,12 @@ use sha1::{Digest, Sha1};
 
 use crate::key::Key;
 
-/// The key that Python's postgres-lock 0.1.4 locks for this text, and postgresql-lock 0.1.5: the first 18 decimal digits of its SHA-1, read as one big-endian number.
+/// The key that Python's postgres-lock 0.1.4 locks for this text, and postgresql-lock 0.1.5: the
+/// first 18 decimal digits of its SHA-1, read as one big-endian number.
 ///
-/// The library hashes what Python's `str` makes of a key: the number 42 is `"42"` here, `True` is `"True"`, `None` is `"None"`, and the bytes `b"abc"` are `"b'abc'"`.
-/// Its `shared=True` is `.shared()`, its `scope="transaction"` is `.xact()`.
+/// The library hashes what Python's `str` makes of a key: the number 42 is `"42"` here, `True` is
+/// `"True"`, `None` is `"None"`, and the bytes `b"abc"` are `"b'abc'"`. Its `shared=True` is
+/// `.shared()`, its `scope="transaction"` is `.xact()`.
 ///
 /// # Examples
 ///
@@ -46,7 +49,8 @@ pub fn postgres_lock(text: impl AsRef<str>) -> Key {
     first_18_digits(sha1(text.as_ref())).into()
 }
 
-/// The key that Python's postgresql-lock 0.1.6 to 0.2.2 locks for this text: the first 8 bytes of its SHA-1, as a signed big-endian number.
+/// The key that Python's postgresql-lock 0.1.6 to 0.2.2 locks for this text: the first 8 bytes of
+/// its SHA-1, as a signed big-endian number.
 ///
 /// It is what became of postgres-lock, with other keys; for the rest it is like [`postgres_lock`].
 ///
@@ -64,9 +68,11 @@ pub fn postgresql_lock(text: impl AsRef<str>) -> Key {
     i64::from_be_bytes([a, b, c, d, e, f, g, h]).into()
 }
 
-/// The key that [`PgAdvisoryLock::new`] of sqlx makes of this text, which sqlx guarantees to be stable.
+/// The key that [`PgAdvisoryLock::new`] of sqlx makes of this text, which sqlx guarantees to be
+/// stable.
 ///
-/// A `PgAdvisoryLock` is always exclusive and always of a session; `.shared()` and `.xact()` respect it all the same.
+/// A `PgAdvisoryLock` is always exclusive and always of a session; `.shared()` and `.xact()`
+/// respect it all the same.
 ///
 /// # Examples
 ///

@@ -1,4 +1,5 @@
-//! How a PostgreSQL session is opened: like one of the application's, and refused where its locks would mean nothing.
+//! How a PostgreSQL session is opened: like one of the application's, and refused where its locks
+//! would mean nothing.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -35,7 +36,8 @@ use crate::error::{Error, Phase};
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
-/// Opens sessions like the application's own connections: its hooks, its TLS, its password of today.
+/// Opens sessions like the application's own connections: its hooks, its TLS, its password of
+/// today.
 pub(crate) struct PgBackend {
     pool: PgPoolOptions,
     latest: Latest<sqlx::Postgres>,
@@ -48,7 +50,8 @@ pub(crate) struct PgBackend {
     trouble: Trouble,
 }
 
-/// What ends a statement or a transaction from outside must not end a lock. Where the application works itself, it is the application's.
+/// What ends a statement or a transaction from outside must not end a lock. Where the application
+/// works itself, it is the application's.
 const LIMITS: [&str; 4] = [
     "statement_timeout",
     "lock_timeout",
@@ -67,7 +70,8 @@ impl PgBackend {
         let probe = (seconds / 3).max(1);
         let settings = vec![
             ("idle_session_timeout", "0".into()),
-            // What tells the server that this process is gone: killed while it waits, or its host cut off.
+            // What tells the server that this process is gone: killed while it waits, or its host
+            // cut off.
             ("client_connection_check_interval", "500ms".into()),
             ("tcp_keepalives_idle", seconds.to_string()),
             ("tcp_keepalives_interval", probe.to_string()),

@@ -18,7 +18,8 @@ pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
 /// A transaction that has failed accepts nothing but its end.
 pub(super) const IN_FAILED_TRANSACTION: &str = "25P02";
 
-/// An operator has ended the statement. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+/// An operator has ended the statement.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) const QUERY_CANCELED: &str = "57014";
 
 /// A setting that the session does not have.

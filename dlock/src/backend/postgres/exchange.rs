@@ -88,8 +88,9 @@ impl PgSession {
         }))
     }
 
-    /// After a statement that failed half-way the server alone knows what it did, and with a full lock table it cannot even be asked. So everything in it is given
-    /// back, which needs no room and is `false` for what was not held; then each lock is tried for on its own.
+    /// After a statement that failed half-way the server alone knows what it did, and with a full
+    /// lock table it cannot even be asked. So everything in it is given back, which needs no room
+    /// and is `false` for what was not held; then each lock is tried for on its own.
     pub(super) async fn redo(&mut self, batch: &Batch) -> Result<Answers, SessionError> {
         let all = batch.releases.iter().chain(&batch.tries);
         self.give_back(all.cloned().collect()).await?;

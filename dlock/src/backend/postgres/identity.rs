@@ -24,7 +24,8 @@ pub(super) fn another_session(expected: &Identity, found: String) -> Error {
     }
 }
 
-/// The end of a session after an answer of another one, by what [answers](super::statements::who_answers) now.
+/// The end of a session after an answer of another one, by what
+/// [answers](super::statements::who_answers) now.
 pub(super) fn misdirected(expected: &Identity, row: &PgRow) -> Result<SessionError, sqlx::Error> {
     let stamp: Option<String> = row.try_get(0)?;
     let found = Identity {

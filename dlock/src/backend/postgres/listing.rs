@@ -28,7 +28,8 @@ pub(super) fn lock(row: &PgRow) -> Result<Option<ServerLock>, sqlx::Error> {
     }))
 }
 
-/// The first columns of a row of [`locks`](statements::locks) or [`holder_of`](statements::holder_of).
+/// The first columns of a row of [`locks`](statements::locks) or
+/// [`holder_of`](statements::holder_of).
 pub(super) fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
     let process: Option<i32> = row.try_get(0)?;
     let application: Option<String> = row.try_get(1)?;

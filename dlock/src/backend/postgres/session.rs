@@ -1,4 +1,5 @@
-//! A PostgreSQL session by sqlx. A `PgListener` lets one connection execute and, while it is idle, notice that it was closed; nothing is listened for.
+//! A PostgreSQL session by sqlx. A `PgListener` lets one connection execute and, while it is idle,
+//! notice that it was closed; nothing is listened for.
 
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ pub(crate) struct PgSession {
 pub(super) enum Transport {
     Owned {
         listener: PgListener,
-        /// The listener's pool of one, closed from the start: a lost connection is never opened again behind our back.
+        /// The listener's pool of one, closed from the start: a lost connection is never opened
+        /// again behind our back.
         pool: PgPool,
     },
     Pinned(Slot<Postgres>),
@@ -234,7 +236,8 @@ impl Session for PgSession {
         }
     }
 
-    /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP connection does: where nobody answers, that can be long after this.
+    /// sqlx says goodbye in a task of its own, which ends when the server answers or its TCP
+    /// connection does: where nobody answers, that can be long after this.
     async fn close(self: Box<Self>) {
         let closing = async {
             match self.transport {

@@ -1,4 +1,5 @@
-//! The number of a text or of bytes. Each thread remembers some: for a lock that goes from one local holder to the next, BLAKE2b would be a third of the work.
+//! The number of a text or of bytes. Each thread remembers some: for a lock that goes from one
+//! local holder to the next, BLAKE2b would be a third of the work.
 
 use std::cell::RefCell;
 use std::hash::BuildHasher;
@@ -61,7 +62,8 @@ pub(crate) fn digest(data: &[u8]) -> i64 {
     })
 }
 
-/// sqlalchemy-dlock reads the digest in the byte order of its host; little-endian is what every host of Python in practice has.
+/// sqlalchemy-dlock reads the digest in the byte order of its host; little-endian is what every
+/// host of Python in practice has.
 fn hash(data: &[u8]) -> i64 {
     i64::from_le_bytes(Blake2b::<U8>::digest(data).into())
 }

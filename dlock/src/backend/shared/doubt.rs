@@ -1,4 +1,5 @@
-//! What is done when nobody knows any more what a session holds: who asked hears why, so that nobody asks it again and again, and then the session ends.
+//! What is done when nobody knows any more what a session holds: who asked hears why, so that
+//! nobody asks it again and again, and then the session ends.
 
 use sea_orm::{DbErr, RuntimeErr};
 

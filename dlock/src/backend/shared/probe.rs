@@ -7,8 +7,8 @@ use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
-/// Takes a lock, looks for it in the server's list, and gives it back: three round trips. `no_locks`
-/// is the error where the lock was none.
+/// Takes a lock, looks for it in the server's list, and gives it back: three round trips.
+/// `no_locks` is the error where the lock was none.
 pub(crate) async fn probe(
     session: &mut (impl Session + ObserveSessions),
     key: PhysicalKey,

@@ -116,7 +116,8 @@ impl SqliteBackend {
     }
 }
 
-/// Whether SQLite is told so. It is not asked: a connection to such a database fails while somebody changes its tables.
+/// Whether SQLite is told so. It is not asked: a connection to such a database fails while somebody
+/// changes its tables.
 fn is_in_memory(options: &SqliteConnectOptions) -> bool {
     // Any name will do; sqlx panics over some.
     let url = options.clone().filename("any").to_url_lossy();
@@ -132,7 +133,8 @@ fn says_memory(query: &str) -> bool {
     query.split('&').any(|parameter| parameter == "mode=memory")
 }
 
-/// Where the database is, empty if in memory. SQLite alone knows how it reads a file name: relative, with symbolic links, as a URI.
+/// Where the database is, empty if in memory. SQLite alone knows how it reads a file name:
+/// relative, with symbolic links, as a URI.
 async fn database_file(options: &SqliteConnectOptions) -> Result<String, DbErr> {
     let ask = async {
         let mut connection = plain(options)?.connect().await?;

@@ -16,7 +16,8 @@ pub(super) static RULES: LockRules = LockRules {
     refusal: None,
 };
 
-/// The file of a lock: the BLAKE2b digest of its name in hexadecimal, as `printf %s NAME | b2sum` prints it.
+/// The file of a lock: the BLAKE2b digest of its name in hexadecimal, as `printf %s NAME | b2sum`
+/// prints it.
 pub(crate) fn file_name(key: &PhysicalKey) -> String {
     hexadecimal(&Blake2b512::digest(key.to_string()))
 }

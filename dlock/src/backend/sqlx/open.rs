@@ -1,4 +1,5 @@
-//! How a session on a server is opened: like one of the application's, and when that fails, with the reason.
+//! How a session on a server is opened: like one of the application's, and when that fails, with
+//! the reason.
 
 use std::io;
 use std::pin::pin;
@@ -112,8 +113,9 @@ impl<DB: Database> Opening<'_, DB> {
         }
     }
 
-    /// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent, and then hides why. Resolves with the reason, or with none as soon
-    /// as a server that was starting has come up. Not at once, since it takes a connection of its own.
+    /// sqlx's pool goes on for its whole `acquire_timeout` when the server refuses or is silent,
+    /// and then hides why. Resolves with the reason, or with none as soon as a server that was
+    /// starting has come up. Not at once, since it takes a connection of its own.
     async fn cannot_connect(&self, patience: Instant) -> Option<sqlx::Error> {
         let Self {
             options,
@@ -133,7 +135,8 @@ impl<DB: Database> Opening<'_, DB> {
                     if was_starting {
                         return None;
                     }
-                    // The server is well, so it is this one connection that is stuck, or the application's hook.
+                    // The server is well, so it is this one connection that is stuck, or the
+                    // application's hook.
                     sleep(limit).await;
                     return Some(sqlx::Error::PoolTimedOut);
                 }
@@ -242,7 +245,8 @@ pub(crate) trait Configure {
     -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-/// An older server lacks some settings, another platform refuses some: the lock is sound without them.
+/// An older server lacks some settings, another platform refuses some: the lock is sound without
+/// them.
 pub(crate) async fn set_all(
     session: &mut impl Configure,
     settings: &[Setting],

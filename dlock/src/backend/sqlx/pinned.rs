@@ -1,4 +1,5 @@
-//! A session whose connection its holder works on: both go through a pool of sqlx that has this one connection and can never have another.
+//! A session whose connection its holder works on: both go through a pool of sqlx that has this one
+//! connection and can never have another.
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -63,7 +64,8 @@ pub(crate) struct SharedSession<DB: SqlxDatabase, S: PinnableSession<DB>> {
 }
 
 impl<DB: SqlxDatabase, S: PinnableSession<DB>> SharedSession<DB, S> {
-    /// The session is on the only connection of the pool, which is never opened again behind its back.
+    /// The session is on the only connection of the pool, which is never opened again behind its
+    /// back.
     pub(crate) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
         pool.set_connect_options(nowhere);
         Self { pool, session }
@@ -122,7 +124,8 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
     }
 }
 
-/// Also with its runtime: what is not at work ends here and now, however long somebody keeps a handle to the pool.
+/// Also with its runtime: what is not at work ends here and now, however long somebody keeps a
+/// handle to the pool.
 impl<DB: SqlxDatabase, S: PinnableSession<DB>> Drop for SharedSession<DB, S> {
     fn drop(&mut self) {
         self.session.slot().cut();
@@ -137,7 +140,8 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> Drop for SharedSession<DB, S> {
     }
 }
 
-/// A connection that was on its way back when the pool was closed arrives all the same, and nobody takes it out any more. There may be no runtime to do it on.
+/// A connection that was on its way back when the pool was closed arrives all the same, and nobody
+/// takes it out any more. There may be no runtime to do it on.
 fn end_what_comes_back<DB: Database>(pool: Pool<DB>) {
     let wait_for_it = move || {
         let deadline = Instant::now() + ON_ITS_WAY;

@@ -41,7 +41,8 @@ impl<DB: Database> Latest<DB> {
     }
 }
 
-/// The application's options for one connection that stays. One of its own may be retired, counted and cleaned (`DISCARD ALL` frees the locks).
+/// The application's options for one connection that stays. One of its own may be retired, counted
+/// and cleaned (`DISCARD ALL` frees the locks).
 pub(crate) fn for_one_session<DB: Database>(application: &Pool<DB>) -> PoolOptions<DB> {
     (application.options().clone())
         .max_connections(1)

@@ -9,8 +9,10 @@ use super::query::{Call, NO_NAMES, call_of, function, text};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
-/// One arm of a batch: many keys of one key space, one function. The statement for a batch has one column for each arm that has keys, in this order: the server
-/// evaluates them from left to right, so what is released can be taken again. A column is an array, which costs both sides less than a row for each key.
+/// One arm of a batch: many keys of one key space, one function. The statement for a batch has one
+/// column for each arm that has keys, in this order: the server evaluates them from left to right,
+/// so what is released can be taken again. A column is an array, which costs both sides less than a
+/// row for each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StatementKind {
     pub(crate) release: bool,
@@ -87,8 +89,8 @@ pub(crate) fn packed(key: &PhysicalKey) -> i64 {
 }
 
 /// The statement for the arms that are present, built once per combination: its parameters are
-/// their keys, in the order of [`StatementKind::index`], and then stamp and process of the session. On
-/// another server session it does nothing and answers no row.
+/// their keys, in the order of [`StatementKind::index`], and then stamp and process of the session.
+/// On another server session it does nothing and answers no row.
 pub(crate) fn batch(present: [bool; StatementKind::COUNT]) -> Arc<str> {
     static STATEMENTS: [OnceLock<Arc<str>>; 1 << StatementKind::COUNT] =
         [const { OnceLock::new() }; 1 << StatementKind::COUNT];

@@ -33,8 +33,8 @@ fn advisory_locks() -> SelectStatement {
         .to_owned()
 }
 
-/// Every advisory lock of this database: three columns of its [holder](with_holder), the packed key,
-/// and whether it is a pair, shared, granted. A caller reads each column as nullable.
+/// Every advisory lock of this database: three columns of its [holder](with_holder), the packed
+/// key, and whether it is a pair, shared, granted. A caller reads each column as nullable.
 pub(crate) fn locks() -> String {
     let mut locks = advisory_locks();
     let locks = with_holder(&mut locks)

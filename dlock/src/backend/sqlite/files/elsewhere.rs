@@ -1,4 +1,5 @@
-//! In the place of `unix.rs`. Where files cannot be told apart by their metadata, none is ever unlinked.
+//! In the place of `unix.rs`. Where files cannot be told apart by their metadata, none is ever
+//! unlinked.
 
 use std::fs::{File, Metadata};
 use std::io;

@@ -46,7 +46,8 @@ pub(super) fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Not by closing it: a process that is just being started has inherited the file, and closes it only when it runs.
+/// Not by closing it: a process that is just being started has inherited the file, and closes it
+/// only when it runs.
 pub(super) fn give_back(file: &File) {
     drop(file.unlock());
 }

@@ -89,7 +89,8 @@ impl Owners {
     }
 }
 
-/// Linux only. It is told piece by piece: each is right in itself, but when a lock is added in front meanwhile, the next begins with what the last has ended with.
+/// Linux only. It is told piece by piece: each is right in itself, but when a lock is added in
+/// front meanwhile, the next begins with what the last has ended with.
 /// <https://man7.org/linux/man-pages/man5/proc_locks.5.html>
 fn table() -> io::Result<Vec<String>> {
     let mut file = File::open("/proc/locks")?;

@@ -1,12 +1,12 @@
 //! What the file system makes of hard links and inode numbers, tried on private files.
 //!
-//! FUSE file systems (bindfs, mergerfs, unionfs-fuse) can have an inode for each name of a file, and the
-//! kernel keeps the locks on inodes: then a lock does not follow a hard link to the path that others
-//! open. Some number their inodes by the path, so that a deleted file that is open and the next one at
-//! its path look the same.
+//! FUSE file systems (bindfs, mergerfs, unionfs-fuse) can have an inode for each name of a file,
+//! and the kernel keeps the locks on inodes: then a lock does not follow a hard link to the path
+//! that others open. Some number their inodes by the path, so that a deleted file that is open and
+//! the next one at its path look the same.
 //!
-//! The names are private. At a path that others know, another process could hold a lock by then, so a
-//! refusal would prove nothing.
+//! The names are private. At a path that others know, another process could hold a lock by then, so
+//! a refusal would prove nothing.
 
 use std::fs::{self, File};
 use std::io;

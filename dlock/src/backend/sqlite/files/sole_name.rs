@@ -1,5 +1,5 @@
-//! A database file that has other names in other directories, where other processes would look for its
-//! locks. The path that SQLite reports has no symbolic links, so those are no other names.
+//! A database file that has other names in other directories, where other processes would look for
+//! its locks. The path that SQLite reports has no symbolic links, so those are no other names.
 
 use std::fs::Metadata;
 use std::path::Path;

@@ -17,7 +17,8 @@ use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
-/// The turn of somebody who waits is the lock on another file, named for the lock's with this behind it.
+/// The turn of somebody who waits is the lock on another file, named for the lock's with this
+/// behind it.
 const TURN: &str = "wait";
 
 /// So many times in a row a file may be unlinked just before it was locked.
@@ -27,7 +28,8 @@ const MAX_TRIES: usize = 1000;
 pub(crate) struct Files {
     directory: PathBuf,
     database: Metadata,
-    /// Where this session makes its files, one after the other. Always the same name, since a directory grows with each new one.
+    /// Where this session makes its files, one after the other. Always the same name, since a
+    /// directory grows with each new one.
     workbench: PathBuf,
     links_carry_locks: bool,
 }
@@ -43,8 +45,8 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] where another process can find other locks for the same database, or where
-    /// the file system does not tell files apart.
+    /// [`Error::Refused`] where another process can find other locks for the same database, or
+    /// where the file system does not tell files apart.
     pub(crate) fn beside(database: &Path) -> Result<Self, Error> {
         let connect = |path: &Path, error| Phase::Connect.failed(failed(path, &error));
         let metadata = fs::metadata(database).map_err(|error| connect(database, error))?;
@@ -109,8 +111,8 @@ impl Files {
         ))
     }
 
-    /// The file is readable, has its text and, where links carry locks, is locked when it comes to its path.
-    /// `None`: one is there that has to be locked, or the directory was gone.
+    /// The file is readable, has its text and, where links carry locks, is locked when it comes to
+    /// its path. `None`: one is there that has to be locked, or the directory was gone.
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
         let new = &self.workbench;
         let file = match create_new(new) {
@@ -130,7 +132,8 @@ impl Files {
             Ok(()) => Ok(self.links_carry_locks.then_some(file)),
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
-                // A file system without hard links: it is made at its path, and whoever is first locks it.
+                // A file system without hard links: it is made at its path, and whoever is first
+                // locks it.
                 _ => match create_new(path) {
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
                     created => {
@@ -143,7 +146,8 @@ impl Files {
     }
 }
 
-/// For others: who can enter the directory can read it. On a full disk the lock is as good without its text.
+/// For others: who can enter the directory can read it. On a full disk the lock is as good without
+/// its text.
 fn inscribe(mut file: &File, text: &str) {
     show(file);
     drop(file.write_all(text.as_bytes()));

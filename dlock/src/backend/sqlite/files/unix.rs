@@ -10,7 +10,8 @@ use libc::{EMFILE, ENFILE, ENOLCK, ENOSYS, EOPNOTSUPP, O_DIRECTORY, O_NOFOLLOW, 
 
 pub(super) const CAN_UNLINK: bool = true;
 
-/// A regular file that is there. Somebody else may own the directory: no link is followed, and no pipe waited for.
+/// A regular file that is there. Somebody else may own the directory: no link is followed, and no
+/// pipe waited for.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options
@@ -49,8 +50,8 @@ pub(super) fn names(file: &Metadata) -> Option<u64> {
     Some(file.nlink())
 }
 
-/// What a directory is on, as `/proc/locks` names it. Its metadata can have another number: those of
-/// btrfs and overlayfs do.
+/// What a directory is on, as `/proc/locks` names it. Its metadata can have another number: those
+/// of btrfs and overlayfs do.
 pub(super) fn device(directory: &Path) -> Option<String> {
     let directory = File::open(directory).ok()?;
     let info = format!("/proc/self/fdinfo/{}", directory.as_raw_fd());
@@ -81,7 +82,8 @@ pub(super) fn show(file: &File) {
     }
 }
 
-/// As SQLite does with its journals: a directory gets the owner, the group and the permissions of the database, as far as this process may.
+/// As SQLite does with its journals: a directory gets the owner, the group and the permissions of
+/// the database, as far as this process may.
 pub(super) fn share(directory: &Path, database: &Metadata) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let directory = options
