@@ -13,7 +13,7 @@ use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Row};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
-use super::identity::{self, Identity, ServerName};
+use super::identity::{self, Identity, ReadOnly, ServerName};
 use super::keys;
 use super::misdirected::{AROUND_A_PROXY, misdirected};
 use super::session::{CAPABILITIES, MySqlSession, Transport, number};
@@ -281,6 +281,10 @@ impl MySqlSession {
             stamp: 0,
             session: row.try_get(1).map_err(failed)?,
             server: name,
+            read_only: match row.try_get(3).map_err(failed)? {
+                true => ReadOnly::Number,
+                false => ReadOnly::Word,
+            },
         };
         backend.database.meet(row.try_get(2).map_err(failed)?)?;
         self.put_stamp(unstamped)
@@ -311,7 +315,10 @@ impl MySqlSession {
     /// The session that is asked for its stamp has to be the one that was met before.
     async fn put_stamp(&mut self, unstamped: Identity) -> Result<(), SessionError> {
         let Identity {
-            session, server, ..
+            session,
+            server,
+            read_only,
+            ..
         } = unstamped;
         let mark = statements::mark(fastrand::u64(..), server.as_ref(), &program());
         match self.execute(mark).await {
@@ -327,6 +334,7 @@ impl MySqlSession {
             stamp: stamp.unwrap_or_default(),
             session: row.try_get(1).map_err(session_error)?,
             server: server.clone(),
+            read_only,
         };
         let server_found: Option<String> = row.try_get(3).map_err(session_error)?;
         let is_same_server = server_found == server.map(|server| server.value);

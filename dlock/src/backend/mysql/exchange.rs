@@ -5,7 +5,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Row};
 use sea_orm::{DbErr, RuntimeErr};
 
 use super::session::{MySqlSession, name};
-use super::statements::{self, GRANTED, Shape, Tried};
+use super::statements::{self, GRANTED, PreparedTry, Shape, Tried};
 use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::session_error::SessionError;
 use crate::backend::sqlx::open::{db_err, session_error};
@@ -57,10 +57,12 @@ impl MySqlSession {
     pub(super) async fn ask(&mut self, batch: &Batch) -> Result<Option<BatchReply>, sqlx::Error> {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
-        let mut query = sqlx::query(AssertSqlSafe(statements::prepared(shape)));
+        let tried = PreparedTry::of(self.server, shape, tries.len());
+        let sql = statements::prepared(shape, tried, self.identity.read_only);
+        let mut query = sqlx::query(AssertSqlSafe(sql));
         let parts = [
-            (releases, shape.releases, statements::NAMES_PER_RELEASE),
-            (tries, shape.tries, statements::NAMES_PER_TRY),
+            (releases, shape.releases, 1),
+            (tries, shape.tries, tried.names()),
         ];
         for (requests, places, names) in parts {
             let last = requests.last().into_iter().cycle();
@@ -70,7 +72,7 @@ impl MySqlSession {
                 }
             }
         }
-        let query = query.bind(self.identity.stamp).bind(self.identity.session);
+        let query = query.bind(self.identity.stamp);
         let row = query.fetch_optional(self.connection()).await?;
         row.map(|row| BatchReply::read(&row, batch, shape))
             .transpose()

@@ -9,7 +9,7 @@ use sea_query::{
     Alias, Expr, ExprTrait, Func, FunctionCall, MysqlQueryBuilder, Query, SelectStatement, TableRef,
 };
 
-use super::identity::{Identity, Proof, ServerName, proof_by_parameters, stamp};
+use super::identity::{Identity, Proof, ReadOnly, ServerName, proof_by_parameter, stamp};
 use super::keys::ServerKind;
 use crate::backend::batch::MAX_BATCH;
 use crate::backend::shared::names::hexadecimal;
@@ -51,9 +51,13 @@ fn release_lock(name: Expr) -> FunctionCall {
     Func::cust("RELEASE_LOCK").arg(name)
 }
 
+fn get_lock_at_once(name: Expr) -> FunctionCall {
+    Func::cust("GET_LOCK").arg(name).arg(0)
+}
+
 /// `GET_LOCK` would grant a lock of this session a second time.
 fn try_lock(name: Expr) -> FunctionCall {
-    let get = Func::cust("GET_LOCK").arg(name.clone()).arg(0);
+    let get = get_lock_at_once(name.clone());
     let is_ours = Expr::expr(holder(name)).eq(Func::cust("CONNECTION_ID"));
     Func::cust("IF").arg(is_ours).arg(Tried::OURS).arg(get)
 }
@@ -62,14 +66,46 @@ fn holder(name: Expr) -> FunctionCall {
     Func::cust("IS_USED_LOCK").arg(name)
 }
 
-/// How often a statement has the name of one lock as a parameter.
-pub(crate) const NAMES_PER_RELEASE: usize = 1;
-pub(crate) const NAMES_PER_TRY: usize = 2;
+/// How a prepared statement tries for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PreparedTry {
+    /// The session may hold the lock already: by another name that MySQL takes for the same, or by
+    /// an earlier place.
+    UnlessOurs,
+    /// It cannot. Only the same bytes are one name on MariaDB, and the pool does not try for what it
+    /// holds. To ask for the holder first would cost a fifth of the statement's time there.
+    AtOnce,
+}
 
-/// The shape of a prepared batch. Each is a statement of its own, of which the server has room for
-/// 16,382 by default, so releases and tries have the same number of places, a power of two; places
+impl PreparedTry {
+    /// For so many tries in a statement of this shape.
+    pub(crate) fn of(server: ServerKind, shape: Shape, tries: usize) -> Self {
+        match server {
+            ServerKind::MariaDb if shape.tries == tries => Self::AtOnce,
+            ServerKind::MariaDb | ServerKind::MySql => Self::UnlessOurs,
+        }
+    }
+
+    /// How often the statement has the name as a parameter.
+    pub(crate) fn names(self) -> usize {
+        match self {
+            Self::UnlessOurs => 2,
+            Self::AtOnce => 1,
+        }
+    }
+
+    fn call(self) -> FunctionCall {
+        match self {
+            Self::UnlessOurs => try_lock(parameter()),
+            Self::AtOnce => get_lock_at_once(parameter()),
+        }
+    }
+}
+
+/// The shape of a prepared batch. Each is a statement of its own, and the server has room for 16,382
+/// of them by default. So releases and tries have the same number of places, a power of two. Places
 /// that are left repeat the last name: what is released is not held any more, and what is held is
-/// not taken twice.
+/// [not taken twice](PreparedTry::UnlessOurs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) releases: usize,
@@ -96,19 +132,21 @@ impl Shape {
 }
 
 /// A batch of this shape, to be prepared; built once. Its parameters are the names of the releases,
-/// those of the tries, and then stamp and number of the session.
-pub(crate) fn prepared(shape: Shape) -> Arc<str> {
-    static STATEMENTS: [[OnceLock<Arc<str>>; 3]; Shape::WIDTHS] =
-        [const { [const { OnceLock::new() }; 3] }; Shape::WIDTHS];
+/// those of the tries, and then the stamp of the session.
+pub(crate) fn prepared(shape: Shape, tried: PreparedTry, read_only: ReadOnly) -> Arc<str> {
+    static STATEMENTS: [[[[OnceLock<Arc<str>>; 2]; 2]; 3]; Shape::WIDTHS] =
+        [const { [const { [const { [const { OnceLock::new() }; 2] }; 2] }; 3] }; Shape::WIDTHS];
     let Shape { releases, tries } = shape;
     let parts = usize::from(releases > 0) + 2 * usize::from(tries > 0);
     let width = releases.max(tries).ilog2() as usize;
-    let names = |places| std::iter::repeat_n(parameter(), places);
     let build = || {
-        let proof = proof_by_parameters(Proof::of_tries(tries));
-        (select_batch(names(releases), names(tries)) + &proof).into()
+        let proof = proof_by_parameter(Proof::of_tries(tries), read_only);
+        let releases = std::iter::repeat_with(|| release_lock(parameter())).take(releases);
+        let tries = std::iter::repeat_with(|| tried.call()).take(tries);
+        (select_batch(releases, tries) + &proof).into()
     };
-    Arc::clone(STATEMENTS[width][parts - 1].get_or_init(build))
+    let statement = &STATEMENTS[width][parts - 1][tried as usize][read_only as usize];
+    Arc::clone(statement.get_or_init(build))
 }
 
 /// A batch that needs no preparing.
@@ -119,7 +157,9 @@ pub(crate) fn in_words<'a>(
 ) -> String {
     let mut tries = tries.peekable();
     let proof = Proof::of_tries(usize::from(tries.peek().is_some()));
-    select_batch(releases.map(literal), tries.map(literal)) + &identity.proof(proof)
+    let releases = releases.map(|name| release_lock(literal(name)));
+    let tries = tries.map(|name| try_lock(literal(name)));
+    select_batch(releases, tries) + &identity.proof(proof)
 }
 
 /// The number of the session that holds this lock, if the session of this identity answers.
@@ -134,9 +174,11 @@ pub(crate) fn wait(identity: &Identity, server: ServerKind, name: &str, slice: D
 
 /// One row, with one column for each release and then one for each try. The server evaluates them
 /// from left to right, so what is released can be taken again.
-fn select_batch(releases: impl Iterator<Item = Expr>, tries: impl Iterator<Item = Expr>) -> String {
-    let columns = releases.map(release_lock).chain(tries.map(try_lock));
-    text(Query::select().exprs(columns))
+fn select_batch(
+    releases: impl Iterator<Item = FunctionCall>,
+    tries: impl Iterator<Item = FunctionCall>,
+) -> String {
+    text(Query::select().exprs(releases.chain(tries)))
 }
 
 /// MySQL waits for whole seconds only, so what is less is ended by the limit for a statement, which
@@ -287,20 +329,28 @@ mod tests {
         stamp: 7,
         session: 42,
         server: None,
+        read_only: ReadOnly::Number,
     };
 
     /// Without its proof.
     fn unproved(text: &str) -> &str {
         let (calls, proof) = text.split_once(" FROM DUAL WHERE ").expect("a proof");
-        assert!(proof.starts_with("@dlock_stamp = "), "{proof}");
+        assert!(proof.starts_with("@dlock_stamp "), "{proof}");
         calls
     }
 
     #[test]
     fn a_batch_releases_before_it_tries() {
+        let shape = Shape::of(1, 1);
+        let prepared =
+            |server| prepared(shape, PreparedTry::of(server, shape, 1), ReadOnly::Number);
         assert_eq!(
-            unproved(&prepared(Shape::of(1, 1))),
+            unproved(&prepared(ServerKind::MySql)),
             "SELECT RELEASE_LOCK(?), IF(IS_USED_LOCK(?) = CONNECTION_ID(), 2, GET_LOCK(?, 0))"
+        );
+        assert_eq!(
+            unproved(&prepared(ServerKind::MariaDb)),
+            "SELECT RELEASE_LOCK(?), GET_LOCK(?, 0)"
         );
         assert_eq!(
             unproved(&in_words(&IDENTITY, ["a'"].into_iter(), ["é"].into_iter())),
@@ -318,11 +368,15 @@ mod tests {
                 (shape.releases > 0, shape.tries > 0),
                 (releases > 0, tries > 0)
             );
-            let parameters = prepared(shape).matches('?').count();
             assert_eq!(
-                parameters,
-                shape.releases * NAMES_PER_RELEASE + shape.tries * NAMES_PER_TRY + 2
+                PreparedTry::of(ServerKind::MariaDb, shape, tries) == PreparedTry::AtOnce,
+                shape.tries == tries
             );
+            for tried in [PreparedTry::UnlessOurs, PreparedTry::AtOnce] {
+                let statement = prepared(shape, tried, ReadOnly::Word);
+                let names = shape.releases + shape.tries * tried.names();
+                assert_eq!(statement.matches('?').count(), names + 1);
+            }
         }
     }
 
