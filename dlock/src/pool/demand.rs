@@ -141,7 +141,15 @@ impl State {
             return self.forget(key);
         };
         if queue.is_held_against(mode) {
-            return queue.refuse_one_tries(0..usize::MAX);
+            let is_try = queue
+                .waiters
+                .front()
+                .is_some_and(|front| front.wait.one_try);
+            queue.refuse_one_tries(0..usize::MAX);
+            // The next in line may coexist with the holder.
+            return if is_try {
+                self.settle(key, now)
+            };
         }
         if mode.is_shareable() && self.join_readers(key, now) {
             return self.settle(key, now);

@@ -39,6 +39,24 @@ async fn local_waiters_are_served_in_order() {
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
 }
 
+/// The grant to the first reader refuses the writer that stood before the second reader.
+#[tokio::test(start_paused = true)]
+async fn a_reader_behind_a_writer_that_is_refused_joins_the_first_reader() {
+    let server = Server::with_latency(10 * MS);
+    let pool = server.pool("a", config());
+    drop(exclusive(&pool, 2).await);
+    let [first, writer] = [Mode::Shared, Mode::Exclusive].map(|mode| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.acquire(&Key::from(1_i64), mode, None, true).await })
+    });
+    tokio::task::yield_now().await;
+    let second = shared_later(&pool, 1);
+    let first = first.await.unwrap().unwrap().expect("it is free");
+    assert!(writer.await.unwrap().unwrap().is_none());
+    let second = timeout(1000 * MS, second).await.expect("it can join");
+    drop((first, second.unwrap()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lock_goes_from_hand_to_hand_without_the_server() {
     let server = Server::new();
