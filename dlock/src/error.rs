@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
+#[cfg(test)]
+use crate::key::PhysicalKey;
 use crate::key::{InvalidKey, Key};
 use crate::server_lock::Holder;
 
@@ -175,6 +177,13 @@ impl Error {
             key: key.clone(),
             cause,
         }
+    }
+
+    /// The server's answer to a release.
+    #[cfg(test)]
+    pub(crate) fn not_held(key: &PhysicalKey) -> Self {
+        let message = format!("lock {key} was not held where it was released");
+        Phase::Release.failed(DbErr::Custom(message))
     }
 
     pub(crate) const fn refused(

@@ -55,6 +55,8 @@
 #[doc(hidden)]
 pub mod __private;
 mod backend;
+#[cfg(test)]
+mod engine;
 mod error;
 pub mod guide;
 mod key;

@@ -134,8 +134,9 @@ impl Shape {
 /// A batch of this shape, to be prepared; built once. Its parameters are the names of the releases,
 /// those of the tries, and then the stamp of the session.
 pub(crate) fn prepared(shape: Shape, tried: PreparedTry, read_only: ReadOnly) -> Arc<str> {
-    static STATEMENTS: [[[[OnceLock<Arc<str>>; 2]; 2]; 3]; Shape::WIDTHS] =
-        [const { [const { [const { [const { OnceLock::new() }; 2] }; 2] }; 3] }; Shape::WIDTHS];
+    /// For each width, with releases, tries or both, by each way to try and to test `read_only`.
+    static STATEMENTS: [[OnceLock<Arc<str>>; 12]; Shape::WIDTHS] =
+        [const { [const { OnceLock::new() }; 12] }; Shape::WIDTHS];
     let Shape { releases, tries } = shape;
     let parts = usize::from(releases > 0) + 2 * usize::from(tries > 0);
     let width = releases.max(tries).ilog2() as usize;
@@ -145,8 +146,8 @@ pub(crate) fn prepared(shape: Shape, tried: PreparedTry, read_only: ReadOnly) ->
         let tries = std::iter::repeat_with(|| tried.call()).take(tries);
         (select_batch(releases, tries) + &proof).into()
     };
-    let statement = &STATEMENTS[width][parts - 1][tried as usize][read_only as usize];
-    Arc::clone(statement.get_or_init(build))
+    let form = 4 * (parts - 1) + 2 * (tried as usize) + read_only as usize;
+    Arc::clone(STATEMENTS[width][form].get_or_init(build))
 }
 
 /// A batch that needs no preparing.

@@ -1,0 +1,117 @@
+//! Sessions without a server in between: what they do is done at once, by the thread that asks.
+
+use super::Machine;
+use super::event::{
+    Answer, Command, GrantId, Inline, Reply, Request, SessionId, Step, Ticket, Time,
+};
+use super::keys::{Ask, Dropped, HandOver};
+use crate::key::PhysicalKey;
+
+impl Machine {
+    /// One try per key is on its way.
+    pub(super) fn try_inline(
+        &mut self,
+        session: SessionId,
+        key: &PhysicalKey,
+        step: &mut Step<'_>,
+    ) {
+        let grant = GrantId(self.next_id());
+        let entry = self.keys.entry(key);
+        let Some(mode) = entry.wanted() else {
+            return entry.set_ask(Ask::Nothing);
+        };
+        let request = Request {
+            key: key.clone(),
+            mode,
+        };
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.begin_run();
+        }
+        step.push(Command::Run(session, Inline::Try { grant, request }));
+    }
+
+    pub(super) fn tried_inline(
+        &mut self,
+        session: SessionId,
+        grant: GrantId,
+        request: &Request,
+        answer: Answer,
+        step: &mut Step<'_>,
+    ) {
+        self.has_run(session, step.now);
+        let asked = self.keys.get(&request.key).map(|entry| entry.ask());
+        if asked != Some(Ask::Try(Some(session))) {
+            // The session has ended in between.
+            if let Answer::Yes = answer {
+                step.push(Command::Lose(grant));
+            }
+            return;
+        }
+        self.keys.entry(&request.key).set_ask(Ask::Nothing);
+        // Later callers were not asked for.
+        let last = Ticket(grant.0);
+        self.tried(session, grant, request, answer, Some(last), step);
+        self.put_to_wait(step);
+        self.open_for_demand(step);
+    }
+
+    fn has_run(&mut self, session: SessionId, now: Time) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.end_run(now);
+        }
+    }
+
+    /// It goes to the next waiter, if there is still one, or is given back.
+    pub(super) fn proved(
+        &mut self,
+        grant: GrantId,
+        key: &PhysicalKey,
+        confirm: Option<Ticket>,
+        is_held: bool,
+        step: &mut Step<'_>,
+    ) {
+        let hand_over = match is_held {
+            true => HandOver::Yes,
+            false => HandOver::No,
+        };
+        let dropped = match self.keys.get_mut(key) {
+            Some(entry) => entry.drop_guard(grant, |_| hand_over),
+            None => Dropped::Unknown,
+        };
+        self.dropped(dropped, grant, key, confirm, step);
+    }
+
+    pub(super) fn returned(
+        &mut self,
+        session: SessionId,
+        key: &PhysicalKey,
+        confirm: Option<Ticket>,
+        was_held: bool,
+        step: &mut Step<'_>,
+    ) {
+        self.has_run(session, step.now);
+        let reply = |ticket| Command::Reply(ticket, Reply::Released(was_held));
+        step.extend(confirm.map(reply));
+        self.counters.lost += u64::from(!was_held);
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.end_release(session);
+            self.advance(key, step);
+        }
+        if self.is_closing() {
+            step.push(Command::Wake(session));
+        }
+    }
+
+    pub(super) fn grant_lost(&mut self, grant: GrantId, key: &PhysicalKey, step: &mut Step<'_>) {
+        let entry = self.keys.get_mut(key);
+        let Some((session, guards)) = entry.and_then(|entry| entry.lose(grant)) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.has_lost();
+        }
+        self.counters.lost += guards;
+        step.push(Command::Lose(grant));
+        self.advance(key, step);
+    }
+}

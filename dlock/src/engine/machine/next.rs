@@ -1,0 +1,144 @@
+//! What a session does next. Its task asks when it is free, so a batch has all that has come in until
+//! then.
+
+use std::time::Duration;
+
+use super::Machine;
+use super::event::{Command, Job, Request, SessionId, Step, Ticket, Time};
+use super::keys::{Ask, Entry};
+use super::sessions::WaitOrder;
+use crate::backend::LONGEST_SLICE;
+
+/// So long before the last deadline the server stops waiting, so that it grants the lock to no caller
+/// that has left.
+const LAST_PART: Duration = Duration::from_millis(10);
+
+/// The first slice of a wait; each next is twice as long, up to the longest.
+const FIRST_SLICE: Duration = Duration::from_millis(500);
+
+impl Machine {
+    /// The next job of this session's task. Commands are for others.
+    pub(crate) fn next(&mut self, id: SessionId, now: Time, commands: &mut Vec<Command>) -> Job {
+        let step = &mut Step::new(now, commands);
+        loop {
+            let Some(session) = self.sessions.get_mut(id) else {
+                return Job::Close;
+            };
+            if session.has_to_prove() || session.next_heartbeat().is_some_and(|due| due <= step.now)
+            {
+                return Job::Ping;
+            }
+            // In turn with batches: under load there is always one of either.
+            if let Some(inspections) = session.next_inspections(true) {
+                return Job::Inspect(inspections);
+            }
+            if let Some(batch) = self.send(id, step) {
+                return batch;
+            }
+            let Some(session) = self.sessions.get_mut(id) else {
+                return Job::Close;
+            };
+            if let Some(inspections) = session.next_inspections(false) {
+                return Job::Inspect(inspections);
+            }
+            match session.take_wait() {
+                Some(order) => {
+                    if let Some(job) = self.begin_slice(id, order, step) {
+                        return job;
+                    }
+                }
+                None => return self.rest_session(id, step.now),
+            }
+        }
+    }
+
+    /// What is waiting to be sent on this session, as far as it is still wanted.
+    fn send(&mut self, id: SessionId, step: &mut Step<'_>) -> Option<Job> {
+        let last = Ticket(self.last_id);
+        let Self { sessions, keys, .. } = self;
+        let mut unwanted = Vec::new();
+        let batch = sessions.get_mut(id)?.send(last, |key| {
+            let entry = keys.entry(&key);
+            match entry.wanted() {
+                Some(mode) => Some(Request { key, mode }),
+                None => {
+                    entry.set_ask(Ask::Nothing);
+                    unwanted.push(key);
+                    None
+                }
+            }
+        });
+        for key in unwanted {
+            self.advance(&key, step);
+            self.keys.forget_unused(&key);
+        }
+        batch.map(Job::Exchange)
+    }
+
+    /// The next slice of a wait, unless there is no time left for one.
+    fn begin_slice(&mut self, id: SessionId, order: WaitOrder, step: &mut Step<'_>) -> Option<Job> {
+        let WaitOrder {
+            request,
+            grant,
+            until,
+        } = order;
+        let entry = self.keys.entry(&request.key);
+        if let Some(slice) = slice_for(entry, step.now) {
+            let until = until.unwrap_or(step.now + slice);
+            let slice = slice.min(until.saturating_sub(step.now));
+            let session = self.sessions.get_mut(id)?;
+            session.order_wait(WaitOrder {
+                request: request.clone(),
+                grant,
+                until: Some(until),
+            });
+            return Some(Job::Wait {
+                request,
+                slice,
+                grant,
+            });
+        }
+        entry.set_ask(Ask::Nothing);
+        match entry.front() {
+            None => self.rest(&request.key, step),
+            Some(_) => self.put_off(&request.key, step.now + 2 * LAST_PART),
+        }
+        self.assign(step);
+        self.put_to_wait(step);
+        None
+    }
+
+    /// Nothing is to be done on this session at the moment.
+    fn rest_session(&mut self, id: SessionId, now: Time) -> Job {
+        let closes = self.is_closing();
+        let Some(session) = self.sessions.get(id) else {
+            return Job::Close;
+        };
+        let is_idle = session.is_idle();
+        let idle_until = session.idle_until(self.settings.idle_timeout);
+        if is_idle && (closes || idle_until <= now) {
+            self.counters.sessions_closed += 1;
+            self.sessions.remove(id);
+            return Job::Close;
+        }
+        let ping_at = session.next_ping(self.settings.silence);
+        if session.has_probes() || ping_at <= now {
+            return Job::Ping;
+        }
+        match is_idle {
+            true => Job::Idle(ping_at.min(idle_until)),
+            false => Job::Idle(ping_at),
+        }
+    }
+}
+
+/// How long the server is to wait for this key: not at all when nobody does, or in the last part of
+/// the time that is left.
+pub(super) fn slice_for(entry: &Entry, now: Time) -> Option<Duration> {
+    entry.front()?;
+    let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(entry.slices().min(8)));
+    let left = entry
+        .last_deadline()
+        .map(|deadline| deadline.saturating_sub(now + LAST_PART));
+    (left != Some(Duration::ZERO)).then(|| slice.min(left.unwrap_or(slice)))
+}

@@ -1,0 +1,142 @@
+//! The machine against a model of a lock server, with virtual time: several processes, clients that
+//! do everything a caller can do, and every fault that is known from real servers. One seed is one
+//! run. `DLOCK_SIM_SEED=7` runs one seed, `DLOCK_SIM_SEEDS=100000` so many.
+
+mod client;
+mod process;
+mod server;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use self::world::{Seen, World};
+
+/// A rule of the machine that is swapped for a wrong one, to see that the simulation finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    ForgetRequeueAfterLoss,
+    HandOverWithoutProof,
+    ServeCancelledTicket,
+    KeepLateGrant,
+    StarveKey,
+}
+
+const EVENTS: u64 = 2000;
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+    )
+}
+
+/// Every case that the machine has to do with.
+const CASES: [&str; 21] = [
+    "granted",
+    "granted inline",
+    "handed over",
+    "proved inline",
+    "busy",
+    "failed",
+    "begun anew",
+    "released",
+    "released too late",
+    "met",
+    "wait given up",
+    "wait granted",
+    "slice over",
+    "wait stopped",
+    "opened",
+    "not opened",
+    "killed",
+    "lost",
+    "refused",
+    "runtime ended",
+    "restarted",
+];
+
+/// Runs these seeds on all cores. Returns how often which case has occurred.
+fn run(seeds: std::ops::Range<u64>) -> Seen {
+    let next = AtomicU64::new(seeds.start);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let seeds_of_a_core = || {
+        let mut all = Seen::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return all;
+            }
+            let world = || World::new(seed, None).run(EVENTS).clone();
+            let seen = catch_unwind(AssertUnwindSafe(world));
+            let seen = seen.unwrap_or_else(|_| panic!("replay it by DLOCK_SIM_SEED={seed}"));
+            add(&mut all, seen);
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(seeds_of_a_core)).collect();
+        let mut all = Seen::new();
+        for thread in threads {
+            add(
+                &mut all,
+                thread.join().expect("a seed has failed, see above"),
+            );
+        }
+        all
+    })
+}
+
+fn add(all: &mut Seen, more: Seen) {
+    for (case, count) in more {
+        *all.entry(case).or_default() += count;
+    }
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    if let Some(seed) = variable("DLOCK_SIM_SEED") {
+        World::new(seed, None).run(EVENTS);
+        return;
+    }
+    let seeds = variable("DLOCK_SIM_SEEDS").unwrap_or(2000);
+    let seen = run(0..seeds);
+    println!("{seeds} seeds: {seen:?}");
+    assert!(seen["event"] >= seeds * EVENTS);
+    let missing = CASES.iter().filter(|case| !seen.contains_key(*case));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new(), "{seen:?}");
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let trace = |seed| {
+        let mut world = World::new(seed, None);
+        world.run(EVENTS);
+        world.trace()
+    };
+    for seed in 0..20 {
+        assert_eq!(trace(seed), trace(seed));
+    }
+    assert_ne!(trace(1), trace(2));
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    for bug in [
+        Bug::ForgetRequeueAfterLoss,
+        Bug::HandOverWithoutProof,
+        Bug::ServeCancelledTicket,
+        Bug::KeepLateGrant,
+        Bug::StarveKey,
+    ] {
+        let is_found = |seed: &u64| {
+            let world = || drop(World::new(*seed, Some(bug)).run(EVENTS).clone());
+            catch_unwind(AssertUnwindSafe(world)).is_err()
+        };
+        let found = (0..1000).find(is_found);
+        println!("{bug:?} by seed {found:?}");
+        assert!(found.is_some(), "no seed finds {bug:?}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Which request is answered when, and by which session.
+
+mod machine;
