@@ -140,3 +140,45 @@ fn each_planted_bug_is_found() {
         assert!(found.is_some(), "no seed finds {bug:?}");
     }
 }
+
+/// Time, chance and I/O come from outside; of the seam it knows plain data.
+#[test]
+fn the_machine_knows_no_runtime_and_no_database() {
+    const SEAM: [&str; 6] = [
+        "Answer",
+        "Answers",
+        "Batch",
+        "LONGEST_SLICE",
+        "MAX_BATCH",
+        "Request",
+    ];
+    for source in [
+        include_str!("../backoff.rs"),
+        include_str!("../demand.rs"),
+        include_str!("../event.rs"),
+        include_str!("../inline.rs"),
+        include_str!("../keys.rs"),
+        include_str!("../keys/entry.rs"),
+        include_str!("../mod.rs"),
+        include_str!("../next.rs"),
+        include_str!("../sessions.rs"),
+        include_str!("../supply.rs"),
+    ] {
+        for word in [
+            "tokio",
+            "sea_orm",
+            "sqlx",
+            "Instant",
+            "SystemTime",
+            "async ",
+            "Mutex",
+        ] {
+            assert!(!source.contains(word), "{word} in {source}");
+        }
+        for path in source.split("crate::backend::").skip(1) {
+            let names = path.split([';', ' ', '(']).next().unwrap_or_default();
+            let mut names = names.trim_matches(['{', '}']).split(',').map(str::trim);
+            assert!(names.all(|name| SEAM.contains(&name)), "{path}");
+        }
+    }
+}
