@@ -27,13 +27,6 @@ impl Lockable for DatabaseConnection {
     }
 }
 
-#[cfg(feature = "_sqlx")]
-impl<DB: crate::backend::SqlxDatabase> Lockable for sea_orm::sqlx::Pool<DB> {
-    fn lock_pool(&self) -> LockPool {
-        LockPool::of(self)
-    }
-}
-
 impl Lockable for LockPool {
     fn lock_pool(&self) -> LockPool {
         self.clone()
@@ -54,14 +47,27 @@ pub trait ConnectionOrTransaction {}
 impl ConnectionOrTransaction for DatabaseConnection {}
 impl ConnectionOrTransaction for DatabaseTransaction {}
 impl ConnectionOrTransaction for LockPool {}
-#[cfg(feature = "_sqlx")]
-impl<DB: crate::backend::SqlxDatabase> ConnectionOrTransaction for sea_orm::sqlx::Pool<DB> {}
 
 mod sealed {
     pub trait Sealed {}
 
     impl Sealed for super::LockPool {}
     impl Sealed for sea_orm::DatabaseConnection {}
-    #[cfg(feature = "_sqlx")]
-    impl<DB: crate::backend::SqlxDatabase> Sealed for sea_orm::sqlx::Pool<DB> {}
+}
+
+#[cfg(feature = "_sqlx")]
+mod sqlx {
+    use sea_orm::sqlx::Pool;
+
+    use super::{ConnectionOrTransaction, LockPool, Lockable, sealed};
+    use crate::backend::SqlxDatabase;
+
+    impl<DB: SqlxDatabase> ConnectionOrTransaction for Pool<DB> {}
+    impl<DB: SqlxDatabase> sealed::Sealed for Pool<DB> {}
+
+    impl<DB: SqlxDatabase> Lockable for Pool<DB> {
+        fn lock_pool(&self) -> LockPool {
+            LockPool::of(self)
+        }
+    }
 }
