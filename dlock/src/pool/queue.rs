@@ -22,6 +22,9 @@ pub(crate) type TicketId = u64;
 /// For this long after a grant a lock may go from one local holder to the next: a fraction of what people notice, and many times what the server takes for its part.
 pub(crate) const TURN: Duration = Duration::from_millis(20);
 
+/// After a wait of up to this long a turn is not cut.
+const FULL_TURN_AFTER: Duration = Duration::from_millis(100);
+
 /// For this long after a grant readers may join those who are in, and for this long an answer proves that its session lives.
 pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
@@ -52,6 +55,8 @@ pub(crate) struct KeyQueue {
     pub(crate) ask: Option<Ask>,
     /// Retries since the last grant.
     pub(crate) attempt: u32,
+    /// When the server refused it first since then.
+    contended_since: Option<Instant>,
     /// Slices of waits that have ended since then.
     pub(crate) slices: u32,
     /// Since when it is contended, or since its last wait.
@@ -158,6 +163,8 @@ pub(crate) struct Hold {
     /// When the first current guard received it.
     pub(crate) guarded_since: Instant,
     pub(crate) handoffs: u32,
+    /// For so long it may go from one local holder to the next.
+    pub(crate) turn: Duration,
     /// What its guard wants it to become.
     pub(crate) upgrade_to: Option<Mode>,
 }
@@ -199,9 +206,25 @@ impl KeyQueue {
     /// As far as the server is concerned nobody has waited yet.
     pub(crate) fn calm(&mut self) {
         self.attempt = 0;
+        self.contended_since = None;
         self.slices = 0;
         self.turn = None;
         self.blocker = None;
+    }
+
+    /// The server has refused it.
+    pub(crate) fn contend(&mut self, now: Instant) {
+        self.attempt += 1;
+        self.contended_since.get_or_insert(now);
+    }
+
+    /// For how long a grant of now may go from one local holder to the next. The longer this process
+    /// has waited, the more others wait, and the shorter is its turn: so the wait grows with the
+    /// square root of their number.
+    pub(crate) fn turn(&self, now: Instant) -> Duration {
+        let since = self.contended_since.unwrap_or(now);
+        let waited = now.duration_since(since).max(FULL_TURN_AFTER);
+        TURN.mul_f64(FULL_TURN_AFTER.as_secs_f64() / waited.as_secs_f64())
     }
 
     /// Whether the server is to be asked who holds it: a wait has lasted for a while, and the last
@@ -260,7 +283,7 @@ impl KeyQueue {
         self.front_mode() == Some(hold.mode)
             && !hold.mode.is_shareable()
             && hold.handoffs < max_handoffs
-            && now.duration_since(hold.granted_at) < TURN
+            && now.duration_since(hold.granted_at) < hold.turn
     }
 
     /// Gives a hold to those at the front whose mode it has: one, or all of them where it can be shared. Returns how many took it.
@@ -354,5 +377,26 @@ impl KeyQueue {
     /// Guards on all its holds.
     pub(crate) fn guards(&self) -> u64 {
         self.holds.iter().map(|hold| hold.guards as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_shorter_after_a_longer_wait() {
+        let start = Instant::now();
+        let mut queue = KeyQueue::default();
+        assert_eq!(queue.turn(start), TURN);
+        queue.contend(start);
+        for (waited, turn) in [(0, 20.0), (100, 20.0), (400, 5.0), (2000, 1.0)] {
+            let after = start + Duration::from_millis(waited);
+            queue.contend(after);
+            let found = queue.turn(after).as_secs_f64() * 1000.0;
+            assert!((found - turn).abs() < 0.001, "{found} ms after {waited} ms");
+        }
+        queue.calm();
+        assert_eq!(queue.turn(start + TURN), TURN);
     }
 }

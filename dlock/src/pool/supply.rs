@@ -173,6 +173,7 @@ impl State {
             .keys
             .get_mut(&request.key)
             .expect("BUG: it was asked for");
+        let turn = queue.turn(now);
         queue.calm();
         queue.holds.push(Hold {
             id,
@@ -183,6 +184,7 @@ impl State {
             granted_at: now,
             guarded_since: now,
             handoffs: 0,
+            turn,
             upgrade_to: None,
         });
         let index = queue.holds.len() - 1;
@@ -209,7 +211,7 @@ impl State {
         }
         queue.refuse_one_tries(0..usize::MAX);
         let until = now + Self::backoff(queue.attempt);
-        queue.attempt += 1;
+        queue.contend(now);
         self.put_off(key.clone(), until);
     }
 
