@@ -267,6 +267,10 @@ impl State {
             queue.refuse_answered(request.mode, TicketId::MAX);
         }
         let still_wanted = queue.wanted() == Some(request.mode);
+        if still_wanted && matches!(answer, Some(Answer::No) | None) {
+            // The key goes on being waited for. Tries that came after the end of the slice are left.
+            queue.refuse_one_tries(0..usize::MAX);
+        }
         // Others need the session.
         let is_in_demand = !self.retries.is_empty() || !self.unassigned.is_empty();
         let until = match &answer {

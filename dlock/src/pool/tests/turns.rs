@@ -276,3 +276,30 @@ async fn a_try_of_a_reader_behind_the_wait_of_a_writer_asks_for_itself() {
     assert!(reader.is_held());
     drop(held);
 }
+
+/// The writer's wait goes on, and an answer of the server to it says nothing about readers.
+#[tokio::test(start_paused = true)]
+async fn a_try_of_a_reader_behind_a_wait_that_goes_on_is_no_wait_itself() {
+    let server = Server::with_delay(50 * MS);
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = exclusive(&there, 1).await;
+    let _waiting = exclusive_later(&here, 1);
+    let is_overdue = || {
+        let owner = here.owner().unwrap();
+        owner.core.with(|state, now| {
+            let mut waits = state
+                .sessions
+                .values()
+                .filter_map(|session| session.wait.as_ref());
+            waits.any(|wait| wait.until.is_some_and(|until| until <= now))
+        })
+    };
+    server.until(|_| is_overdue()).await;
+    let started = Instant::now();
+    let key = 1.into();
+    let tried = here.acquire(&key, Mode::Shared, None, true);
+    let tried = timeout(SECOND, tried).await.expect("an answer");
+    assert!(tried.unwrap().is_none());
+    assert!(started.elapsed() <= 50 * MS, "{:?}", started.elapsed());
+    drop(held);
+}
