@@ -77,6 +77,10 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Job::Close(self.abandoned.remove(&id));
         };
+        // Before a wait or its end: readers wait for the answer.
+        if !session.probes.is_empty() {
+            return Job::Ping;
+        }
         if let Some(WaitOrder { request, until }) = session.wait.take() {
             let queue = self.keys.get_mut(&request.key);
             let queue = queue.expect("BUG: it is waited for");
@@ -109,7 +113,7 @@ impl State {
             self.sessions.remove(&id);
             return Job::Close(None);
         }
-        if !session.probes.is_empty() || ping_at <= now {
+        if ping_at <= now {
             return Job::Ping;
         }
         match session.held.is_empty() {

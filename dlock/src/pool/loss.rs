@@ -151,6 +151,10 @@ impl State {
     ) -> Option<watch::Sender<Loss>> {
         if let Some(session) = self.sessions.remove(&id) {
             self.counters.sessions_closed += 1;
+            debug_assert!(
+                session.probes.is_empty(),
+                "BUG: it waits in place of a sign of life"
+            );
             if let Some(WaitOrder { request, .. }) = session.wait
                 && let Some(queue) = self.keys.get_mut(&request.key)
             {

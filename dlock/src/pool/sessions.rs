@@ -211,6 +211,10 @@ impl SessionEntry {
 
     /// Holds nothing and has nothing to do.
     pub(crate) fn is_free(&self) -> bool {
-        self.can_try() && self.load() == 0 && self.releases.is_empty() && self.in_flight.is_none()
+        self.can_try()
+            && self.load() == 0
+            && self.releases.is_empty()
+            && self.probes.is_empty()
+            && self.in_flight.is_none()
     }
 }

@@ -105,6 +105,8 @@ impl State {
             queue.ask = None;
             self.settle(&key, now);
         }
+        // What it was asked for it has shown, so it may have become free to wait.
+        self.put_to_wait(now);
     }
 
     /// The server answered a batch. An error means that the session cannot be trusted any more.

@@ -1,13 +1,17 @@
 //! More contended keys than sessions to wait on.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later, try_exclusive};
+use super::{
+    MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, try_exclusive,
+};
 use crate::backend::{Answer, Batch, Request};
 use crate::error::Error;
 use crate::key::PhysicalKey;
@@ -15,7 +19,7 @@ use crate::mode::Mode;
 use crate::pool::LockPool;
 use crate::pool::config::Config;
 use crate::pool::jobs::Job;
-use crate::pool::queue::SessionId;
+use crate::pool::queue::{SessionId, TENURE};
 use crate::pool::state::State;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -302,4 +306,37 @@ async fn a_try_of_a_reader_behind_a_wait_that_goes_on_is_no_wait_itself() {
     assert!(tried.unwrap().is_none());
     assert!(started.elapsed() <= 50 * MS, "{:?}", started.elapsed());
     drop(held);
+}
+
+/// Both of its sessions hold the key, so the reader waits for a sign of life of one. That one is given
+/// back meanwhile and could wait for another key, for as long as its holder likes.
+#[tokio::test(start_paused = true)]
+async fn a_session_shows_that_it_lives_before_it_waits() {
+    let server = Server::new();
+    let there = server.pool("b", config());
+    let here = server.pool("a", two_sessions());
+    let first = shared(&here, 1).await;
+    sleep(SECOND).await;
+    let _second = shared(&here, 1).await;
+    let _theirs = exclusive(&there, IN_VAIN).await;
+    let _contended = exclusive_later(&here, IN_VAIN);
+    let core = &here.owner().unwrap().core;
+    let is_calm = || {
+        core.with(|state, now| {
+            let mut sessions = state.sessions.values();
+            sessions.all(|session| now.duration_since(session.last_reply) > TENURE)
+        })
+    };
+    server.until(|_| is_calm()).await;
+    let mut reader = pin!(shared(&here, 1));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(reader.as_mut().poll(&mut context).is_pending());
+    let is_probed = core.with(|state, _| {
+        let mut sessions = state.sessions.values();
+        sessions.any(|session| !session.probes.is_empty())
+    });
+    assert!(is_probed);
+    drop(first);
+    let reader = timeout(100 * MS, reader).await.expect("it is shared");
+    drop(reader);
 }
