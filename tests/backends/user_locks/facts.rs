@@ -209,3 +209,18 @@ pub(crate) async fn a_condition_that_is_false_keeps_every_lock_as_it_is<S: Serve
     assert!(other.can_lock(&free).await?);
     raw.unlock(&held).await
 }
+
+/// A proxy that replays it on a new session of the same number makes another stamp.
+pub(crate) async fn the_statement_of_a_stamp_never_makes_it_twice<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let mut raw = scene.raw().await?;
+    let digest = "CONV(LEFT(SHA2(CONCAT(7, ' ', CONNECTION_ID(), ' ', UUID()), 256), 13), 16, 10)";
+    for variable in ["@first", "@second"] {
+        raw.run(&format!("SET {variable} = CAST({digest} AS UNSIGNED)"))
+            .await?;
+    }
+    let differ = "SELECT @first > 0 AND @second > 0 AND @first <> @second";
+    assert_eq!(raw.row(differ).await?, "1");
+    Ok(())
+}

@@ -94,6 +94,7 @@ macro_rules! user_locks {
                 the_end_of_a_transaction_keeps_locks
                 settings_are_set_all_or_none
                 a_condition_that_is_false_keeps_every_lock_as_it_is
+                the_statement_of_a_stamp_never_makes_it_twice
                 variables_that_tell_a_cluster_and_a_replica
             }
             facts_of_names {

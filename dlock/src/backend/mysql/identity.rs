@@ -3,8 +3,9 @@
 /// One server session, as no other is. The default is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The value of the session variable `@dlock_stamp`, which the server makes of a random token
-    /// and of what it knows of the session: the same statement makes another stamp elsewhere.
+    /// The value of the session variable `@dlock_stamp`, which the server makes of a random token,
+    /// of what it knows of the session and of a UUID: the same statement makes another stamp
+    /// elsewhere, and each time.
     pub(crate) stamp: u64,
     /// The server's number for the session.
     pub(crate) session: u64,
@@ -105,14 +106,19 @@ fn proof(stamp: &str, of: Proof, read_only: ReadOnly) -> String {
 
 /// In a statement of the server: the stamp of the session that runs it, 52 bits of a digest, which
 /// a floating-point number can hold exactly as well.
+///
+/// A proxy can replay the statement when it connects anew, and a server that was restarted counts
+/// its sessions from the beginning: the UUID makes the stamp another one all the same. A `SET` of a
+/// variable of the session writes nothing to the binary log, so the UUID is no obstacle to
+/// replication.
 pub(super) fn stamp(token: u64, server: Option<&ServerName>) -> String {
     let server = match server {
         Some(server) => format!("@@GLOBAL.{}", server.variable),
         None => "@@GLOBAL.hostname, ' ', @@GLOBAL.port, ' ', @@GLOBAL.server_id".to_owned(),
     };
     format!(
-        "CAST(CONV(LEFT(SHA2(CONCAT({token}, ' ', CONNECTION_ID(), ' ', {server}), 256), 13), 16, 10) \
-         AS UNSIGNED)"
+        "CAST(CONV(LEFT(SHA2(CONCAT({token}, ' ', CONNECTION_ID(), ' ', UUID(), ' ', {server}), 256), \
+         13), 16, 10) AS UNSIGNED)"
     )
 }
 
@@ -162,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_made_of_session_and_server() {
+    fn a_stamp_is_made_of_session_and_server_and_is_never_made_twice() {
         let name = ServerName {
             variable: "server_uid",
             value: "x".to_owned(),
@@ -173,7 +179,7 @@ mod tests {
         ] {
             let stamp = stamp(7, server);
             assert!(
-                stamp.contains("CONCAT(7, ' ', CONNECTION_ID(), "),
+                stamp.contains("CONCAT(7, ' ', CONNECTION_ID(), ' ', UUID(), "),
                 "{stamp}"
             );
             assert!(stamp.contains(expected), "{stamp}");

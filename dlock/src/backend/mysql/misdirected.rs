@@ -47,9 +47,17 @@ pub(super) fn misdirected(
                 "the session was reset, and its locks were released with that",
             ));
         }
-        let in_turn = "an answer of another server session, and the next one of the right session: \
-                       a proxy routes each statement by itself";
-        let error = another_session(expected, in_turn.to_owned());
+        let found = match stamp == Some(expected.stamp) {
+            true => {
+                "an answer of another server session, and the next one of the right session: \
+                 a proxy routes each statement by itself"
+            }
+            false => {
+                "a session of the same number with another stamp: \
+                 a proxy has replayed the statement that makes it"
+            }
+        };
+        let error = another_session(expected, found.to_owned());
         return Ok(SessionError::Refused(error));
     }
     let whose = match (is_same_server, is_writable != 0) {
