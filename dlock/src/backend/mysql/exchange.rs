@@ -30,9 +30,8 @@ impl BatchReply {
             let answer = column(shape.releases + place)?.map(Tried::of);
             match said.tries.get_mut(tries.len() - 1) {
                 None => said.tries.push(answer),
-                // The last one is tried again in the places that are left; it may have become free
-                // in between.
-                Some(last) => *last = Option::max(*last, answer),
+                // The last one is tried again in the places that are left.
+                Some(last) => *last = repeated(*last, answer),
             }
         }
         Ok(said)
@@ -51,6 +50,12 @@ impl BatchReply {
     }
 }
 
+/// Of two tries for the same lock. It may have become free in between; where the server failed to
+/// answer one of them, nothing is known.
+fn repeated(before: Option<Tried>, answer: Option<Tried>) -> Option<Tried> {
+    Some(before?.max(answer?))
+}
+
 impl MySqlSession {
     /// The whole batch as one prepared statement. `None`: another server session answered, and did
     /// nothing.
@@ -58,6 +63,11 @@ impl MySqlSession {
         let Batch { releases, tries } = batch;
         let shape = Shape::of(releases.len(), tries.len());
         let tried = PreparedTry::of(self.server, shape, tries.len());
+        let is_held = |request: &Request| self.held.contains(name(&request.key));
+        debug_assert!(
+            tried == PreparedTry::UnlessOurs || !tries.iter().any(is_held),
+            "BUG: MariaDB would grant what is held a second time"
+        );
         let sql = statements::prepared(shape, tried, self.identity.read_only);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         let parts = [
@@ -174,4 +184,18 @@ fn no_answer(key: &PhysicalKey) -> DbErr {
     let message =
         format!("GET_LOCK of {key} answered NULL: the server is out of memory or stopped it");
     DbErr::Query(RuntimeErr::Internal(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_one_of_two_tries_stays() {
+        use Tried::{Busy, Granted, Ours};
+        assert_eq!(repeated(Some(Busy), Some(Granted)), Some(Granted));
+        assert_eq!(repeated(Some(Granted), Some(Ours)), Some(Granted));
+        assert_eq!(repeated(Some(Granted), None), None);
+        assert_eq!(repeated(None, Some(Granted)), None);
+    }
 }
