@@ -179,6 +179,15 @@ impl Error {
         }
     }
 
+    /// What SeaORM's functions can return: a database error stays itself, everything else becomes
+    /// `DbErr::Custom`.
+    pub(crate) fn into_db_err(self) -> DbErr {
+        match self {
+            Self::Database { source, .. } => source,
+            other => DbErr::Custom(other.to_string()),
+        }
+    }
+
     /// The server's answer to a release.
     #[cfg(test)]
     pub(crate) fn not_held(key: &PhysicalKey) -> Self {

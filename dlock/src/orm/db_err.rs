@@ -8,9 +8,6 @@ use crate::error::Error;
 /// else becomes `DbErr::Custom`.
 impl From<Error> for DbErr {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Database { source, .. } => source,
-            other => DbErr::Custom(other.to_string()),
-        }
+        error.into_db_err()
     }
 }

@@ -294,7 +294,9 @@ async fn end_from_outside(core: &Arc<Core>, holder: &Holder) -> Result<(), Error
         match seen.unwrap_or(Err(Error::PoolClosed.into())) {
             Ok(true) => order.end = false,
             Ok(false) => return Ok(()),
-            Err(SessionError::Refused(error)) => return Err(Phase::Release.failed(error.into())),
+            Err(SessionError::Refused(error)) => {
+                return Err(Phase::Release.failed(error.into_db_err()));
+            }
             Err(error) => return Err(error.of(Phase::Release)),
         }
         sleep(UNTIL_ENDED).await;
