@@ -53,13 +53,12 @@ impl SessionError {
     }
 }
 
-/// Of a check while a session is being opened.
+/// What a check finds about the server, or about the pool. An error of the database has a variant of
+/// its own from the start.
 impl From<Error> for SessionError {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Database { source, .. } => Self::Ended(source),
-            error => Self::Refused(error),
-        }
+        debug_assert!(!matches!(error, Error::Database { .. }), "BUG: {error:?}");
+        Self::Refused(error)
     }
 }
 

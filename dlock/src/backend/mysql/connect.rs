@@ -38,7 +38,7 @@ use crate::backend::sqlx::open::{
 };
 use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
-use crate::error::{Error, Phase};
+use crate::error::Error;
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
@@ -209,16 +209,13 @@ fn refuses_stamp(error: &sqlx::Error) -> Error {
 /// The answer of Vitess to a lock inside of an expression: it supports none.
 const NOT_SUPPORTED: u16 = 1235;
 
-fn vitess_by_answer(error: Error) -> Error {
-    let source = match &error {
-        Error::Database {
-            source: DbErr::Query(RuntimeErr::SqlxError(source)),
-            ..
-        } => source,
-        _ => return error,
-    };
-    match number(source) {
-        Some(NOT_SUPPORTED) => keys::VITESS,
+fn vitess_by_answer(error: SessionError) -> SessionError {
+    match &error {
+        SessionError::Statement(DbErr::Query(RuntimeErr::SqlxError(source)))
+            if number(source) == Some(NOT_SUPPORTED) =>
+        {
+            SessionError::Refused(keys::VITESS)
+        }
         _ => error,
     }
 }
@@ -244,54 +241,55 @@ impl MySqlSession {
     /// Whether this is a session of our own, on a server whose locks exclude others, and of the
     /// kind that it was. Then it gets its stamp and its settings, and every later statement proves
     /// it.
-    async fn check(&mut self, backend: &MySqlBackend, limits: Limits) -> Result<(), Error> {
-        let failed = |error| session_error(error).of(Phase::Connect);
+    async fn check(&mut self, backend: &MySqlBackend, limits: Limits) -> Result<(), SessionError> {
         // First, since a hook may have chosen characters in which nothing that follows could be
         // read.
         self.execute(statements::NAMES.to_owned())
             .await
-            .map_err(failed)?;
-        let variables = self.variables().await.map_err(failed)?;
+            .map_err(session_error)?;
+        let variables = self.variables().await.map_err(session_error)?;
         for (variable, on, refusal) in &REFUSED_WHERE {
             let value = variables.get(*variable);
             if value.is_some_and(|value| statements::is_on(value) == *on) {
-                return Err(refusal.clone());
+                return Err(SessionError::Refused(refusal.clone()));
             }
         }
         let version = variables.get(VERSION).map_or("", String::as_str);
         self.server = keys::ServerKind::of_version(version)?;
         if is_in_group(&variables) {
-            let refusal = self.meet_group().await.map_err(failed)?;
-            refusal.map_or(Ok(()), Err)?;
+            let refusal = self.meet_group().await.map_err(session_error)?;
+            if let Some(refusal) = refusal {
+                return Err(SessionError::Refused(refusal));
+            }
         }
         let name = server_name(&variables);
         backend.is_nameless.store(name.is_none(), Ordering::Relaxed);
         let server = server(name.as_ref(), &variables);
         self.standing = Standing::of(backend.servers.join(&server)?);
         if *backend.server.get_or_init(|| self.server) != self.server {
-            return Err(ANOTHER_KIND);
+            return Err(SessionError::Refused(ANOTHER_KIND));
         }
         let row = self.row_at_last(identity::INTRODUCE.to_owned()).await;
-        let row = row.map_err(failed)?;
-        let stamp_before: Option<u64> = row.try_get(0).map_err(failed)?;
+        let row = row.map_err(session_error)?;
+        let stamp_before: Option<u64> = row.try_get(0).map_err(session_error)?;
         if stamp_before.is_some() {
-            return Err(SHARED);
+            return Err(SessionError::Refused(SHARED));
         }
         let unstamped = Identity {
             stamp: 0,
-            session: row.try_get(1).map_err(failed)?,
+            session: row.try_get(1).map_err(session_error)?,
             server: name,
-            read_only: match row.try_get(3).map_err(failed)? {
+            read_only: match row.try_get(3).map_err(session_error)? {
                 true => ReadOnly::Number,
                 false => ReadOnly::Word,
             },
         };
-        backend.database.meet(row.try_get(2).map_err(failed)?)?;
-        self.put_stamp(unstamped)
-            .await
-            .map_err(|error| error.of(Phase::Connect))?;
+        backend
+            .database
+            .meet(row.try_get(2).map_err(session_error)?)?;
+        self.put_stamp(unstamped).await?;
         let prepared = self.prepare(backend.keepalive, limits).await;
-        prepared.map_err(failed)?;
+        prepared.map_err(session_error)?;
         if !backend.servers.locks(&server) {
             let probed = probe(self, random_key(), NO_LOCKS).await;
             probed.map_err(vitess_by_answer)?;

@@ -32,7 +32,7 @@ use crate::backend::sqlx::open::{
 };
 use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
-use crate::error::{Error, Phase};
+use crate::error::Error;
 use crate::key::CurrentDatabase;
 use crate::key::PhysicalKey;
 
@@ -323,54 +323,55 @@ impl PgSession {
         token: &str,
         backend: &PgBackend,
         more: &[Setting],
-    ) -> Result<(), Error> {
-        let failed = |error| session_error(error).of(Phase::Connect);
-        let row = self.row(statements::version()).await.map_err(failed)?;
-        let version: String = row.try_get(0).map_err(failed)?;
+    ) -> Result<(), SessionError> {
+        let row = self
+            .row(statements::version())
+            .await
+            .map_err(session_error)?;
+        let version: String = row.try_get(0).map_err(session_error)?;
         if version.contains("CockroachDB") {
-            return Err(COCKROACH);
+            return Err(SessionError::Refused(COCKROACH));
         }
         if version.contains("-YB-") {
-            return Err(YUGABYTE);
+            return Err(SessionError::Refused(YUGABYTE));
         }
         let stamp_token = random_token();
         let introduction = statements::introduce(&stamp_token);
-        let row = self.row(introduction).await.map_err(failed)?;
-        let found: Option<String> = row.try_get(2).map_err(failed)?;
-        let origin: Option<String> = row.try_get(3).map_err(failed)?;
+        let row = self.row(introduction).await.map_err(session_error)?;
+        let found: Option<String> = row.try_get(2).map_err(session_error)?;
+        let origin: Option<String> = row.try_get(3).map_err(session_error)?;
         let arrived =
             found.as_deref() == Some(token) && origin.as_deref() == Some(statements::FROM_CLIENT);
         if !arrived && !backend.trust_session_pooling {
-            return Err(POOLER);
+            return Err(SessionError::Refused(POOLER));
         }
-        let stamp_before: Option<String> = row.try_get(0).map_err(failed)?;
+        let stamp_before: Option<String> = row.try_get(0).map_err(session_error)?;
         if stamp_before.is_some_and(|stamp| !stamp.is_empty()) {
-            return Err(SHARED);
+            return Err(SessionError::Refused(SHARED));
         }
-        if row.try_get(4).map_err(failed)? {
-            return Err(STANDBY);
+        if row.try_get(4).map_err(session_error)? {
+            return Err(SessionError::Refused(STANDBY));
         }
-        self.can_wait = row.try_get(5).map_err(failed)?;
-        let application: Option<String> = row.try_get(6).map_err(failed)?;
+        self.can_wait = row.try_get(5).map_err(session_error)?;
+        let application: Option<String> = row.try_get(6).map_err(session_error)?;
         let name = session_name(application.as_deref().unwrap_or_default());
-        let pid = row.try_get(7).map_err(failed)?;
-        let server_start = row.try_get(8).map_err(failed)?;
+        let pid = row.try_get(7).map_err(session_error)?;
+        let server_start = row.try_get(8).map_err(session_error)?;
         let identity = Identity::new(&stamp_token, pid, server_start);
-        let started: String = row.try_get(9).map_err(failed)?;
+        let started: String = row.try_get(9).map_err(session_error)?;
         let server = Server::new(
             identity.server_start.to_string(),
             format!("the PostgreSQL server started at {started}"),
         );
         self.standing = Standing::of(backend.servers.join(&server)?);
         self.identity = identity;
-        let database: Option<String> = row.try_get(10).map_err(failed)?;
+        let database: Option<String> = row.try_get(10).map_err(session_error)?;
         backend.database.meet(database)?;
         // Nothing is set on a session that a pooler shares.
-        let proved = self.prove().await;
-        proved.map_err(|error| error.of(Phase::Connect))?;
+        self.prove().await?;
         let mut settings = [&backend.settings, more].concat();
         settings.push(("application_name", name));
-        set_all(self, &settings).await.map_err(failed)?;
+        set_all(self, &settings).await.map_err(session_error)?;
         if !backend.servers.locks(&server) {
             probe(self, random_key(), NO_LOCKS).await?;
             backend.servers.set_locks(&server);

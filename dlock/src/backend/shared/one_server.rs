@@ -5,10 +5,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sea_orm::{DbErr, RuntimeErr};
-
 use crate::backend::session_error::SessionError;
-use crate::error::{Error, Phase};
+use crate::error::Error;
 
 /// A server, as no other is.
 #[derive(Debug, Clone)]
@@ -70,12 +68,12 @@ impl OneServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] while sessions live on another server, which is then to be asked whether
-    /// it still answers. [`Error::Refused`] for good once it has answered.
-    pub(crate) fn join(&self, server: &Server) -> Result<Membership, Error> {
+    /// [`SessionError::Ended`] while sessions live on another server, which is then to be asked
+    /// whether it still answers. [`SessionError::Refused`] for good once it has answered.
+    pub(crate) fn join(&self, server: &Server) -> Result<Membership, SessionError> {
         let mut known = self.known();
         if let Some(verdict) = &known.verdict {
-            return Err(verdict.clone());
+            return Err(SessionError::Refused(verdict.clone()));
         }
         let sessions = match &known.live {
             Some((other, _)) if other != server => {
@@ -207,12 +205,12 @@ impl Standing {
     }
 }
 
-fn perhaps_two_servers(found: &Server, other: &Server) -> Error {
-    Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(format!(
+fn perhaps_two_servers(found: &Server, other: &Server) -> SessionError {
+    SessionError::ended(format!(
         "the address leads to {} while sessions on {} are open: a failover, or two servers behind \
          one address; retry once the sessions on the other server have answered or ended",
         found.label, other.label
-    ))))
+    ))
 }
 
 fn two_servers(found: &Server, other: &Server) -> Error {
@@ -261,7 +259,7 @@ mod tests {
         let servers = OneServer::default();
         let first = servers.join(&server("a")).unwrap();
         let early = servers.join(&server("b")).unwrap_err();
-        assert!(matches!(early, Error::Database { .. }), "{early:?}");
+        assert!(matches!(early, SessionError::Ended(_)), "{early:?}");
         assert!(first.is_disputed());
         let Err(SessionError::Refused(error)) = first.confirm() else {
             panic!("two servers are alive");
@@ -273,7 +271,7 @@ mod tests {
         drop(first);
         for id in ["a", "b"] {
             let refused = servers.join(&server(id)).unwrap_err();
-            assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+            assert!(matches!(refused, SessionError::Refused(_)), "{refused:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::backend::batch::{Answer, Batch, Request};
 use crate::backend::session::{ObserveSessions, Session};
 use crate::backend::session_error::SessionError;
-use crate::error::{Error, Phase};
+use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -13,24 +13,23 @@ pub(crate) async fn probe(
     session: &mut (impl Session + ObserveSessions),
     key: PhysicalKey,
     no_locks: Error,
-) -> Result<(), Error> {
+) -> Result<(), SessionError> {
     let lock = Request {
         key,
         mode: Mode::Exclusive,
     };
-    let failed = |error: SessionError| error.of(Phase::Connect);
     let tried = session.exchange(&Batch::of_one_try(&lock)).await;
-    match tried.map_err(failed)?.tries.pop() {
+    match tried?.tries.pop() {
         Some(Answer::Yes) => {}
-        Some(Answer::Failed(error)) => return Err(Phase::Connect.failed(error)),
-        _ => return Err(no_locks),
+        Some(Answer::Failed(error)) => return Err(SessionError::Statement(error)),
+        _ => return Err(SessionError::Refused(no_locks)),
     }
     let number = session.number();
     let is_listed = session.is_held_by(&lock, number).await;
     let released = session.exchange(&Batch::of_releases(vec![lock])).await;
-    let is_listed = is_listed.map_err(failed)?;
-    match released.map_err(failed)?.releases.pop() {
+    let is_listed = is_listed?;
+    match released?.releases.pop() {
         Some(Answer::Yes) if is_listed => Ok(()),
-        _ => Err(no_locks),
+        _ => Err(SessionError::Refused(no_locks)),
     }
 }

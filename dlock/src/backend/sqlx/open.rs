@@ -15,7 +15,7 @@ use super::pool::Options;
 use crate::backend::session::Session;
 use crate::backend::session_error::{NoAnswer, SessionError};
 use crate::backend::shared::trouble::{STARTUP, Trouble};
-use crate::error::{Error, Phase};
+use crate::error::Phase;
 
 /// A connection that takes longer than this is looked into by another one.
 const DOUBT: Duration = Duration::from_millis(250);
@@ -206,22 +206,22 @@ pub(crate) fn refused(error: sqlx::Error) -> SessionError {
 /// What the server must answer in time, in several round trips.
 pub(crate) async fn in_time(
     limit: Duration,
-    check: impl Future<Output = Result<(), Error>>,
-) -> Result<(), Error> {
+    check: impl Future<Output = Result<(), SessionError>>,
+) -> Result<(), SessionError> {
     let limit = limit.max(Duration::from_secs(1));
     let stuck = |_elapsed| {
         let stuck =
             format!("the server accepted the connection and answered nothing within {limit:?}");
-        Phase::Connect.failed(DbErr::Conn(RuntimeErr::Internal(stuck)))
+        SessionError::Silent(DbErr::Conn(RuntimeErr::Internal(stuck)))
     };
     timeout(limit, check).await.map_err(stuck)?
 }
 
 /// A session is used only when its check has passed; otherwise it is closed.
 pub(crate) async fn keep_if<S: Session>(
-    checked: Result<(), Error>,
+    checked: Result<(), SessionError>,
     session: S,
-) -> Result<S, Error> {
+) -> Result<S, SessionError> {
     match checked {
         Ok(()) => Ok(session),
         Err(error) => {
@@ -275,6 +275,16 @@ fn accepted(set: Result<(), sqlx::Error>) -> Result<bool, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A pinned lock is given up when its server is silent, and not when no session can be had.
+    #[tokio::test(start_paused = true)]
+    async fn a_check_without_an_answer_tells_that_the_server_is_silent() {
+        let checked = in_time(Duration::from_secs(1), std::future::pending()).await;
+        assert!(
+            matches!(checked, Err(SessionError::Silent(_))),
+            "{checked:?}"
+        );
+    }
 
     #[test]
     fn an_error_is_told_by_its_type_and_keeps_its_text() {

@@ -16,8 +16,8 @@ use super::super::LockPool;
 use super::super::config::Config;
 use super::super::core::Core;
 use super::super::registry::Owner;
-use crate::backend::{Backend as _, Request, Session};
-use crate::error::{Error, Phase};
+use crate::backend::{Backend as _, Request, Session, SessionError};
+use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -307,18 +307,18 @@ impl Server {
         }
     }
 
-    fn open(&self) -> Result<u64, Error> {
+    fn open(&self) -> Result<u64, SessionError> {
         let mut state = self.state();
         match state.next_fault(Fault::is_met_at_open) {
             Some(Fault::WrongServer) => {
                 state.is_disputed = true;
-                return Err(WRONG);
+                return Err(SessionError::Refused(WRONG));
             }
-            Some(_) => return Err(Phase::Connect.failed(DbErr::Custom("refused".into()))),
+            Some(_) => return Err(SessionError::Ended(DbErr::Custom("refused".into()))),
             None => {}
         }
         if let Some(verdict) = &state.verdict {
-            return Err(verdict.clone());
+            return Err(SessionError::Refused(verdict.clone()));
         }
         state.last_session += 1;
         let id = state.last_session;
