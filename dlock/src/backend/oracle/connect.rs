@@ -1,5 +1,6 @@
 //! How an Oracle session is opened, and refused where its locks would mean nothing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +30,19 @@ const STANDBY: Error = Error::refused(
     "connect to the primary: locks of a standby exclude no session of the primary",
 );
 
-const NO_PACKAGE: Error = Error::Unsupported {
-    backend: "an Oracle account that may not use `DBMS_LOCK`",
-    feature: "locks",
-    hint: "let an administrator say `GRANT EXECUTE ON DBMS_LOCK TO` this account",
-};
+/// By far the most common reason is that the account may not use the package. The server has one
+/// error for this and for others, so the user reads which it was.
+fn no_package(error: &str) -> Error {
+    Error::Refused {
+        found: Cow::Owned(format!(
+            "an Oracle account that cannot call `DBMS_LOCK`: {}",
+            error.trim_end()
+        )),
+        expected: Cow::Borrowed("an account that may execute the package"),
+        way_out: "let an administrator run `GRANT EXECUTE ON DBMS_LOCK TO` this account, unless \
+                  the server's error names another cause",
+    }
+}
 
 /// A thread whose connection the network has swallowed is stuck until the operating system gives it
 /// up.
@@ -77,19 +86,20 @@ impl OracleBackend {
         self.database.meet(life.schema)?;
         session.identity = life.identity;
         session.number = life.number;
-        match session.may_use_package().await? {
-            true => Ok(session),
-            false => Err(SessionError::Refused(NO_PACKAGE)),
-        }
+        session.calls_package().await?;
+        Ok(session)
     }
 }
 
 impl OracleSession {
     /// Whether the account may use the package: releases a lock that it does not hold, which
     /// changes nothing.
-    async fn may_use_package(&mut self) -> Result<bool, SessionError> {
+    pub(super) async fn calls_package(&mut self) -> Result<(), SessionError> {
         let block = statements::exchange(std::iter::once(0), std::iter::empty());
-        self.compiles(block).await
+        match self.compile_error(block).await? {
+            None => Ok(()),
+            Some(error) => Err(SessionError::Refused(no_package(&error))),
+        }
     }
 }
 

@@ -18,8 +18,12 @@ pub(super) trait Driver: 'static {
 
     fn select(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>, SessionError>;
 
-    /// Runs a block, and returns whether the server could compile it.
-    fn compiles(&mut self, block: &Block, limit: Duration) -> Result<bool, SessionError>;
+    /// Runs a block. Returns the server's error where it could not compile the block.
+    fn compile_error(
+        &mut self,
+        block: &Block,
+        limit: Duration,
+    ) -> Result<Option<String>, SessionError>;
 }
 
 /// A connection of the driver. Dropping it logs off, which is a round trip that the driver does not
@@ -67,14 +71,20 @@ impl Driver for OracleDriver {
         Ok(rows)
     }
 
-    fn compiles(&mut self, block: &Block, limit: Duration) -> Result<bool, SessionError> {
+    fn compile_error(
+        &mut self,
+        block: &Block,
+        limit: Duration,
+    ) -> Result<Option<String>, SessionError> {
         self.limit(limit)?;
         let values: Vec<i64> = block.binds.iter().map(|bind| bind.value()).collect();
         let values: Vec<&dyn ToDbValue> = values.iter().map(|value| value as _).collect();
         match self.0.execute(&block.text, &values) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(None),
             Err(error) => match error.kind() {
-                ErrorKind::DbError(said) if said.code() == NOT_COMPILED => Ok(false),
+                ErrorKind::DbError(said) if said.code() == NOT_COMPILED => {
+                    Ok(Some(error.to_string()))
+                }
                 _ => Err(error_within(limit)(error)),
             },
         }

@@ -74,11 +74,14 @@ impl OracleSession {
         Ok(codes.into_iter().map(Code::of).collect())
     }
 
-    /// Whether the server could compile this block.
-    pub(super) async fn compiles(&mut self, block: Block) -> Result<bool, SessionError> {
+    /// The server's error, where it could not compile this block.
+    pub(super) async fn compile_error(
+        &mut self,
+        block: Block,
+    ) -> Result<Option<String>, SessionError> {
         let limit = self.margin;
         self.thread
-            .call(move |driver| driver.compiles(&block, limit))
+            .call(move |driver| driver.compile_error(&block, limit))
             .await
     }
 

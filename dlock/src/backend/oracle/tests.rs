@@ -15,6 +15,7 @@ use super::thread::DriverThread;
 use crate::backend::SessionError;
 use crate::backend::shared::doubt::refused;
 use crate::backend::{Answer, Batch, Request, Session};
+use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::{Mode, OracleMode};
 
@@ -216,6 +217,20 @@ async fn an_error_of_a_statement_is_the_askers_and_then_the_sessions() {
         .exchange(&tries([request(1, Mode::Exclusive)]))
         .await;
     assert!(answers.unwrap_err().to_string().contains("broken pipe"));
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_call_the_package_reads_the_servers_error() {
+    let error = "ORA-06550: line 1, column 7:\nPLS-00201: 'DBMS_LOCK' must be declared";
+    let fake = Fake::answering([Ok(vec![Some(4)])]);
+    fake.with(|script| script.compile_error = Some(error.to_owned()));
+    let mut session = fake.session().await;
+    let refused = session.calls_package().await.unwrap_err();
+    assert!(
+        matches!(&refused, SessionError::Refused(Error::Refused { found, .. }) if found.contains(error)),
+        "{refused:?}"
+    );
+    assert!(session.calls_package().await.is_ok());
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(super) struct Script {
     pub(super) selects: Vec<(String, Duration)>,
     pub(super) replies: VecDeque<Reply>,
     pub(super) rows: Vec<TextRow>,
+    /// Why the server cannot compile the next block that is to show that.
+    pub(super) compile_error: Option<String>,
     pub(super) threads: Vec<ThreadId>,
     /// The next block waits here.
     pub(super) gate: Option<mpsc::Receiver<()>>,
@@ -75,8 +77,15 @@ impl Driver for FakeDriver {
         })
     }
 
-    fn compiles(&mut self, block: &Block, limit: Duration) -> Result<bool, SessionError> {
-        self.run(block, limit).map(|_| true)
+    fn compile_error(
+        &mut self,
+        block: &Block,
+        limit: Duration,
+    ) -> Result<Option<String>, SessionError> {
+        match self.0.with(|script| script.compile_error.take()) {
+            None => self.run(block, limit).map(|_| None),
+            error => Ok(error),
+        }
     }
 }
 
