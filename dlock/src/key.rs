@@ -47,7 +47,7 @@ enum Given {
     Nameless(Arc<str>, &'static str),
 }
 
-/// What a dialect makes the lock's name on the server of.
+/// What a backend makes the lock's name on the server of.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum KeyRepr {
     Text(Arc<str>),

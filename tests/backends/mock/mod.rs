@@ -1,6 +1,6 @@
 //! SeaORM's `MockDatabase`. The contract is not mounted: it needs processes that meet, and a server to count what they write; of a mock there is only what is below.
 
-mod dialects;
+mod databases;
 mod entities;
 mod locks;
 mod pinned;

@@ -1,4 +1,5 @@
-//! A server in this process that speaks TDS 7.4 as SQL Server does, for the tests of the dialect for SQL Server.
+//! A server in this process that speaks TDS 7.4 as SQL Server does, for the tests of the backend
+//! for SQL Server.
 //!
 //! [`Server`] has the sockets, the sessions and the protocol, and asks an [`Answer`] what to reply to a request.
 //! [`AppLocks`] is one that behaves like the application locks of SQL Server. What is simplified stands in the docs of
