@@ -246,6 +246,14 @@ impl fmt::Display for Phase {
 }
 
 impl Phase {
+    /// The answers of a session are not as many as the requests.
+    #[cfg(test)]
+    pub(crate) fn unreadable(self) -> Error {
+        self.failed(DbErr::Custom(
+            "the answers are not those to the requests".to_owned(),
+        ))
+    }
+
     /// Wraps what the database said in this phase.
     pub(crate) fn failed(self, source: DbErr) -> Error {
         Error::Database {

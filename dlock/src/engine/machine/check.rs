@@ -1,59 +1,28 @@
 //! What is true of the machine after every event.
 
-use std::collections::HashMap;
-
 use super::Machine;
 use super::event::SessionId;
-use super::keys::Ask;
+use super::keys::{Ask, Entry};
 use crate::key::PhysicalKey;
 
 impl Machine {
     /// # Panics
     ///
     /// When an invariant does not hold.
-    #[cfg(test)]
     pub(super) fn check_invariants(&self) {
-        assert!(
-            self.sessions.len() <= self.settings.max_sessions,
-            "few sessions"
-        );
-        let mut tries: HashMap<(Option<SessionId>, &PhysicalKey), u32> = HashMap::new();
-        let mut releases: HashMap<(SessionId, &PhysicalKey), u32> = HashMap::new();
-        let mut held: HashMap<SessionId, usize> = HashMap::new();
-        for key in &self.unassigned {
-            *tries.entry((None, key)).or_default() += 1;
-        }
-        for (id, session) in self.sessions.iter() {
-            for key in session.asked_tries() {
-                *tries.entry((Some(id), key)).or_default() += 1;
-            }
-            for key in session.asked_releases() {
-                *releases.entry((id, key)).or_default() += 1;
-            }
-            for key in session.probes() {
-                let ask = self.keys.get(key).map(|entry| entry.ask());
-                assert_eq!(ask, Some(Ask::Probe(id)), "{key} is probed for");
-            }
-            if let Some(order) = session.wait() {
-                let ask = self.keys.get(&order.request.key).map(|entry| entry.ask());
-                assert_eq!(
-                    ask,
-                    Some(Ask::Wait(id)),
-                    "{} is waited for",
-                    order.request.key
-                );
-            }
-        }
-        let mut in_back_off = 0;
+        let max = self.settings.max_sessions;
+        assert!(self.sessions.len() <= max, "more than {max} sessions");
+        let (mut tries, mut releases, mut back_offs, mut probes) = (0, 0, 0, 0);
         for (key, entry) in self.keys.iter() {
             entry.check(|session| self.sessions.is_inline(session));
-            for grant in entry.grants() {
-                *held.entry(grant.session()).or_default() += 1;
-            }
-            let releasing = entry.releasing().iter();
-            for session in releasing.filter(|session| !self.sessions.is_inline(**session)) {
-                let sent = releases.remove(&(*session, key));
-                assert_eq!(sent, Some(1), "{key} is given back by {session:?}");
+            for session in entry.releasing().iter().filter(|id| !self.is_inline(**id)) {
+                releases += 1;
+                let session = self
+                    .sessions
+                    .get(*session)
+                    .expect("it is released by a session");
+                let sent = session.asked_releases().filter(|asked| *asked == key);
+                assert_eq!(sent.count(), 1, "{key} is released once");
             }
             match entry.ask() {
                 Ask::Nothing => {
@@ -61,9 +30,10 @@ impl Machine {
                     assert!(is_blocked, "{key} is wanted and not asked for: {entry:?}");
                 }
                 // It is on its way to a thread or back.
-                Ask::Try(Some(session)) if self.sessions.is_inline(session) => {}
+                Ask::Try(Some(session)) if self.is_inline(session) => {}
                 Ask::Try(session) => {
-                    assert_eq!(tries.remove(&(session, key)), Some(1), "{key} is tried for");
+                    tries += 1;
+                    assert_eq!(self.tries_for(session, key), 1, "{key} is tried for once");
                 }
                 Ask::Wait(session) => {
                     let order = self
@@ -73,22 +43,54 @@ impl Machine {
                     assert!(order.is_some_and(|order| order.request.key == *key));
                 }
                 Ask::BackOff(turn) => {
-                    in_back_off += 1;
+                    back_offs += 1;
                     assert!(self.backoffs.has(turn, key), "{key} is put off");
                 }
                 Ask::Probe(session) => {
+                    probes += 1;
                     let session = self.sessions.get(session);
                     assert!(session.is_some_and(|session| session.probes().contains(key)));
                 }
             }
         }
-        assert_eq!(in_back_off, self.backoffs.len(), "back-offs have keys");
-        assert!(tries.is_empty(), "tries of no key: {tries:?}");
-        assert!(releases.is_empty(), "releases of no key: {releases:?}");
+        assert_eq!(back_offs, self.backoffs.len(), "back-offs are of keys");
+        let mut asked = self.unassigned.len();
         for (id, session) in self.sessions.iter() {
-            let counted = held.remove(&id).unwrap_or_default();
-            assert_eq!(session.held(), counted, "{id:?} counts its locks");
+            asked += session.asked_tries().count();
+            releases -= session.asked_releases().count();
+            probes -= session.probes().len();
+            let held = |(_, entry): (_, &Entry)| entry.grants_on(id);
+            let held: usize = self.keys.iter().map(held).sum();
+            assert_eq!(session.held(), held, "{id:?} counts its locks");
+            if let Some(order) = session.wait() {
+                let entry = self.keys.get(&order.request.key).expect("it is waited for");
+                assert_eq!(
+                    entry.ask(),
+                    Ask::Wait(id),
+                    "{} is waited for",
+                    order.request.key
+                );
+            }
         }
-        assert!(held.is_empty(), "grants of no session: {held:?}");
+        assert_eq!(
+            (asked, releases, probes),
+            (tries, 0, 0),
+            "sessions are asked for keys"
+        );
+    }
+
+    fn is_inline(&self, id: SessionId) -> bool {
+        self.sessions.is_inline(id)
+    }
+
+    fn tries_for(&self, session: Option<SessionId>, key: &PhysicalKey) -> usize {
+        let Some(session) = session else {
+            return self.unassigned.iter().filter(|asked| *asked == key).count();
+        };
+        let session = self
+            .sessions
+            .get(session)
+            .expect("it is asked of a session");
+        session.asked_tries().filter(|asked| *asked == key).count()
     }
 }

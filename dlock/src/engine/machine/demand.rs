@@ -7,6 +7,7 @@ use super::event::{
 use super::keys::{Ask, Dropped, Grant, HandOver, Waiter};
 use super::sessions::Session;
 use crate::key::PhysicalKey;
+use crate::mode::Mode;
 
 impl Machine {
     pub(super) fn acquire(&mut self, request: Acquire, step: &mut Step<'_>) {
@@ -39,7 +40,6 @@ impl Machine {
     }
 
     pub(super) fn cancel(&mut self, ticket: Ticket, key: &PhysicalKey, step: &mut Step<'_>) {
-        self.to_meet.retain(|waiting| *waiting != ticket);
         if is_planted!(self, ServeCancelledTicket) {
             return;
         }
@@ -173,9 +173,21 @@ impl Machine {
                 }
                 // Its answer is the one to a try, too.
                 Ask::Wait(session) if is_overdue(&self.sessions, session, step.now) => {}
+                Ask::Wait(session) if self.waits_for_another(session, mode) => {
+                    step.push(Command::StopWait(session));
+                }
                 Ask::Wait(_) | Ask::BackOff(_) => self.keys.refuse_tries(key, 0..usize::MAX, step),
             };
         }
+    }
+
+    /// Whether the session waits for the key in another mode than the next in line wants.
+    fn waits_for_another(&self, session: SessionId, mode: Mode) -> bool {
+        let order = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.wait());
+        order.is_some_and(|order| order.request.mode != mode)
     }
 
     /// Whether readers at the front have joined a grant.
@@ -270,6 +282,12 @@ impl Machine {
             Ask::Try(_) | Ask::BackOff(_) | Ask::Probe(_) => {}
         }
         self.keys.forget_unused(key);
+    }
+
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        self.to_meet.retain(|waiting| *waiting != ticket);
+        self.inspections
+            .retain(|inspection| inspection.ticket() != Some(ticket));
     }
 
     pub(super) fn meet(&mut self, ticket: Ticket, step: &mut Step<'_>) {

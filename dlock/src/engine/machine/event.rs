@@ -57,6 +57,8 @@ pub(crate) enum Event {
         ticket: Ticket,
         key: PhysicalKey,
     },
+    /// The caller of [`Meet`](Self::Meet) or [`Inspect`](Self::Inspect) has stopped waiting.
+    Leave(Ticket),
     /// One guard of a grant is gone. `confirm` gets [`Reply::Released`].
     Release {
         grant: GrantId,
@@ -83,6 +85,7 @@ pub(crate) enum Event {
     /// The answer to the last [`Job::Wait`]; `None`: it was [stopped](Command::StopWait).
     WaitEnded {
         session: SessionId,
+        grant: GrantId,
         answer: Option<Answer>,
     },
     /// The answer to [`Inline::Try`].

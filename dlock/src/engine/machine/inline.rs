@@ -1,9 +1,7 @@
 //! Sessions without a server in between: what they do is done at once, by the thread that asks.
 
 use super::Machine;
-use super::event::{
-    Answer, Command, GrantId, Inline, Reply, Request, SessionId, Step, Ticket, Time,
-};
+use super::event::{Answer, Command, GrantId, Inline, Reply, Request, SessionId, Step, Ticket};
 use super::keys::{Ask, Dropped, HandOver};
 use crate::key::PhysicalKey;
 
@@ -38,7 +36,7 @@ impl Machine {
         answer: Answer,
         step: &mut Step<'_>,
     ) {
-        self.has_run(session, step.now);
+        self.has_run(session, step);
         let asked = self.keys.get(&request.key).map(|entry| entry.ask());
         if asked != Some(Ask::Try(Some(session))) {
             // The session has ended in between.
@@ -55,9 +53,18 @@ impl Machine {
         self.open_for_demand(step);
     }
 
-    fn has_run(&mut self, session: SessionId, now: Time) {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.end_run(now);
+    /// A thread is done. That it was is a reply of the session.
+    fn has_run(&mut self, id: SessionId, step: &mut Step<'_>) {
+        if let Some(session) = self.sessions.replied(id, step.now) {
+            session.end_run(step.now);
+            self.wake_to_close(id, step);
+        }
+    }
+
+    /// A session that holds less than before may close.
+    fn wake_to_close(&self, id: SessionId, step: &mut Step<'_>) {
+        if self.is_closing() {
+            step.push(Command::Wake(id));
         }
     }
 
@@ -89,7 +96,7 @@ impl Machine {
         was_held: bool,
         step: &mut Step<'_>,
     ) {
-        self.has_run(session, step.now);
+        self.has_run(session, step);
         let reply = |ticket| Command::Reply(ticket, Reply::Released(was_held));
         step.extend(confirm.map(reply));
         self.counters.lost += u64::from(!was_held);
@@ -97,9 +104,7 @@ impl Machine {
             entry.end_release(session);
             self.advance(key, step);
         }
-        if self.is_closing() {
-            step.push(Command::Wake(session));
-        }
+        self.put_to_wait(step);
     }
 
     pub(super) fn grant_lost(&mut self, grant: GrantId, key: &PhysicalKey, step: &mut Step<'_>) {
@@ -110,6 +115,7 @@ impl Machine {
         if let Some(session) = self.sessions.get_mut(session) {
             session.has_lost();
         }
+        self.wake_to_close(session, step);
         self.counters.lost += guards;
         step.push(Command::Lose(grant));
         self.advance(key, step);

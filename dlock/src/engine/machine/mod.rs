@@ -26,6 +26,7 @@ macro_rules! is_planted {
 }
 
 mod backoff;
+#[cfg(test)]
 mod check;
 mod demand;
 mod event;
@@ -38,6 +39,7 @@ mod simulation;
 mod supply;
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -45,14 +47,14 @@ use fastrand::Rng;
 use self::backoff::BackOffs;
 use self::event::{Command, Counters, Error, Event, Inspection, Reply, Step, Ticket, Time};
 use self::keys::Keys;
-use self::sessions::{Sessions, WaitOrder};
+use self::sessions::Sessions;
 use crate::key::PhysicalKey;
 
 /// What the machine must know of the settings of a pool.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     max_sessions: usize,
-    max_locks_per_session: usize,
+    max_locks_per_session: NonZeroUsize,
     max_local_handoffs: u32,
     idle_timeout: Duration,
     /// After so much silence a session is asked for a sign of life.
@@ -113,7 +115,8 @@ impl Machine {
         }
     }
 
-    /// The name of the next caller. Later callers have greater tickets.
+    /// The name of the next caller. Later callers have greater tickets: a ticket is drawn and handed
+    /// in without letting go of the machine in between.
     pub(super) fn ticket(&mut self) -> Ticket {
         Ticket(self.next_id())
     }
@@ -124,6 +127,7 @@ impl Machine {
         match event {
             Event::Acquire(request) => self.acquire(request, step),
             Event::Cancel { ticket, key } => self.cancel(ticket, &key, step),
+            Event::Leave(ticket) => self.leave(ticket),
             Event::Release {
                 grant,
                 key,
@@ -134,7 +138,11 @@ impl Machine {
             Event::SessionUp { session, traits } => self.session_up(session, traits, step),
             Event::OpenFailed { session, error } => self.open_failed(session, &error, step),
             Event::Answered { session, answers } => self.answered(session, answers, step),
-            Event::WaitEnded { session, answer } => self.wait_ended(session, answer, step),
+            Event::WaitEnded {
+                session,
+                grant,
+                answer,
+            } => self.wait_ended(session, grant, answer, step),
             Event::Tried {
                 session,
                 grant,
@@ -202,17 +210,14 @@ impl Machine {
     fn close(&mut self, step: &mut Step<'_>) {
         self.phase = Phase::Closing;
         self.refuse_all(&Error::PoolClosed, step);
-        // A session that waits holds nothing and does nothing else: it ends instead of waiting on.
+        // A session that waits holds nothing: it ends instead of waiting on.
         for id in self.sessions.waiting() {
-            let order = self
-                .sessions
-                .remove(id)
-                .and_then(|mut session| session.take_wait());
-            if let Some(WaitOrder { request, .. }) = order {
-                self.keys.entry(&request.key).forget_session(id);
-                self.rest(&request.key, step);
-            }
+            self.sessions.remove(id);
             self.counters.sessions_closed += 1;
+            for key in self.keys.of_session(id) {
+                self.keys.entry(&key).forget_session(id);
+                self.rest(&key, step);
+            }
             step.push(Command::CloseSession(id));
         }
         step.extend(self.sessions.ids().map(Command::Wake));

@@ -16,6 +16,9 @@ const LAST_PART: Duration = Duration::from_millis(10);
 /// The first slice of a wait; each next is twice as long, up to the longest.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
 
+/// A clock cannot hold every duration that a setting can.
+const LONGEST_IDLE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Machine {
     /// The next job of this session's task. Commands are for others.
     pub(crate) fn next(&mut self, id: SessionId, now: Time, commands: &mut Vec<Command>) -> Job {
@@ -40,6 +43,9 @@ impl Machine {
             };
             if let Some(inspections) = session.next_inspections(false) {
                 return Job::Inspect(inspections);
+            }
+            if session.has_probes() {
+                return Job::Ping;
             }
             match session.take_wait() {
                 Some(order) => {
@@ -83,7 +89,9 @@ impl Machine {
             until,
         } = order;
         let entry = self.keys.entry(&request.key);
-        if let Some(slice) = slice_for(entry, step.now) {
+        if entry.wanted() == Some(request.mode)
+            && let Some(slice) = slice_for(entry, step.now)
+        {
             let until = until.unwrap_or(step.now + slice);
             let slice = slice.min(until.saturating_sub(step.now));
             let session = self.sessions.get_mut(id)?;
@@ -99,9 +107,10 @@ impl Machine {
             });
         }
         entry.set_ask(Ask::Nothing);
-        match entry.front() {
-            None => self.rest(&request.key, step),
-            Some(_) => self.put_off(&request.key, step.now + 2 * LAST_PART),
+        match entry.wanted() == Some(request.mode) {
+            // There is no time left to wait.
+            true => self.put_off(&request.key, step.now + 2 * LAST_PART),
+            false => self.advance(&request.key, step),
         }
         self.assign(step);
         self.put_to_wait(step);
@@ -122,13 +131,15 @@ impl Machine {
             return Job::Close;
         }
         let ping_at = session.next_ping(self.settings.silence);
-        if session.has_probes() || ping_at <= now {
+        if ping_at <= now {
             return Job::Ping;
         }
-        match is_idle {
-            true => Job::Idle(ping_at.min(idle_until)),
-            false => Job::Idle(ping_at),
-        }
+        let until = if is_idle {
+            ping_at.min(idle_until)
+        } else {
+            ping_at
+        };
+        Job::Idle(until.min(now + LONGEST_IDLE))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Batch, GrantId, Inspection, Request, SessionId, Ticket, Time, Traits};
+use super::event::{Answers, Batch, GrantId, Inspection, Request, SessionId, Ticket, Time, Traits};
 use super::keys::TENURE;
 use crate::backend::MAX_BATCH;
 use crate::key::PhysicalKey;
@@ -286,6 +286,7 @@ impl Session {
         self.can_try()
             && self.load() == 0
             && self.mailbox.releases.is_empty()
+            && self.mailbox.probes.is_empty()
             && self.in_flight.is_none()
     }
 
@@ -359,6 +360,15 @@ impl Session {
 
     pub(super) fn take_probes(&mut self) -> Vec<PhysicalKey> {
         std::mem::take(&mut self.mailbox.probes)
+    }
+
+    /// Whether the answers are as many as the requests that it was sent.
+    pub(super) fn fits(&self, answers: &Answers) -> bool {
+        let sent = self.in_flight.as_ref();
+        sent.is_none_or(|sent| {
+            let Batch { releases, tries } = &*sent.batch;
+            (releases.len(), tries.len()) == (answers.releases.len(), answers.tries.len())
+        })
     }
 
     pub(super) fn has_probes(&self) -> bool {

@@ -59,6 +59,14 @@ impl Machine {
             return;
         };
         session.pinged(step.now);
+        self.answer_probes(id, step);
+    }
+
+    /// Any reply proves that the session lives.
+    fn answer_probes(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         for key in session.take_probes() {
             self.keys.entry(&key).set_ask(Ask::Nothing);
             self.advance(&key, step);
@@ -74,6 +82,11 @@ impl Machine {
         let Some(session) = self.sessions.replied(id, step.now) else {
             return;
         };
+        if !session.fits(&answers) {
+            let error = During::Acquire.unreadable();
+            self.session_lost(id, &error, step);
+            return step.push(Command::CloseSession(id));
+        }
         let Some(mut in_flight) = session.take_in_flight(step.now) else {
             return;
         };
@@ -104,9 +117,10 @@ impl Machine {
         }
         if let Some(error) = doubt {
             // The rest of what it holds may be gone as well.
-            step.push(Command::CloseSession(id));
-            return self.session_lost(id, &error, step);
+            self.session_lost(id, &error, step);
+            return step.push(Command::CloseSession(id));
         }
+        self.answer_probes(id, step);
         // Not before every answer is known: what was granted here makes this session one that holds.
         self.put_to_wait(step);
         self.open_for_demand(step);
@@ -211,10 +225,15 @@ impl Machine {
     pub(super) fn wait_ended(
         &mut self,
         id: SessionId,
+        grant: GrantId,
         answer: Option<Answer>,
         step: &mut Step<'_>,
     ) {
         let Some(session) = self.sessions.replied(id, step.now) else {
+            if let Some(Answer::Yes) = answer {
+                // The handle of an inline session that was forgotten in between.
+                step.push(Command::Lose(grant));
+            }
             return;
         };
         session.touch(step.now);
@@ -255,6 +274,8 @@ impl Machine {
                 session.push_inspections([Inspection::Blocker(request.key.clone())]);
             }
             if let Some(until) = again {
+                // The wait goes on, and is no answer to a try that came when it should have ended.
+                self.keys.refuse_tries(&request.key, 0..usize::MAX, step);
                 return session.order_wait(WaitOrder {
                     request,
                     grant,
@@ -347,7 +368,7 @@ impl Machine {
             return;
         }
         let tries = self.unassigned.len() + self.inspections.len();
-        let for_tries = tries.div_ceil(self.settings.max_locks_per_session);
+        let for_tries = tries.div_ceil(self.settings.max_locks_per_session.get());
         let to_meet = usize::from(!self.to_meet.is_empty());
         // While a session is free, there is no time left to wait for the keys in back-off.
         let for_waits = match self.sessions.to_wait_on() {
@@ -371,15 +392,19 @@ impl Machine {
         }
     }
 
-    /// The session for a try, which must not hold `key`; none while a further one can be had.
+    /// The session for a try; none while a further one can be had. A session has a lock once, but an
+    /// inline one has a handle for each grant.
     pub(super) fn session_for_try(
         &self,
         key: Option<&PhysicalKey>,
         now: Time,
     ) -> Option<SessionId> {
         let entry = key.and_then(|key| self.keys.get(key));
-        let is_out = |session| entry.is_some_and(|entry| entry.is_held_on(session));
-        let max = self.settings.max_locks_per_session;
+        let is_out = |session| {
+            let is_held = entry.is_some_and(|entry| entry.is_held_on(session));
+            is_held && !self.sessions.is_inline(session)
+        };
+        let max = self.settings.max_locks_per_session.get();
         let with_room = self.sessions.with_room(max, is_out);
         if with_room.is_some() || self.more_may_come(now) {
             return with_room;

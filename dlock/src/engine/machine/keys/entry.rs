@@ -234,6 +234,13 @@ impl Entry {
         self.grants.iter().any(|grant| grant.session == session)
     }
 
+    /// How many grants this session has.
+    #[cfg(test)]
+    pub(crate) fn grants_on(&self, session: SessionId) -> usize {
+        let grants = self.grants.iter();
+        grants.filter(|grant| grant.session == session).count()
+    }
+
     /// Whether a lock of this mode has to wait for a local holder.
     pub(crate) fn is_held_against(&self, mode: Mode) -> bool {
         self.grants

@@ -21,7 +21,8 @@ pub(super) struct Client {
 #[derive(Debug, Clone)]
 pub(super) enum State {
     Thinking,
-    Waiting(Acquire),
+    /// Since when.
+    Waiting(Acquire, Time),
     Holding(GrantId, PhysicalKey),
     Stopped,
 }

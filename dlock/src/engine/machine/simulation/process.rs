@@ -1,17 +1,21 @@
 //! One process: a machine, the tasks of its sessions, its callers and their guards.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::Bug;
-use super::client::Client;
+use super::client::{Client, State};
 use super::server::Backend;
-use crate::engine::machine::event::{GrantId, SessionId, Ticket, Time, Traits};
+use crate::engine::machine::event::{Acquire, GrantId, SessionId, Ticket, Time, Traits};
 use crate::engine::machine::{Machine, Settings};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
+
+const FEW: NonZeroUsize = NonZeroUsize::new(3).expect("above zero");
+const MANY: NonZeroUsize = NonZeroUsize::new(512).expect("above zero");
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -55,6 +59,8 @@ pub(super) struct Task {
     /// Counts its jobs: what comes of an earlier one is ignored.
     pub(super) job: u64,
     pub(super) last_reply: Time,
+    /// It has to prove that its server answers before anything else.
+    pub(super) must_ping: bool,
     /// Callers for whom it looks at the server's locks.
     pub(super) inspecting: Vec<Ticket>,
 }
@@ -72,6 +78,8 @@ pub(super) struct Handle {
 pub(super) struct Guards {
     pub(super) key: PhysicalKey,
     pub(super) mode: Mode,
+    pub(super) session: SessionId,
+    /// What holds it on the server.
     pub(super) backend: Backend,
     pub(super) count: u64,
     pub(super) is_lost: bool,
@@ -81,7 +89,7 @@ impl Process {
     pub(super) fn new(bug: Option<Bug>, rng: &mut Rng) -> Self {
         let settings = Settings {
             max_sessions: rng.usize(1..5),
-            max_locks_per_session: [1, 3, 512][rng.usize(0..3)],
+            max_locks_per_session: [NonZeroUsize::MIN, FEW, MANY][rng.usize(0..3)],
             max_local_handoffs: [0, 5, 1024][rng.usize(0..3)],
             idle_timeout: Duration::from_millis(rng.u64(100..60_000)),
             silence: Duration::from_millis(7500),
@@ -118,6 +126,52 @@ impl Process {
             assert_eq!(caller, Some(Caller::Inspection));
         }
         Some(task)
+    }
+
+    pub(super) fn has_fault_until(&mut self, at: Time) {
+        self.last_fault = self.last_fault.max(at);
+    }
+
+    /// The requests that wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Acquire> {
+        self.clients
+            .iter()
+            .filter_map(|client| match &client.state {
+                State::Waiting(request, _) => Some(request),
+                _ => None,
+            })
+    }
+
+    /// Its pool was closed, and nothing is left of it.
+    pub(super) fn has_ended(&self) -> bool {
+        let has_guards = !self.guards.is_empty() || !self.tasks.is_empty();
+        self.machine.is_drained() && !has_guards && self.running == 0
+    }
+
+    /// Nobody wants anything, and nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        let Machine {
+            keys,
+            sessions,
+            backoffs,
+            unassigned,
+            inspections,
+            to_meet,
+            ..
+        } = &self.machine;
+        let is_stopped = |client: &Client| matches!(client.state, State::Stopped);
+        self.clients.iter().all(is_stopped)
+            && self.tasks.is_empty()
+            && self.callers.is_empty()
+            && self.guards.is_empty()
+            && self.handles.is_empty()
+            && self.running == 0
+            && keys.is_empty()
+            && sessions.is_empty()
+            && backoffs.is_empty()
+            && unassigned.is_empty()
+            && inspections.is_empty()
+            && to_meet.is_empty()
     }
 
     /// The process is started anew, with the callers that it had.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::engine::machine::event::{Answer, Answers, Batch, Request};
+use crate::engine::machine::event::{Answer, Answers, Batch, Request, Time};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -16,6 +16,9 @@ pub(super) struct Server {
     alive: BTreeSet<Backend>,
     locks: BTreeMap<PhysicalKey, Vec<(Backend, Mode)>>,
     waits: BTreeMap<PhysicalKey, VecDeque<(Backend, Mode)>>,
+    now: Time,
+    /// Since when keys are free that were held.
+    free_since: BTreeMap<PhysicalKey, Time>,
 }
 
 impl Server {
@@ -39,8 +42,29 @@ impl Server {
         locks.is_some_and(|locks| locks.contains(&(backend, mode)))
     }
 
-    pub(super) fn is_free(&self, key: &PhysicalKey) -> bool {
-        !self.locks.contains_key(key)
+    /// `None`: it is held.
+    pub(super) fn free_since(&self, key: &PhysicalKey) -> Option<Time> {
+        match self.locks.contains_key(key) {
+            true => None,
+            false => Some(self.free_since.get(key).copied().unwrap_or_default()),
+        }
+    }
+
+    /// Whether a lock of this mode would be granted at once, also in a fair line.
+    pub(super) fn is_free_for(&self, key: &PhysicalKey, mode: Mode) -> bool {
+        let mut held = self.locks.get(key).into_iter().flatten();
+        !self.waits.contains_key(key) && held.all(|(_, held)| held.coexists_with(mode))
+    }
+
+    pub(super) fn set_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    fn forget_free(&mut self) {
+        let free = self.locks.extract_if(.., |_, locks| locks.is_empty());
+        for (key, _) in free {
+            self.free_since.insert(key, self.now);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,18 +83,32 @@ impl Server {
         self.serve_lines()
     }
 
-    /// Carries out a batch. Returns its answers, and who is granted what it has released.
-    pub(super) fn exchange(&mut self, backend: Backend, batch: &Batch) -> (Answers, Vec<Backend>) {
-        let releases = batch.releases.iter();
-        let releases = releases
-            .map(|request| self.release(backend, request))
-            .collect();
+    /// Carries out a batch, of which requests may fail. Returns its answers, and who is granted what
+    /// it has released.
+    pub(super) fn exchange(
+        &mut self,
+        backend: Backend,
+        batch: &Batch,
+        mut fails: impl FnMut() -> Option<Answer>,
+    ) -> (Answers, Vec<Backend>) {
+        let mut answers = Answers::default();
+        let mut kept = Vec::new();
+        for request in &batch.releases {
+            let failed = fails();
+            kept.extend(failed.is_some().then_some(&request.key));
+            let answer = failed.unwrap_or_else(|| self.release(backend, request));
+            answers.releases.push(answer);
+        }
         // The tries of a batch come before waits that its releases end.
-        let tries = batch.tries.iter();
-        let tries = tries
-            .map(|request| self.try_lock(backend, request).into())
-            .collect();
-        let answers = Answers { releases, tries };
+        for request in &batch.tries {
+            let answer = match fails() {
+                Some(failed) => failed,
+                // The session still has what it failed to release.
+                None if kept.contains(&&request.key) => Answer::Yes,
+                None => self.try_lock(backend, request).into(),
+            };
+            answers.tries.push(answer);
+        }
         (answers, self.serve_lines())
     }
 
@@ -97,7 +135,7 @@ impl Server {
         if is_free {
             locks.push((backend, *mode));
         }
-        self.locks.retain(|_, locks| !locks.is_empty());
+        self.forget_free();
         is_free
     }
 
@@ -121,7 +159,7 @@ impl Server {
 
     fn serve_lines(&mut self) -> Vec<Backend> {
         let mut granted = Vec::new();
-        self.locks.retain(|_, locks| !locks.is_empty());
+        self.forget_free();
         for (key, line) in &mut self.waits {
             while let Some((backend, mode)) = line.front().copied() {
                 let locks = self.locks.entry(key.clone()).or_default();
@@ -134,7 +172,7 @@ impl Server {
             }
         }
         self.waits.retain(|_, line| !line.is_empty());
-        self.locks.retain(|_, locks| !locks.is_empty());
+        self.forget_free();
         granted
     }
 }
