@@ -189,7 +189,7 @@ impl Machine {
 
     /// Nothing is asked about this key for a while, or until a session can wait for it.
     pub(super) fn back_off(&mut self, key: &PhysicalKey, now: Time) {
-        let attempt = self.keys.entry(key).next_attempt();
+        let attempt = self.keys.entry(key).next_attempt(now);
         let until = now + self.jitter(attempt);
         self.put_off(key, until);
     }

@@ -12,7 +12,10 @@ use crate::server_lock::Holder;
 
 /// For this long after its grant a lock may pass from one local holder to the next. It is a fraction
 /// of what people notice, and many times what the server takes.
-pub(crate) const HAND_OVER: Duration = Duration::from_millis(20);
+const FULL_TURN: Duration = Duration::from_millis(20);
+
+/// After a wait of up to this long a turn is not cut.
+const FULL_TURN_AFTER: Duration = Duration::from_millis(100);
 
 /// For this long after a grant readers may join, and for this long a reply proves that its session
 /// lives.
@@ -40,6 +43,8 @@ pub(crate) struct Entry {
     ask: Ask,
     /// Retries since the last grant.
     attempt: u32,
+    /// When the server refused it first since then.
+    contended_since: Option<Time>,
     /// Slices of waits that have ended since then.
     slices: u32,
     /// Its place in the line for a session to wait on: kept until it had a wait.
@@ -66,6 +71,8 @@ pub(crate) struct Grant {
     guards: u64,
     granted_at: Time,
     handoffs: u32,
+    /// For so long it may pass from holder to holder.
+    turn: Duration,
 }
 
 /// The one question about a key that is open.
@@ -263,6 +270,7 @@ impl Entry {
         mode: Mode,
         step: &mut Step<'_>,
     ) -> u64 {
+        let turn = self.turn_of_grant(step.now);
         self.calm();
         self.grants.push(Grant {
             id,
@@ -271,6 +279,7 @@ impl Entry {
             guards: 0,
             granted_at: step.now,
             handoffs: 0,
+            turn,
         });
         self.serve(self.grants.len() - 1, step)
     }
@@ -393,9 +402,19 @@ impl Entry {
     }
 
     /// The next retry is put off for longer. Returns how many there have been.
-    pub(crate) fn next_attempt(&mut self) -> u32 {
+    pub(crate) fn next_attempt(&mut self, now: Time) -> u32 {
+        self.contended_since.get_or_insert(now);
         self.attempt = self.attempt.saturating_add(1);
         self.attempt - 1
+    }
+
+    /// For how long a grant of now may pass from holder to holder. The longer this process has waited,
+    /// the more others wait, and the shorter is its turn: so the wait grows with the square root of
+    /// their number.
+    fn turn_of_grant(&self, now: Time) -> Duration {
+        let since = self.contended_since.unwrap_or(now);
+        let waited = now.saturating_sub(since).max(FULL_TURN_AFTER);
+        FULL_TURN.mul_f64(FULL_TURN_AFTER.as_secs_f64() / waited.as_secs_f64())
     }
 
     pub(crate) fn attempt(&self) -> u32 {
@@ -419,6 +438,7 @@ impl Entry {
     /// As far as the server is concerned nobody has waited yet.
     pub(crate) fn calm(&mut self) {
         self.attempt = 0;
+        self.contended_since = None;
         self.slices = 0;
         self.turn = None;
         self.blocker = None;
@@ -500,6 +520,6 @@ impl Grant {
 
     /// Whether it may still pass from holder to holder without the server.
     pub(crate) fn may_be_handed_over(&self, max: u32, now: Time) -> bool {
-        self.handoffs < max && now.saturating_sub(self.granted_at) < HAND_OVER
+        self.handoffs < max && now.saturating_sub(self.granted_at) < self.turn
     }
 }
