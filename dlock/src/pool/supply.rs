@@ -100,13 +100,21 @@ impl State {
             return;
         };
         session.last_ping = now;
+        self.answer_probes(id, now);
+        // It may have become free to wait.
+        self.put_to_wait(now);
+    }
+
+    /// Any reply proves that the session lives.
+    fn answer_probes(&mut self, id: SessionId, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         for key in std::mem::take(&mut session.probes) {
             let queue = self.keys.get_mut(&key).expect("BUG: it was asked for");
             queue.ask = None;
             self.settle(&key, now);
         }
-        // What it was asked for it has shown, so it may have become free to wait.
-        self.put_to_wait(now);
     }
 
     /// The server answered a batch. An error means that the session cannot be trusted any more.
@@ -161,6 +169,7 @@ impl State {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.spare = Some(in_flight.emptied());
         }
+        self.answer_probes(id, now);
         // Not before every answer has been heard: what is granted here makes this session one that holds.
         self.put_to_wait(now);
         self.open_for_demand(now);

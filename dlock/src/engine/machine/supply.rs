@@ -60,6 +60,8 @@ impl Machine {
         };
         session.pinged(step.now);
         self.answer_probes(id, step);
+        // It may have become free to wait.
+        self.put_to_wait(step);
     }
 
     /// Any reply proves that the session lives.

@@ -308,6 +308,30 @@ async fn a_try_of_a_reader_behind_a_wait_that_goes_on_is_no_wait_itself() {
     drop(held);
 }
 
+/// The only session holds the key and owes a sign of life when others begin to keep it busy.
+#[tokio::test(start_paused = true)]
+async fn any_reply_is_a_sign_of_life() {
+    let server = Server::with_latency(10 * MS);
+    let config = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", config);
+    let _first = shared(&pool, 1).await;
+    sleep(SECOND).await;
+    for key in 2..10 {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            loop {
+                drop(exclusive(&pool, key).await);
+            }
+        });
+    }
+    tokio::task::yield_now().await;
+    let reader = timeout(SECOND, shared(&pool, 1)).await;
+    drop(reader.expect("it joins the first reader"));
+}
+
 /// Both of its sessions hold the key, so the reader waits for a sign of life of one. That one is given
 /// back meanwhile and could wait for another key, for as long as its holder likes.
 #[tokio::test(start_paused = true)]
