@@ -25,8 +25,8 @@
 //!                  one queue per key, many locks on few sessions. Knows no database
 //!   pinned/          locks on sessions of their own
 //!   tests/           the pool alone, on a server in memory, with faults and paused time
-//! engine/          the pool's state once more, as a pure machine with its simulation. Built for tests
-//!                  only, until it drives the pool
+//! engine/          the pool's state once more, as a pure machine with its simulation; built for
+//!                  tests only, until it drives the pool
 //! backend/         the seam to the databases, and the list of them
 //!   postgres/        advisory locks; `dlock::compat`
 //!   mysql/           user-level locks of MySQL and MariaDB

@@ -140,8 +140,8 @@ impl Machine {
         step.push(Command::Wake(id));
     }
 
-    /// Brings a key to rest after anything has happened to it: serves whom it can without the server,
-    /// asks the server for the next, forgets what nobody wants.
+    /// Brings a key to rest after anything has happened to it: serves whom it can without the
+    /// server, asks the server for the next, forgets what nobody wants.
     pub(super) fn advance(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
         loop {
             let Some(entry) = self.keys.get_mut(key) else {
@@ -218,8 +218,8 @@ impl Machine {
         let Some(entry) = self.keys.get(key) else {
             return;
         };
-        // What a session gives back it can take again in the same round trip. What several give back
-        // has to arrive first.
+        // What a session gives back it can take again in the same round trip. What several give
+        // back has to arrive first.
         let session = match *entry.releasing() {
             [] => self.session_for_try(Some(key), step.now),
             [session] if self.sessions.get(session).is_some_and(Session::takes_again) => {
@@ -269,8 +269,8 @@ impl Machine {
         }
     }
 
-    /// Nobody waits for this key. It is forgotten, unless something of it is left: a try that was not
-    /// sent yet is left out when it is its turn.
+    /// Nobody waits for this key. It is forgotten, unless something of it is left: a try that was
+    /// not sent yet is left out when it is its turn.
     pub(super) fn rest(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
         self.end_back_off(key);
         let Some(entry) = self.keys.get_mut(key) else {

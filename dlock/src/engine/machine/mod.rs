@@ -9,12 +9,13 @@
 //! | fact | owner |
 //! |---|---|
 //! | who waits for a key, what is asked about it, which session holds it | its entry in [`keys`] |
-//! | what a session has to do, what it was sent, how many locks it holds | its entry in [`sessions`] |
+//! | what a session has to do, what it was sent, how much it holds | its entry in [`sessions`] |
 //! | when a key is tried again, and which key waits next | [`backoff`] |
 //!
 //! What a lost session held is found by a scan of all keys, since sessions are seldom lost.
 
-/// Whether this rule of the machine was swapped for a wrong one, to see that the simulation finds it.
+/// Whether this rule of the machine was swapped for a wrong one, to see that the simulation finds
+/// it.
 macro_rules! is_planted {
     ($machine:expr, $bug:ident) => {{
         #[cfg(test)]
@@ -91,8 +92,8 @@ enum Phase {
     Closing,
 }
 
-/// After the pool was refused, requests get the error for this long. A proxy that moves sessions may
-/// leave a lock behind each time, so it gets few occasions.
+/// After the pool was refused, requests get the error for this long. A proxy that moves sessions
+/// may leave a lock behind each time, so it gets few occasions.
 const QUARANTINE: Duration = Duration::from_secs(10);
 
 impl Machine {
@@ -115,8 +116,8 @@ impl Machine {
         }
     }
 
-    /// The name of the next caller. Later callers have greater tickets: a ticket is drawn and handed
-    /// in without letting go of the machine in between.
+    /// The name of the next caller. Later callers have greater tickets: a ticket is drawn and
+    /// handed in without letting go of the machine in between.
     pub(super) fn ticket(&mut self) -> Ticket {
         Ticket(self.next_id())
     }
@@ -231,7 +232,8 @@ impl Machine {
         step.extend(sessions.into_iter().map(Command::CloseSession));
     }
 
-    /// The tasks of all sessions were dropped with their runtime. Waiters begin anew on another one.
+    /// The tasks of all sessions were dropped with their runtime. Waiters begin anew on another
+    /// one.
     fn runtime_ended(&mut self, step: &mut Step<'_>) {
         self.reply_to_all(&Reply::Restart, step);
         self.lose_all(step);

@@ -1,5 +1,5 @@
-//! What a session does next. Its task asks when it is free, so a batch has all that has come in until
-//! then.
+//! What a session does next. Its task asks when it is free, so a batch has all that has come in
+//! until then.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::keys::{Ask, Entry};
 use super::sessions::WaitOrder;
 use crate::backend::LONGEST_SLICE;
 
-/// So long before the last deadline the server stops waiting, so that it grants the lock to no caller
-/// that has left.
+/// So long before the last deadline the server stops waiting, so that it grants the lock to no
+/// caller that has left.
 const LAST_PART: Duration = Duration::from_millis(10);
 
 /// The first slice of a wait; each next is twice as long, up to the longest.

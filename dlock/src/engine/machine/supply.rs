@@ -123,7 +123,8 @@ impl Machine {
             return step.push(Command::CloseSession(id));
         }
         self.answer_probes(id, step);
-        // Not before every answer is known: what was granted here makes this session one that holds.
+        // Not before every answer is known: what was granted here makes this session one that
+        // holds.
         self.put_to_wait(step);
         self.open_for_demand(step);
     }
@@ -216,8 +217,8 @@ impl Machine {
         }
     }
 
-    /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half of it
-    /// and the whole.
+    /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half of
+    /// it and the whole.
     fn jitter(&mut self, attempt: u32) -> Duration {
         let ceiling = Duration::from_millis(5 << attempt.min(6)).min(Duration::from_millis(250));
         ceiling.mul_f64(0.5 + 0.5 * self.rng.f64())
@@ -394,8 +395,8 @@ impl Machine {
         }
     }
 
-    /// The session for a try; none while a further one can be had. A session has a lock once, but an
-    /// inline one has a handle for each grant.
+    /// The session for a try; none while a further one can be had. A session has a lock once, but
+    /// an inline one has a handle for each grant.
     pub(super) fn session_for_try(
         &self,
         key: Option<&PhysicalKey>,
@@ -420,8 +421,9 @@ impl Machine {
         has_room && !self.sessions.is_refused(now) || self.sessions.opening() > 0
     }
 
-    /// A session has ended, and its locks with it. What was asked of it is asked anew. When one after
-    /// the other dies before its first reply, that is an error, so that this does not go on forever.
+    /// A session has ended, and its locks with it. What was asked of it is asked anew. When one
+    /// after the other dies before its first reply, that is an error, so that this does not go on
+    /// forever.
     pub(super) fn session_lost(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;

@@ -10,8 +10,8 @@ use crate::engine::machine::event::{Command, GrantId, Reply, SessionId, Step, Ti
 use crate::mode::Mode;
 use crate::server_lock::Holder;
 
-/// For this long after its grant a lock may pass from one local holder to the next. It is a fraction
-/// of what people notice, and many times what the server takes.
+/// For this long after its grant a lock may pass from one local holder to the next. It is a
+/// fraction of what people notice, and many times what the server takes.
 const FULL_TURN: Duration = Duration::from_millis(20);
 
 /// After a wait of up to this long a turn is not cut.
@@ -164,8 +164,8 @@ impl Entry {
         self.front().map(|waiter| waiter.mode)
     }
 
-    /// How many waiters a grant of the front's mode serves: one, or where it can be shared all up to
-    /// the next of another mode.
+    /// How many waiters a grant of the front's mode serves: one, or where it can be shared all up
+    /// to the next of another mode.
     pub(crate) fn served_by_next_grant(&self) -> usize {
         match self.front_mode() {
             None => 0,
@@ -177,14 +177,15 @@ impl Entry {
         }
     }
 
-    /// How many waiters the next answers of the server may serve: those of the next grant, or one try
-    /// after the other.
+    /// How many waiters the next answers of the server may serve: those of the next grant, or one
+    /// try after the other.
     pub(crate) fn served_by_next_tries(&self) -> usize {
         let tries = self.waiters.iter().take_while(|waiter| waiter.one_try);
         tries.count().max(self.served_by_next_grant())
     }
 
-    /// When the last of those gives up whom the next grant serves; `None` if one of them never does.
+    /// When the last of those gives up whom the next grant serves; `None` if one of them never
+    /// does.
     pub(crate) fn last_deadline(&self) -> Option<Time> {
         let served = self.waiters.iter().take(self.served_by_next_grant());
         let deadlines = served.map(|waiter| waiter.deadline);
@@ -290,8 +291,8 @@ impl Entry {
     }
 
     /// Readers join a young grant of their mode whose session lives, or any if no other session can
-    /// be asked: later the server is asked, where a writer of another process goes first. Returns how
-    /// many have joined.
+    /// be asked: later the server is asked, where a writer of another process goes first. Returns
+    /// how many have joined.
     pub(crate) fn join(
         &mut self,
         can_ask_elsewhere: bool,
@@ -408,9 +409,9 @@ impl Entry {
         self.attempt - 1
     }
 
-    /// For how long a grant of now may pass from holder to holder. The longer this process has waited,
-    /// the more others wait, and the shorter is its turn: so the wait grows with the square root of
-    /// their number.
+    /// For how long a grant of now may pass from holder to holder. The longer this process has
+    /// waited, the more others wait, and the shorter is its turn: so the wait grows with the square
+    /// root of their number.
     fn turn_of_grant(&self, now: Time) -> Duration {
         let since = self.contended_since.unwrap_or(now);
         let waited = now.saturating_sub(since).max(FULL_TURN_AFTER);

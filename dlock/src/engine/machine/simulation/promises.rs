@@ -92,8 +92,8 @@ impl World {
         );
     }
 
-    /// No caller waits for long for a key that it could have, and none for long that did not want to
-    /// wait.
+    /// No caller waits for long for a key that it could have, and none for long that did not want
+    /// to wait.
     pub(super) fn watch(&mut self) {
         for process in &mut self.processes {
             let is_calm = self.now.saturating_sub(process.last_fault) > CALM;

@@ -83,8 +83,8 @@ impl Server {
         self.serve_lines()
     }
 
-    /// Carries out a batch, of which requests may fail. Returns its answers, and who is granted what
-    /// it has released.
+    /// Carries out a batch, of which requests may fail. Returns its answers, and who is granted
+    /// what it has released.
     pub(super) fn exchange(
         &mut self,
         backend: Backend,
@@ -123,7 +123,8 @@ impl Server {
         held.is_some().into()
     }
 
-    /// `true` also at once, as servers do, for what the session has already: the machine must not ask.
+    /// `true` also at once, as servers do, for what the session has already: the machine must not
+    /// ask.
     pub(super) fn try_lock(&mut self, backend: Backend, request: &Request) -> bool {
         let Request { key, mode } = request;
         let locks = self.locks.entry(key.clone()).or_default();
