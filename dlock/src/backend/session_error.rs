@@ -53,12 +53,14 @@ impl SessionError {
     }
 }
 
-/// What a check finds about the server, or about the pool. An error of the database has a variant of
-/// its own from the start.
+/// What a check finds about the server, or about the pool. A driver that can tell silence from other
+/// ends makes its `SessionError` itself.
 impl From<Error> for SessionError {
     fn from(error: Error) -> Self {
-        debug_assert!(!matches!(error, Error::Database { .. }), "BUG: {error:?}");
-        Self::Refused(error)
+        match error {
+            Error::Database { source, .. } => Self::Ended(source),
+            error => Self::Refused(error),
+        }
     }
 }
 
