@@ -30,7 +30,7 @@ impl Machine {
         if one_try && (is_awaited || entry.is_held_against(mode)) {
             return step.reply(ticket, Reply::Busy);
         }
-        entry.push(Waiter {
+        entry.line_mut().push(Waiter {
             ticket,
             mode,
             deadline,
@@ -44,7 +44,7 @@ impl Machine {
             return;
         }
         if let Some(entry) = self.keys.get_mut(key) {
-            entry.remove(ticket);
+            entry.line_mut().remove(ticket);
             self.advance(key, step);
         }
     }
@@ -147,11 +147,11 @@ impl Machine {
             let Some(entry) = self.keys.get_mut(key) else {
                 return;
             };
-            let Some(mode) = entry.front_mode() else {
+            let Some(mode) = entry.line().front_mode() else {
                 return self.rest(key, step);
             };
             if entry.is_held_against(mode) {
-                let is_try = entry.front().is_some_and(|front| front.one_try);
+                let is_try = entry.line().front().is_some_and(|front| front.one_try);
                 self.keys.refuse_tries(key, 0..usize::MAX, step);
                 match is_try {
                     // The next in line may coexist with the holder.
@@ -168,7 +168,7 @@ impl Machine {
             return match entry.ask() {
                 Ask::Nothing => self.ask_server(key, step),
                 Ask::Try(_) | Ask::Probe(_) => {
-                    let served = entry.served_by_next_tries();
+                    let served = entry.line().served_by_next_tries();
                     self.keys.refuse_tries(key, served..usize::MAX, step);
                 }
                 // Its answer is the one to a try, too.
@@ -235,7 +235,7 @@ impl Machine {
                 None => self.await_another_session(key, step),
             };
         }
-        let served = entry.served_by_next_tries();
+        let served = entry.line().served_by_next_tries();
         self.keys.refuse_tries(key, served..usize::MAX, step);
         let entry = self.keys.entry(key);
         entry.set_ask(Ask::Try(session));
@@ -254,7 +254,11 @@ impl Machine {
 
     fn await_another_session(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
         self.keys.refuse_tries(key, 0..usize::MAX, step);
-        match self.keys.get(key).and_then(|entry| entry.front_mode()) {
+        match self
+            .keys
+            .get(key)
+            .and_then(|entry| entry.line().front_mode())
+        {
             None => self.rest(key, step),
             Some(_) => self.back_off(key, step.now),
         }

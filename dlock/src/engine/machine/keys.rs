@@ -1,14 +1,17 @@
 //! All that is known of each key: who waits for it, what is asked about it, which sessions hold it.
 
+mod contention;
 mod entry;
+mod line;
 
 use std::collections::{HashMap, hash_map};
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
-pub(super) use self::entry::{Ask, Dropped, Entry, Grant, HandOver, TENURE, Waiter};
-use super::event::{Command, GrantId, Reply, SessionId, Step, Ticket, Time};
+pub(super) use self::entry::{Ask, Dropped, Entry, Grant, HandOver, TENURE};
+pub(super) use self::line::Waiter;
+use super::event::{Command, GrantId, Reply, SessionId, Step, Time};
 use crate::key::PhysicalKey;
 use crate::server_lock::Holder;
 
@@ -93,7 +96,7 @@ impl Keys {
     pub(super) fn reply_to_all(&mut self, reply: &Reply, step: &mut Step<'_>) {
         let mut tickets = Vec::new();
         for entry in self.entries.values_mut() {
-            tickets.extend(entry.take_waiters());
+            tickets.extend(entry.line_mut().take());
         }
         tickets.sort_unstable();
         step.extend(
@@ -114,7 +117,7 @@ impl Keys {
 
     pub(super) fn set_blocker(&mut self, key: &PhysicalKey, holder: Option<Holder>, now: Time) {
         if let Some(entry) = self.get_mut(key) {
-            entry.set_blocker(holder, now);
+            entry.contention_mut().set_blocker(holder, now);
         }
     }
 
@@ -126,16 +129,11 @@ impl Keys {
         step: &mut Step<'_>,
     ) {
         if let Some(entry) = self.get_mut(key) {
-            entry.refuse_tries(part, |_| true, step);
+            entry.line_mut().refuse_tries(part, |_| true, step);
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PhysicalKey, &Entry)> {
         self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
-}
-
-/// Replies [`Busy`](Reply::Busy).
-fn busy(ticket: Ticket) -> Command {
-    Command::Reply(ticket, Reply::Busy)
 }

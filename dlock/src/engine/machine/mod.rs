@@ -33,11 +33,13 @@ mod demand;
 mod event;
 mod inline;
 mod keys;
+mod loss;
 mod next;
 mod sessions;
 #[cfg(test)]
 mod simulation;
 mod supply;
+mod waits;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;

@@ -5,16 +5,7 @@ use std::time::Duration;
 
 use super::Machine;
 use super::event::{Command, Job, Request, SessionId, Step, Ticket, Time};
-use super::keys::{Ask, Entry};
-use super::sessions::WaitOrder;
-use crate::backend::LONGEST_SLICE;
-
-/// So long before the last deadline the server stops waiting, so that it grants the lock to no
-/// caller that has left.
-const LAST_PART: Duration = Duration::from_millis(10);
-
-/// The first slice of a wait; each next is twice as long, up to the longest.
-const FIRST_SLICE: Duration = Duration::from_millis(500);
+use super::keys::Ask;
 
 /// A clock cannot hold every duration that a setting can.
 const LONGEST_IDLE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -81,42 +72,6 @@ impl Machine {
         batch.map(Job::Exchange)
     }
 
-    /// The next slice of a wait, unless there is no time left for one.
-    fn begin_slice(&mut self, id: SessionId, order: WaitOrder, step: &mut Step<'_>) -> Option<Job> {
-        let WaitOrder {
-            request,
-            grant,
-            until,
-        } = order;
-        let entry = self.keys.entry(&request.key);
-        if entry.wanted() == Some(request.mode)
-            && let Some(slice) = slice_for(entry, step.now)
-        {
-            let until = until.unwrap_or(step.now + slice);
-            let slice = slice.min(until.saturating_sub(step.now));
-            let session = self.sessions.get_mut(id)?;
-            session.order_wait(WaitOrder {
-                request: request.clone(),
-                grant,
-                until: Some(until),
-            });
-            return Some(Job::Wait {
-                request,
-                slice,
-                grant,
-            });
-        }
-        entry.set_ask(Ask::Nothing);
-        match entry.wanted() == Some(request.mode) {
-            // There is no time left to wait.
-            true => self.put_off(&request.key, step.now + 2 * LAST_PART),
-            false => self.advance(&request.key, step),
-        }
-        self.assign(step);
-        self.put_to_wait(step);
-        None
-    }
-
     /// Nothing is to be done on this session at the moment.
     fn rest_session(&mut self, id: SessionId, now: Time) -> Job {
         let closes = self.is_closing();
@@ -141,15 +96,4 @@ impl Machine {
         };
         Job::Idle(until.min(now + LONGEST_IDLE))
     }
-}
-
-/// How long the server is to wait for this key: not at all when nobody does, or in the last part of
-/// the time that is left.
-pub(super) fn slice_for(entry: &Entry, now: Time) -> Option<Duration> {
-    entry.front()?;
-    let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(entry.slices().min(8)));
-    let left = entry
-        .last_deadline()
-        .map(|deadline| deadline.saturating_sub(now + LAST_PART));
-    (left != Some(Duration::ZERO)).then(|| slice.min(left.unwrap_or(slice)))
 }

@@ -1,16 +1,11 @@
 //! What sessions do: come up, answer, fail, end.
 
-use std::time::Duration;
-
-use super::backoff::Turn;
+use super::Machine;
 use super::event::{
-    Answer, Answers, Batch, Command, Error, GrantId, Inspection, Reply, Request, SessionId, Step,
-    Ticket, Time, Traits,
+    Answer, Answers, Batch, Command, Error, GrantId, Reply, Request, SessionId, Step, Ticket, Time,
+    Traits,
 };
 use super::keys::Ask;
-use super::next::slice_for;
-use super::sessions::WaitOrder;
-use super::{Machine, Phase, QUARANTINE};
 use crate::error::Phase as During;
 use crate::key::PhysicalKey;
 
@@ -174,9 +169,9 @@ impl Machine {
         let key = &request.key;
         let entry = self.keys.entry(key);
         if let Some(last) = last {
-            entry.refuse_answered(request.mode, last, step);
+            entry.line_mut().refuse_answered(request.mode, last, step);
         }
-        let front = entry.front();
+        let front = entry.line().front();
         let waits = front.is_some_and(|front| !front.one_try && front.mode == request.mode);
         if !waits {
             return self.advance(key, step);
@@ -186,132 +181,8 @@ impl Machine {
     }
 
     fn fail(&mut self, key: &PhysicalKey, reply: &Reply, step: &mut Step<'_>) {
-        self.keys.entry(key).fail_front(reply, step);
+        self.keys.entry(key).line_mut().fail_front(reply, step);
         self.advance(key, step);
-    }
-
-    /// Nothing is asked about this key for a while, or until a session can wait for it.
-    pub(super) fn back_off(&mut self, key: &PhysicalKey, now: Time) {
-        let attempt = self.keys.entry(key).next_attempt(now);
-        let until = now + self.jitter(attempt);
-        self.put_off(key, until);
-    }
-
-    pub(super) fn put_off(&mut self, key: &PhysicalKey, until: Time) {
-        let next = Turn(self.next_id());
-        let entry = self.keys.entry(key);
-        let turn = entry.turn_or(|| next);
-        entry.set_ask(Ask::BackOff(turn));
-        let is_starved = turn.0.is_multiple_of(4) && is_planted!(self, StarveKey);
-        let until = if is_starved { Time::MAX } else { until };
-        self.backoffs.insert(turn, until, key.clone());
-    }
-
-    /// It is tried for, or waited for, or nobody wants it any more.
-    pub(super) fn end_back_off(&mut self, key: &PhysicalKey) {
-        if let Some(entry) = self.keys.get_mut(key)
-            && let Ask::BackOff(turn) = entry.ask()
-        {
-            entry.set_ask(Ask::Nothing);
-            self.backoffs.remove(turn);
-        }
-    }
-
-    /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half of
-    /// it and the whole.
-    fn jitter(&mut self, attempt: u32) -> Duration {
-        let ceiling = Duration::from_millis(5 << attempt.min(6)).min(Duration::from_millis(250));
-        ceiling.mul_f64(0.5 + 0.5 * self.rng.f64())
-    }
-
-    /// A slice of a wait has ended. `None`: it was stopped before.
-    pub(super) fn wait_ended(
-        &mut self,
-        id: SessionId,
-        grant: GrantId,
-        answer: Option<Answer>,
-        step: &mut Step<'_>,
-    ) {
-        let Some(session) = self.sessions.replied(id, step.now) else {
-            if let Some(Answer::Yes) = answer {
-                // The handle of an inline session that was forgotten in between.
-                step.push(Command::Lose(grant));
-            }
-            return;
-        };
-        session.touch(step.now);
-        let Some(order) = session.take_wait() else {
-            return;
-        };
-        let WaitOrder {
-            request,
-            grant,
-            until,
-        } = order;
-        let is_over = until.is_some_and(|until| until <= step.now);
-        let answer = answer.or_else(|| is_over.then_some(Answer::No));
-        let tells_holders = session.tells_holders();
-        let is_in_demand = !self.backoffs.is_empty() || !self.unassigned.is_empty();
-        let entry = self.keys.entry(&request.key);
-        if let Some(Answer::No) = answer {
-            // Of another mode, a try may succeed.
-            entry.refuse_answered(request.mode, Ticket(u64::MAX), step);
-        }
-        let still_wanted = entry.wanted() == Some(request.mode);
-        let again = match &answer {
-            // For what is left of the slice.
-            None => Some(until),
-            Some(Answer::No) => {
-                entry.end_slice();
-                (!is_in_demand).then_some(None)
-            }
-            Some(_) => None,
-        };
-        let looks = still_wanted && tells_holders && entry.wants_blocker(step.now);
-        let again = again.filter(|_| still_wanted);
-        if again.is_none() {
-            entry.set_ask(Ask::Nothing);
-        }
-        if let Some(session) = self.sessions.get_mut(id) {
-            if looks && matches!(answer, Some(Answer::No)) {
-                session.push_inspections([Inspection::Blocker(request.key.clone())]);
-            }
-            if let Some(until) = again {
-                // The wait goes on, and is no answer to a try that came when it should have ended.
-                self.keys.refuse_tries(&request.key, 0..usize::MAX, step);
-                return session.order_wait(WaitOrder {
-                    request,
-                    grant,
-                    until,
-                });
-            }
-        }
-        match answer {
-            Some(Answer::No) if still_wanted => self.wait_later(&request.key, step.now),
-            Some(Answer::No) | None => self.advance(&request.key, step),
-            Some(answer) => self.tried(id, grant, &request, answer, None, step),
-        }
-        self.assign(step);
-        self.put_to_wait(step);
-    }
-
-    fn wait_later(&mut self, key: &PhysicalKey, now: Time) {
-        let attempt = self.keys.entry(key).attempt();
-        let until = now + self.jitter(attempt);
-        self.put_off(key, until);
-    }
-
-    /// Tries again what was put off until now.
-    pub(super) fn tick(&mut self, step: &mut Step<'_>) {
-        while let Some(key) = self.backoffs.due(step.now) {
-            self.end_back_off(&key);
-            self.advance(&key, step);
-        }
-        if !self.sessions.is_refused(step.now) {
-            self.sessions.admit();
-        }
-        self.assign(step);
-        self.open_for_demand(step);
     }
 
     /// Hands tries that no session has taken to those that have room.
@@ -319,49 +190,6 @@ impl Machine {
         for key in std::mem::take(&mut self.unassigned) {
             self.keys.withdraw_unassigned(&key);
             self.advance(&key, step);
-        }
-    }
-
-    /// Lets keys in back-off wait on sessions that have become free, in turn.
-    pub(super) fn put_to_wait(&mut self, step: &mut Step<'_>) {
-        while !self.backoffs.is_empty()
-            && let Some(session) = self.sessions.to_wait_on()
-            && let Some(key) = self.next_in_line(step.now)
-        {
-            self.end_back_off(&key);
-            self.wait_on(session, &key, step);
-        }
-    }
-
-    /// The first for which there is time to wait.
-    fn next_in_line(&self, now: Time) -> Option<PhysicalKey> {
-        let mut line = self.backoffs.in_line();
-        let has_time = |key: &&PhysicalKey| {
-            self.keys
-                .get(key)
-                .is_some_and(|entry| slice_for(entry, now).is_some())
-        };
-        line.find(has_time).cloned()
-    }
-
-    fn wait_on(&mut self, id: SessionId, key: &PhysicalKey, step: &mut Step<'_>) {
-        let entry = self.keys.entry(key);
-        let Some(mode) = entry.wanted() else {
-            return self.advance(key, step);
-        };
-        entry.set_ask(Ask::Wait(id));
-        let request = Request {
-            key: key.clone(),
-            mode,
-        };
-        let grant = GrantId(self.next_id());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.order_wait(WaitOrder {
-                request,
-                grant,
-                until: None,
-            });
-            step.push(Command::Wake(id));
         }
     }
 
@@ -419,68 +247,6 @@ impl Machine {
     pub(super) fn more_may_come(&self, now: Time) -> bool {
         let has_room = self.sessions.len() < self.settings.max_sessions;
         has_room && !self.sessions.is_refused(now) || self.sessions.opening() > 0
-    }
-
-    /// A session has ended, and its locks with it. What was asked of it is asked anew. When one
-    /// after the other dies before its first reply, that is an error, so that this does not go on
-    /// forever.
-    pub(super) fn session_lost(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
-        let Some(mut session) = self.sessions.remove(id) else {
-            return;
-        };
-        self.counters.sessions_lost += 1;
-        let gives_up = session.is_stillborn() && self.sessions.note_stillborn(step.now);
-        let keys = self.keys.of_session(id);
-        for key in &keys {
-            for (grant, guards) in self.keys.entry(key).forget_session(id) {
-                self.counters.lost += guards;
-                step.push(Command::Lose(grant));
-            }
-        }
-        for inspection in session.take_inspections() {
-            let reply = |ticket| Command::Reply(ticket, Reply::Failed(error.clone()));
-            step.extend(inspection.ticket().map(reply));
-        }
-        let lost = |ticket| Command::Reply(ticket, Reply::Released(false));
-        step.extend(session.into_confirms().into_iter().map(lost));
-        if gives_up {
-            self.refuse_all(error, step);
-        }
-        if is_planted!(self, ForgetRequeueAfterLoss) {
-            return;
-        }
-        for key in keys {
-            self.advance(&key, step);
-        }
-    }
-
-    /// The address leads elsewhere, too: every session proves that its own server still answers.
-    pub(super) fn prove_all(&mut self, step: &mut Step<'_>) {
-        for (id, session) in self
-            .sessions
-            .iter_mut()
-            .filter(|(_, session)| session.is_up())
-        {
-            session.must_prove();
-            step.push(Command::Wake(id));
-        }
-    }
-
-    /// No answer of the pool's sessions counts any more, by what this session has met.
-    pub(super) fn refused(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
-        if self.sessions.get(id).is_none() {
-            return;
-        }
-        if !self.is_closing() {
-            self.phase = Phase::Quarantine(error.clone(), step.now + QUARANTINE);
-        }
-        self.refuse_all(error, step);
-        let sessions: Vec<_> = self.sessions.ids().collect();
-        for id in sessions {
-            self.session_lost(id, error, step);
-            step.push(Command::CloseSession(id));
-        }
-        self.sessions.forgive_stillborn();
     }
 }
 

@@ -1,64 +1,26 @@
-//! One key.
+//! One key: what is asked about it, which sessions hold it.
 
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 
-use super::busy;
+use super::contention::Contention;
+use super::line::Line;
 use crate::engine::machine::backoff::Turn;
 use crate::engine::machine::event::{Command, GrantId, Reply, SessionId, Step, Ticket, Time};
 use crate::mode::Mode;
-use crate::server_lock::Holder;
-
-/// For this long after its grant a lock may pass from one local holder to the next. It is a
-/// fraction of what people notice, and many times what the server takes.
-const FULL_TURN: Duration = Duration::from_millis(20);
-
-/// After a wait of up to this long a turn is not cut.
-const FULL_TURN_AFTER: Duration = Duration::from_millis(100);
 
 /// For this long after a grant readers may join, and for this long a reply proves that its session
 /// lives.
 pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
-/// An unused entry keeps room for so many.
-const FEW_WAITERS: usize = 8;
-
-/// After so many slices of a wait, which are some 1.3 s, the server is asked who holds the lock.
-const LOOK_AFTER: u32 = 2;
-
-/// After so long it is asked again.
-const LOOK_AGAIN: Duration = Duration::from_secs(8);
-
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    /// First in, first out, so sorted by ticket.
-    waiters: VecDeque<Waiter>,
-    /// How many of them prefer `Busy` to waiting.
-    tries: usize,
+    line: Line,
+    contention: Contention,
     /// One exclusive, or any number that coexist, each on a session of its own.
     grants: Vec<Grant>,
     /// Sessions that give the key back.
     releasing: Vec<SessionId>,
     ask: Ask,
-    /// Retries since the last grant.
-    attempt: u32,
-    /// When the server refused it first since then.
-    contended_since: Option<Time>,
-    /// Slices of waits that have ended since then.
-    slices: u32,
-    /// Its place in the line for a session to wait on: kept until it had a wait.
-    turn: Option<Turn>,
-    /// The last answer about who holds it, and when it came.
-    blocker: Option<(Option<Holder>, Time)>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    pub(crate) ticket: Ticket,
-    pub(crate) mode: Mode,
-    pub(crate) deadline: Option<Time>,
-    pub(crate) one_try: bool,
 }
 
 /// One lock of one session.
@@ -125,111 +87,25 @@ pub(crate) enum HandOver {
 }
 
 impl Entry {
-    // Waiters.
-
-    pub(crate) fn push(&mut self, waiter: Waiter) {
-        if self.waiters.capacity() == 0 {
-            // Most lines are short, and there are many.
-            self.waiters.reserve_exact(1);
-        }
-        self.tries += usize::from(waiter.one_try);
-        self.waiters.push_back(waiter);
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
-    pub(crate) fn remove(&mut self, ticket: Ticket) {
-        let found = self
-            .waiters
-            .binary_search_by_key(&ticket, |waiter| waiter.ticket);
-        if let Some(waiter) = found.ok().and_then(|index| self.waiters.remove(index)) {
-            self.tries -= usize::from(waiter.one_try);
-        }
+    pub(crate) fn line_mut(&mut self) -> &mut Line {
+        &mut self.line
     }
 
-    fn pop(&mut self) -> Option<Waiter> {
-        let waiter = self.waiters.pop_front()?;
-        self.tries -= usize::from(waiter.one_try);
-        Some(waiter)
+    pub(crate) fn contention(&self) -> &Contention {
+        &self.contention
     }
 
-    pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = Ticket> {
-        self.tries = 0;
-        self.waiters.drain(..).map(|waiter| waiter.ticket)
+    pub(crate) fn contention_mut(&mut self) -> &mut Contention {
+        &mut self.contention
     }
 
-    pub(crate) fn front(&self) -> Option<&Waiter> {
-        self.waiters.front()
-    }
-
-    pub(crate) fn front_mode(&self) -> Option<Mode> {
-        self.front().map(|waiter| waiter.mode)
-    }
-
-    /// How many waiters a grant of the front's mode serves: one, or where it can be shared all up
-    /// to the next of another mode.
-    pub(crate) fn served_by_next_grant(&self) -> usize {
-        match self.front_mode() {
-            None => 0,
-            Some(mode) if mode.is_shareable() => {
-                let alike = self.waiters.iter();
-                alike.take_while(|waiter| waiter.mode == mode).count()
-            }
-            Some(_) => 1,
-        }
-    }
-
-    /// How many waiters the next answers of the server may serve: those of the next grant, or one
-    /// try after the other.
-    pub(crate) fn served_by_next_tries(&self) -> usize {
-        let tries = self.waiters.iter().take_while(|waiter| waiter.one_try);
-        tries.count().max(self.served_by_next_grant())
-    }
-
-    /// When the last of those gives up whom the next grant serves; `None` if one of them never
-    /// does.
-    pub(crate) fn last_deadline(&self) -> Option<Time> {
-        let served = self.waiters.iter().take(self.served_by_next_grant());
-        let deadlines = served.map(|waiter| waiter.deadline);
-        deadlines.reduce(|a, b| Some(a?.max(b?))).flatten()
-    }
-
-    /// Replies `Busy` to the tries in this part of the line that the answer was for.
-    pub(crate) fn refuse_tries(
-        &mut self,
-        part: Range<usize>,
-        is_answered: impl Fn(&Waiter) -> bool,
-        step: &mut Step<'_>,
-    ) {
-        let end = part.end.min(self.waiters.len());
-        if self.tries == 0 || part.start >= end {
-            return;
-        }
-        let behind = self.waiters.split_off(end);
-        let asked = self.waiters.split_off(part.start);
-        for waiter in asked {
-            if waiter.one_try && is_answered(&waiter) {
-                self.tries -= 1;
-                step.push(busy(waiter.ticket));
-            } else {
-                self.waiters.push_back(waiter);
-            }
-        }
-        self.waiters.extend(behind);
-    }
-
-    /// The server has refused a lock of this mode to those who had asked by then: replies `Busy` to
-    /// the tries that the same holder keeps out.
-    pub(crate) fn refuse_answered(&mut self, mode: Mode, last: Ticket, step: &mut Step<'_>) {
-        let end = self.waiters.partition_point(|waiter| waiter.ticket <= last);
-        self.refuse_tries(0..end, |waiter| waiter.mode.is_kept_out_with(mode), step);
-    }
-
-    /// The server has failed the request of those whom its grant would have served.
-    pub(crate) fn fail_front(&mut self, reply: &Reply, step: &mut Step<'_>) {
-        for _ in 0..self.served_by_next_grant() {
-            if let Some(waiter) = self.pop() {
-                step.push(Command::Reply(waiter.ticket, reply.clone()));
-            }
-        }
+    /// As far as the server is concerned no caller has waited yet.
+    pub(crate) fn calm(&mut self) {
+        self.contention = Contention::default();
     }
 
     // Grants.
@@ -258,7 +134,7 @@ impl Entry {
 
     /// The mode that the server is to be asked for, if it is to be asked at all.
     pub(crate) fn wanted(&self) -> Option<Mode> {
-        let mode = self.front_mode()?;
+        let mode = self.line.front_mode()?;
         (!self.is_held_against(mode)).then_some(mode)
     }
 
@@ -271,7 +147,7 @@ impl Entry {
         mode: Mode,
         step: &mut Step<'_>,
     ) -> u64 {
-        let turn = self.turn_of_grant(step.now);
+        let turn = self.contention.turn_of_grant(step.now);
         self.calm();
         self.grants.push(Grant {
             id,
@@ -299,7 +175,7 @@ impl Entry {
         lives: impl Fn(SessionId) -> bool,
         step: &mut Step<'_>,
     ) -> u64 {
-        let mode = self.front_mode();
+        let mode = self.line.front_mode();
         let is_open = |grant: &Grant| {
             Some(grant.mode) == mode
                 && (step.now.saturating_sub(grant.granted_at) < TENURE || !can_ask_elsewhere)
@@ -313,7 +189,7 @@ impl Entry {
 
     /// The session of a grant that readers at the front could join.
     pub(crate) fn joinable(&self) -> Option<SessionId> {
-        let mode = self.front_mode().filter(|mode| mode.is_shareable())?;
+        let mode = self.line.front_mode().filter(|mode| mode.is_shareable())?;
         let grant = self.grants.iter().find(|grant| grant.mode == mode)?;
         Some(grant.session)
     }
@@ -324,9 +200,9 @@ impl Entry {
             id, session, mode, ..
         } = self.grants[index];
         let mut served = 0;
-        while self.front_mode() == Some(mode)
+        while self.line.front_mode() == Some(mode)
             && (self.grants[index].guards == 0 || mode.is_shareable())
-            && let Some(waiter) = self.pop()
+            && let Some(waiter) = self.line.pop()
         {
             self.grants[index].guards += 1;
             served += 1;
@@ -354,11 +230,11 @@ impl Entry {
             return Dropped::Shared;
         }
         let Grant { session, mode, .. } = self.grants[index];
-        if self.front_mode() == Some(mode) && !mode.is_shareable() {
+        if self.line.front_mode() == Some(mode) && !mode.is_shareable() {
             match hand_over(&self.grants[index]) {
                 HandOver::IfProved => return Dropped::Unproved(session),
                 HandOver::Yes => {
-                    if let Some(waiter) = self.pop() {
+                    if let Some(waiter) = self.line.pop() {
                         self.grants[index].handoffs += 1;
                         return Dropped::HandedOver(waiter.ticket, session);
                     }
@@ -402,61 +278,6 @@ impl Entry {
         self.ask = ask;
     }
 
-    /// The next retry is put off for longer. Returns how many there have been.
-    pub(crate) fn next_attempt(&mut self, now: Time) -> u32 {
-        self.contended_since.get_or_insert(now);
-        self.attempt = self.attempt.saturating_add(1);
-        self.attempt - 1
-    }
-
-    /// For how long a grant of now may pass from holder to holder. The longer this process has
-    /// waited, the more others wait, and the shorter is its turn: so the wait grows with the square
-    /// root of their number.
-    fn turn_of_grant(&self, now: Time) -> Duration {
-        let since = self.contended_since.unwrap_or(now);
-        let waited = now.saturating_sub(since).max(FULL_TURN_AFTER);
-        FULL_TURN.mul_f64(FULL_TURN_AFTER.as_secs_f64() / waited.as_secs_f64())
-    }
-
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// A slice of a wait has ended without a grant: to the end of the line.
-    pub(crate) fn end_slice(&mut self) {
-        self.slices = self.slices.saturating_add(1);
-        self.turn = None;
-    }
-
-    pub(crate) fn slices(&self) -> u32 {
-        self.slices
-    }
-
-    pub(crate) fn turn_or(&mut self, turn: impl FnOnce() -> Turn) -> Turn {
-        *self.turn.get_or_insert_with(turn)
-    }
-
-    /// As far as the server is concerned nobody has waited yet.
-    pub(crate) fn calm(&mut self) {
-        self.attempt = 0;
-        self.contended_since = None;
-        self.slices = 0;
-        self.turn = None;
-        self.blocker = None;
-    }
-
-    /// Whether the server is to be asked who holds it: a wait has lasted for a while, and the last
-    /// answer is old.
-    pub(crate) fn wants_blocker(&self, now: Time) -> bool {
-        let is_old = |at| now.saturating_sub(at) >= LOOK_AGAIN;
-        let last = self.blocker.as_ref().map(|(_, at)| *at);
-        self.slices >= LOOK_AFTER && last.is_none_or(is_old)
-    }
-
-    pub(super) fn set_blocker(&mut self, holder: Option<Holder>, now: Time) {
-        self.blocker = Some((holder, now));
-    }
-
     // The whole.
 
     /// Whether the session holds it, gives it back, or is asked for it.
@@ -483,7 +304,7 @@ impl Entry {
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        self.waiters.is_empty()
+        self.line.is_empty()
             && self.grants.is_empty()
             && self.releasing.is_empty()
             && self.ask == Ask::Nothing
@@ -492,15 +313,12 @@ impl Entry {
     /// Makes an unused entry as good as new.
     pub(super) fn reset(&mut self) {
         self.calm();
-        self.waiters.shrink_to(FEW_WAITERS);
+        self.line.shrink();
     }
 
     /// See [`check_invariants`](super::super::Machine::check_invariants).
     pub(crate) fn check(&self, is_inline: impl Fn(SessionId) -> bool) {
-        let sorted = self.waiters.iter().is_sorted_by(|a, b| a.ticket < b.ticket);
-        assert!(sorted, "waiters stand in line by ticket");
-        let tries = self.waiters.iter().filter(|waiter| waiter.one_try).count();
-        assert_eq!(tries, self.tries, "tries are counted");
+        self.line.check();
         for (index, grant) in self.grants.iter().enumerate() {
             assert!(grant.guards > 0, "a grant has a guard");
             assert!(grant.guards == 1 || grant.mode.is_shareable());
