@@ -148,6 +148,10 @@ impl Machine {
         let Request { key, mode } = request;
         if let Some(session) = self.sessions.get_mut(id) {
             session.has_taken();
+            if session.is_inline() && session.held() == 1 {
+                // Its task slept, and pings from now on.
+                step.push(Command::Wake(id));
+            }
         }
         let entry = self.keys.entry(key);
         let served = entry.grant(grant, id, *mode, step);

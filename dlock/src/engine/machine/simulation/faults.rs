@@ -79,6 +79,12 @@ impl World {
                 };
                 self.after(delay, seen);
             }
+            let mut handles = self.processes[process].handles.values();
+            if handles.any(|handle| handle.backend == backend) {
+                // A file that was taken away is noticed by the next ping.
+                let at = self.now + self.processes[process].settings.silence;
+                self.processes[process].has_fault_until(at);
+            }
         }
         self.end(backend);
     }
