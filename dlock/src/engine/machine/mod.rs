@@ -12,7 +12,9 @@
 //! | what a session has to do, what it was sent, how much it holds | its entry in [`sessions`] |
 //! | when a key is tried again, and which key waits next | [`backoff`] |
 //!
-//! What a lost session held is found by a scan of all keys, since sessions are seldom lost.
+//! A session's mailbox has the order in which it does what the entries of the keys ask of it;
+//! `check_invariants` compares the two after every event of a simulation. What a lost session held
+//! is found by a scan of all keys, since sessions are seldom lost.
 
 /// Whether this rule of the machine was swapped for a wrong one, to see that the simulation finds
 /// it.
