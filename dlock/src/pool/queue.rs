@@ -379,24 +379,3 @@ impl KeyQueue {
         self.holds.iter().map(|hold| hold.guards as u64).sum()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_turn_is_shorter_after_a_longer_wait() {
-        let start = Instant::now();
-        let mut queue = KeyQueue::default();
-        assert_eq!(queue.turn(start), TURN);
-        queue.contend(start);
-        for (waited, turn) in [(0, 20.0), (100, 20.0), (400, 5.0), (2000, 1.0)] {
-            let after = start + Duration::from_millis(waited);
-            queue.contend(after);
-            let found = queue.turn(after).as_secs_f64() * 1000.0;
-            assert!((found - turn).abs() < 0.001, "{found} ms after {waited} ms");
-        }
-        queue.calm();
-        assert_eq!(queue.turn(start + TURN), TURN);
-    }
-}

@@ -19,7 +19,7 @@ use crate::mode::Mode;
 use crate::pool::LockPool;
 use crate::pool::config::Config;
 use crate::pool::jobs::Job;
-use crate::pool::queue::{SessionId, TENURE};
+use crate::pool::queue::{KeyQueue, SessionId, TENURE, TURN};
 use crate::pool::state::State;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,7 +73,8 @@ fn waited_for(state: &State) -> (SessionId, PhysicalKey) {
     (id, order.request.key.clone())
 }
 
-/// The other process gives each back and takes it again in one statement, so that no try finds it free.
+/// The other process gives each back and takes it again in one statement, so that no try finds it
+/// free.
 #[tokio::test(start_paused = true)]
 async fn every_key_has_its_turn() {
     for server in [Server::new(), Server::local()] {
@@ -332,8 +333,8 @@ async fn any_reply_is_a_sign_of_life() {
     drop(reader.expect("it joins the first reader"));
 }
 
-/// Both of its sessions hold the key, so the reader waits for a sign of life of one. That one is given
-/// back meanwhile and could wait for another key, for as long as its holder likes.
+/// Both of its sessions hold the key, so the reader waits for a sign of life of one. That one is
+/// given back meanwhile and could wait for another key, for as long as its holder likes.
 #[tokio::test(start_paused = true)]
 async fn a_session_shows_that_it_lives_before_it_waits() {
     let server = Server::new();
@@ -363,4 +364,43 @@ async fn a_session_shows_that_it_lives_before_it_waits() {
     drop(first);
     let reader = timeout(100 * MS, reader).await.expect("it is shared");
     drop(reader);
+}
+
+#[test]
+fn a_turn_is_shorter_after_a_longer_wait() {
+    let start = Instant::now();
+    let mut queue = KeyQueue::default();
+    assert_eq!(queue.turn(start), TURN);
+    queue.contend(start);
+    for (waited, turn) in [(0, 20.0), (100, 20.0), (400, 5.0), (2000, 1.0)] {
+        let after = start + Duration::from_millis(waited);
+        queue.contend(after);
+        let found = queue.turn(after).as_secs_f64() * 1000.0;
+        assert!((found - turn).abs() < 0.001, "{found} ms after {waited} ms");
+    }
+    queue.calm();
+    assert_eq!(queue.turn(start + TURN), TURN);
+}
+
+/// The others have the lock for 450 ms, so the first turn here is over after one holder of 9 ms;
+/// the next ones are of 20 ms, for three holders each.
+#[tokio::test(start_paused = true)]
+async fn after_a_long_wait_the_server_gets_the_lock_back_sooner() {
+    let server = Server::new();
+    let (there, here) = (server.pool("b", config()), server.pool("a", config()));
+    let theirs = exclusive(&there, 1).await;
+    let tasks = (0..9).map(|_| {
+        let pool = here.clone();
+        tokio::spawn(async move {
+            let _guard = exclusive(&pool, 1).await;
+            sleep(9 * MS).await;
+        })
+    });
+    let tasks = tasks.collect::<Vec<_>>();
+    sleep(450 * MS).await;
+    drop(theirs);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(server.grants(), ["b", "a", "a", "a", "a"]);
 }
