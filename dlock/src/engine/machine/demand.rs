@@ -86,7 +86,7 @@ impl Machine {
             Dropped::HandedOver(ticket, session) => {
                 self.counters.acquired += 1;
                 self.counters.handoffs += 1;
-                step.push(Command::Reply(ticket, Reply::Granted { grant, session }));
+                step.reply(ticket, Reply::Granted { grant, session });
                 self.advance(key, step);
                 true
             }
@@ -110,8 +110,9 @@ impl Machine {
                 return self.advance(key, step);
             }
         };
-        let reply = |ticket| Command::Reply(ticket, Reply::Released(was_held));
-        step.extend(confirm.map(reply));
+        if let Some(ticket) = confirm {
+            step.reply(ticket, Reply::Released(was_held));
+        }
     }
 
     /// The session gives back a lock that the key's entry has as being released.
@@ -303,7 +304,7 @@ impl Machine {
                 return self.open_for_demand(step);
             }
         };
-        step.push(Command::Reply(ticket, reply));
+        step.reply(ticket, reply);
     }
 
     pub(super) fn inspect(&mut self, ticket: Ticket, step: &mut Step<'_>) {

@@ -97,8 +97,9 @@ impl Machine {
         step: &mut Step<'_>,
     ) {
         self.has_run(session, step);
-        let reply = |ticket| Command::Reply(ticket, Reply::Released(was_held));
-        step.extend(confirm.map(reply));
+        if let Some(ticket) = confirm {
+            step.reply(ticket, Reply::Released(was_held));
+        }
         self.counters.lost += u64::from(!was_held);
         if let Some(entry) = self.keys.get_mut(key) {
             entry.end_release(session);

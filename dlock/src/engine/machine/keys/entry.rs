@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::contention::Contention;
 use super::line::Line;
 use crate::engine::machine::backoff::Turn;
-use crate::engine::machine::event::{Command, GrantId, Reply, SessionId, Step, Ticket, Time};
+use crate::engine::machine::event::{GrantId, Reply, SessionId, Step, Ticket, Time};
 use crate::mode::Mode;
 
 /// For this long after a grant readers may join, and for this long a reply proves that its session
@@ -206,10 +206,7 @@ impl Entry {
         {
             self.grants[index].guards += 1;
             served += 1;
-            step.push(Command::Reply(
-                waiter.ticket,
-                Reply::Granted { grant: id, session },
-            ));
+            step.reply(waiter.ticket, Reply::Granted { grant: id, session });
         }
         served
     }

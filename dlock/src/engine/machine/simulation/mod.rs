@@ -5,6 +5,7 @@
 mod callers;
 mod client;
 mod faults;
+mod handles;
 mod process;
 mod promises;
 mod server;
@@ -121,8 +122,8 @@ fn no_seed_breaks_a_promise() {
 fn one_seed_is_one_run() {
     let trace = |seed| {
         let mut world = World::new(seed, None);
-        world.run(EVENTS);
-        world.trace()
+        let seen = world.run(EVENTS).clone();
+        (world.trace(), seen)
     };
     for seed in 0..20 {
         assert_eq!(trace(seed), trace(seed));
