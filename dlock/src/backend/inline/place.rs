@@ -10,8 +10,8 @@ use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
 
-/// A turn is taken anew with each slice: an older one belongs to somebody who stands still, and is
-/// ignored.
+/// A waiter takes its turn anew with each slice. An older turn belongs to a waiter that has
+/// stopped, and is ignored.
 pub(crate) const LONGEST_TURN: Duration = LONGEST_SLICE.saturating_mul(2);
 
 /// Where locks are.
@@ -19,10 +19,10 @@ pub(crate) trait Place: fmt::Debug + Send + Sync {
     /// One try.
     fn try_lock(&self, key: &PhysicalKey, mode: Mode) -> Result<Option<Box<dyn Hold>>, DbErr>;
 
-    /// Takes the turn to wait for this lock, unless it is somebody's or cannot be had.
+    /// Takes the turn to wait for this lock, unless another waiter has it or taking it fails.
     fn try_turn(&self, key: &PhysicalKey) -> Option<Box<dyn Hold>>;
 
-    /// Whether it is somebody's turn.
+    /// Whether a waiter has the turn.
     fn is_awaited(&self, key: &PhysicalKey) -> bool;
 
     fn listing(&self) -> Result<Listing, DbErr>;
@@ -30,7 +30,7 @@ pub(crate) trait Place: fmt::Debug + Send + Sync {
 
 /// What was taken; given back by its drop.
 pub(crate) trait Hold: Send {
-    /// `false` when somebody has taken it away.
+    /// `false` when another process has removed or replaced it.
     fn is_in_place(&self) -> Result<bool, DbErr>;
 }
 

@@ -1,10 +1,10 @@
-//! A session without a server, for locks that end at the host or the process: what it is asked is
-//! done at once, by whoever asks.
+//! A session without a server, for locks that end at the host or the process. The calling thread
+//! carries out its tries and releases at once.
 //!
-//! Exclusion rests on the lock alone. Beside each lock there is a turn, for courtesy: whoever waits
-//! takes it, and as long as it is taken nobody else tries for the lock. So one that comes back
-//! again and again, or readers that overlap, cannot keep out those who look only every few
-//! milliseconds.
+//! Exclusion rests on the lock alone. Each lock has a turn as well, for fairness: a waiter takes
+//! the turn, and no other session tries for the lock while it is taken. So a session that comes
+//! back again and again, or readers that overlap, cannot starve a waiter, which retries only every
+//! few milliseconds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,8 +24,8 @@ use crate::backend::session_error::SessionError;
 use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
-/// Who waits looks again after this long; each time it is twice as long, up to the last, and a
-/// random part of it is left out.
+/// A waiter retries after this long. Each pause is twice the last one, up to the longest, less a
+/// random part.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 

@@ -151,8 +151,8 @@ impl MySqlSession {
         Ok(Answer::Failed(error))
     }
 
-    /// What a guard holds by another spelling must not be granted to somebody else or given back.
-    /// Nobody but the server can tell, and that too late.
+    /// What a guard holds by another spelling must not be granted to another caller or given back.
+    /// Only the server can tell, and that too late.
     fn has_no_other_name(&self, key: &PhysicalKey) -> Result<(), SessionError> {
         let name = name(key);
         let mut held = self.held.iter();

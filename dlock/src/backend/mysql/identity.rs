@@ -18,8 +18,8 @@ pub(crate) struct Identity {
 pub(crate) enum ReadOnly {
     /// MySQL, and MariaDB before 12: 0 or 1.
     Number,
-    /// MariaDB 12: `OFF`, `ON` and others. Each word is 0 where a number is expected, so this form is
-    /// right for numbers as well, and slower.
+    /// MariaDB 12: `OFF`, `ON` and others. Each word is 0 where a number is expected, so this form
+    /// is right for numbers as well, and slower.
     #[default]
     Word,
 }

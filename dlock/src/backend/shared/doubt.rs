@@ -1,12 +1,12 @@
-//! What is done when nobody knows any more what a session holds: who asked hears why, so that
-//! nobody asks it again and again, and then the session ends.
+//! A session whose locks are not known any more: the request in flight gets the error, further
+//! requests are refused, and the session ends.
 
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::backend::batch::{Answer, Answers, Batch, Request};
 use crate::backend::session_error::SessionError;
 
-/// Why nobody knows what a session holds, if it is so.
+/// Why the locks of a session are not known, if they are not.
 #[derive(Default)]
 pub(crate) struct Doubt(Option<String>);
 

@@ -14,8 +14,8 @@ impl OneDatabase {
         self.0.get().cloned().unwrap_or(CurrentDatabase::Unknown)
     }
 
-    /// A session is in this one. PostgreSQL's locks exclude nobody in another, and a row there is
-    /// another row.
+    /// A session is in this one. PostgreSQL's locks exclude no session of another database, and a
+    /// row there is another row.
     pub(crate) fn meet(&self, name: Option<String>) -> Result<(), Error> {
         let found = CurrentDatabase::named(name);
         match *self.0.get_or_init(|| found.clone()) == found {

@@ -116,8 +116,8 @@ impl SqliteBackend {
     }
 }
 
-/// Whether SQLite is told so. It is not asked: a connection to such a database fails while somebody
-/// changes its tables.
+/// Whether SQLite is told so. It is not asked: a connection to such a database fails while another
+/// connection changes its tables.
 fn is_in_memory(options: &SqliteConnectOptions) -> bool {
     // Any name will do; sqlx panics over some.
     let url = options.clone().filename("any").to_url_lossy();

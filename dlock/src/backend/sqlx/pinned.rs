@@ -124,8 +124,8 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
     }
 }
 
-/// Also with its runtime: what is not at work ends here and now, however long somebody keeps a
-/// handle to the pool.
+/// Also with its runtime: a connection that is not at work ends here and now, however long a
+/// handle to the pool lives.
 impl<DB: SqlxDatabase, S: PinnableSession<DB>> Drop for SharedSession<DB, S> {
     fn drop(&mut self) {
         self.session.slot().cut();
@@ -140,8 +140,8 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> Drop for SharedSession<DB, S> {
     }
 }
 
-/// A connection that was on its way back when the pool was closed arrives all the same, and nobody
-/// takes it out any more. There may be no runtime to do it on.
+/// A connection that was on its way back when the pool was closed arrives all the same, and is
+/// never taken out any more. There may be no runtime to do it on.
 fn end_what_comes_back<DB: Database>(pool: Pool<DB>) {
     let wait_for_it = move || {
         let deadline = Instant::now() + ON_ITS_WAY;

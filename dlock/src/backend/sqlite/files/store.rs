@@ -17,8 +17,8 @@ use crate::error::{Error, Phase};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
-/// The turn of somebody who waits is the lock on another file, named for the lock's with this
-/// behind it.
+/// A waiter's turn is the lock on another file, whose name is that of the lock's file with this
+/// suffix.
 const TURN: &str = "wait";
 
 /// So many times in a row a file may be unlinked just before it was locked.
@@ -132,8 +132,8 @@ impl Files {
             Ok(()) => Ok(self.links_carry_locks.then_some(file)),
             Err(error) => match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotFound => Ok(None),
-                // A file system without hard links: it is made at its path, and whoever is first
-                // locks it.
+                // A file system without hard links: it is made at its path, and the first
+                // process locks it.
                 _ => match create_new(path) {
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
                     created => {
@@ -153,7 +153,7 @@ fn inscribe(mut file: &File, text: &str) {
     drop(file.write_all(text.as_bytes()));
 }
 
-fn is_somebodys(turn: &Path) -> io::Result<bool> {
+fn is_taken(turn: &Path) -> io::Result<bool> {
     let file = open(turn)?;
     // One from the future is young.
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
@@ -198,7 +198,7 @@ impl Place for Files {
     }
 
     fn is_awaited(&self, key: &PhysicalKey) -> bool {
-        is_somebodys(&self.turn_path(key)).unwrap_or(false)
+        is_taken(&self.turn_path(key)).unwrap_or(false)
     }
 
     fn listing(&self) -> Result<Listing, DbErr> {
@@ -221,7 +221,7 @@ impl Hold for LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Before the file is given back: afterwards it may be somebody else's.
+        // Before the file is given back: afterwards another process may hold it.
         if CAN_UNLINK
             && self.mode == Mode::Exclusive
             && is_at(&self.file, &self.path).unwrap_or(false)
