@@ -1,7 +1,5 @@
 //! The contract of locks, mounted for SQL Server.
 
-use std::path::PathBuf;
-
 use dlock::LockPool;
 use dlock::mssql::tiberius::{Client, Query, Row};
 use dlock_tests::{env, urls};
@@ -11,7 +9,10 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 use crate::suite::{Backend, Failure, Locks, Outcome, contract_of_locks};
 
-contract_of_locks!(SqlServer);
+contract_of_locks! {
+    SqlServer,
+    without VICTIM: "the SQL Server at DLOCK_TEST_MSSQL_URL is not the tests' own to restart",
+}
 
 const URL: &str = "DLOCK_TEST_MSSQL_URL";
 
@@ -62,6 +63,9 @@ impl Backend for SqlServer {
     const PINNED: bool = false;
     const XACT: bool = false;
     const LOSABLE: bool = true;
+    const SILENT_URL: Option<fn(u16) -> String> =
+        Some(|port| format!("mssql://nobody@127.0.0.1:{port}/master"));
+    const VICTIM: Option<&str> = None;
     const PAIRS: bool = false;
 
     async fn open() -> Outcome<Self> {
@@ -87,14 +91,6 @@ impl Backend for SqlServer {
 
     fn holder(application: &str) -> String {
         application.to_owned()
-    }
-
-    fn silent_url(port: u16) -> Option<String> {
-        Some(format!("mssql://nobody@127.0.0.1:{port}/master"))
-    }
-
-    fn victim() -> Option<PathBuf> {
-        None
     }
 
     async fn database(&self, _of: &LockPool) -> Outcome<String> {

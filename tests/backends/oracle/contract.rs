@@ -1,6 +1,5 @@
 //! The contract of locks, mounted for Oracle.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use dlock::LockPool;
@@ -10,7 +9,10 @@ use tokio::task::spawn_blocking;
 
 use crate::suite::{Backend, Failure, Locks, Outcome, contract_of_locks};
 
-contract_of_locks!(Oracle);
+contract_of_locks! {
+    Oracle,
+    without VICTIM: "the Oracle at DLOCK_TEST_ORACLE_URL is not the tests' own to restart",
+}
 
 const URL: &str = "DLOCK_TEST_ORACLE_URL";
 
@@ -52,6 +54,9 @@ impl Backend for Oracle {
     const PINNED: bool = false;
     const XACT: bool = false;
     const LOSABLE: bool = true;
+    const SILENT_URL: Option<fn(u16) -> String> =
+        Some(|port| format!("oracle://nobody:nothing@127.0.0.1:{port}/nowhere"));
+    const VICTIM: Option<&str> = None;
     const PAIRS: bool = false;
 
     async fn open() -> Outcome<Self> {
@@ -71,14 +76,6 @@ impl Backend for Oracle {
 
     fn holder(application: &str) -> String {
         application.to_owned()
-    }
-
-    fn silent_url(port: u16) -> Option<String> {
-        Some(format!("oracle://nobody:nothing@127.0.0.1:{port}/nowhere"))
-    }
-
-    fn victim() -> Option<PathBuf> {
-        None
     }
 
     async fn database(&self, _of: &LockPool) -> Outcome<String> {

@@ -1,7 +1,5 @@
 //! The contract, mounted for PostgreSQL.
 
-use std::path::PathBuf;
-
 use dlock_tests::{connect, env};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
@@ -27,6 +25,9 @@ impl Backend for Postgres {
     const PINNED: bool = true;
     const XACT: bool = true;
     const LOSABLE: bool = true;
+    const SILENT_URL: Option<fn(u16) -> String> =
+        Some(|port| format!("postgres://nobody@127.0.0.1:{port}/nothing"));
+    const VICTIM: Option<&str> = Some("DLOCK_TEST_POSTGRES_VICTIM");
     const PAIRS: bool = true;
 
     async fn open() -> Outcome<Self> {
@@ -46,14 +47,6 @@ impl Backend for Postgres {
 
     fn holder(application: &str) -> String {
         format!("{application} dlock")
-    }
-
-    fn silent_url(port: u16) -> Option<String> {
-        Some(format!("postgres://nobody@127.0.0.1:{port}/nothing"))
-    }
-
-    fn victim() -> Option<PathBuf> {
-        Some(env("DLOCK_TEST_POSTGRES_VICTIM").into())
     }
 
     async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {

@@ -1,13 +1,17 @@
 //! The contract, mounted for SQLite.
 
-use std::path::PathBuf;
-
 use sea_orm::DatabaseConnection;
 
 use super::database::{Scratch, held};
 use crate::suite::{Backend, Locks, OrmBackend, Outcome, ask, contract};
 
-contract!(Sqlite);
+contract! {
+    Sqlite,
+    without LOSABLE: "a lock is on a file that its holder keeps open: only the holder can end it",
+    without SILENT_URL: "SQLite opens a file: there is no server that could be silent",
+    without VICTIM: "SQLite opens a file: there is no server to restart",
+    without SESSION: "a connection of SQLite has no number",
+}
 
 pub(crate) struct Sqlite {
     database: Scratch,
@@ -20,6 +24,8 @@ impl Backend for Sqlite {
     const PINNED: bool = true;
     const XACT: bool = false;
     const LOSABLE: bool = false;
+    const SILENT_URL: Option<fn(u16) -> String> = None;
+    const VICTIM: Option<&str> = None;
     const PAIRS: bool = false;
 
     async fn open() -> Outcome<Self> {
@@ -39,14 +45,6 @@ impl Backend for Sqlite {
     fn holder(_application: &str) -> String {
         let name = std::fs::read_to_string("/proc/self/comm").expect("Linux");
         name.trim_end().to_owned()
-    }
-
-    fn silent_url(_port: u16) -> Option<String> {
-        None
-    }
-
-    fn victim() -> Option<PathBuf> {
-        None
     }
 
     async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {

@@ -1,7 +1,5 @@
 //! What the suite must know of a database. All of it goes around dlock.
 
-use std::path::PathBuf;
-
 use dlock_tests::{Db, Way};
 use sea_orm::DatabaseConnection;
 
@@ -16,6 +14,10 @@ pub(crate) struct Locks {
 }
 
 /// What has locks.
+///
+/// Where the database lacks `SHARED`, `PINNED`, `XACT` or `PAIRS`, dlock refuses, and the suite
+/// asserts [`dlock::Error::Unsupported`]. Where it lacks `LOSABLE`, `SILENT_URL`, `VICTIM` or
+/// [`OrmBackend::SESSION`], the mount gives the reason, and the tests that need it are ignored.
 pub(crate) trait Backend: Sized + Sync + 'static {
     /// What an application locks on.
     type Db: Db;
@@ -28,6 +30,12 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     const XACT: bool;
     /// Whether a lock can be lost: it lives on a server, in a session that can be ended there.
     const LOSABLE: bool;
+    /// The URL of a server at this port of this host that accepts connections and never replies;
+    /// `None` where dlock opens no connection over a network.
+    const SILENT_URL: Option<fn(port: u16) -> String>;
+    /// The variable with the script of a server that may be stopped and started; `None` where there
+    /// is no such server.
+    const VICTIM: Option<&str>;
     /// Whether a pair of numbers is a key.
     const PAIRS: bool;
 
@@ -50,12 +58,6 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     /// What a lock's holder is called when it is an application of this name in this process.
     fn holder(application: &str) -> String;
 
-    /// A server at this port of this host that never says a word; `None` where nothing is connected to.
-    fn silent_url(port: u16) -> Option<String>;
-
-    /// The script of a server that may be stopped and started; `None` where there is no server.
-    fn victim() -> Option<PathBuf>;
-
     /// The name of an application's current database, as the server says it.
     fn database(&self, of: &Self::Db) -> impl Future<Output = Outcome<String>> + Send;
 
@@ -74,11 +76,17 @@ pub(crate) trait Backend: Sized + Sync + 'static {
     fn kill_sessions(&self, application: &str) -> impl Future<Output = Outcome<usize>> + Send;
 }
 
+/// What a behaviour needs of its backend. The mount has the behaviour ignored where there is none.
+pub(crate) fn needed<T>(capability: Option<T>) -> T {
+    capability.expect("the mount ignores this behaviour: the backend lacks what it needs")
+}
+
 /// What has transactions, tables and pinned locks besides: a database with connections of SeaORM.
 pub(crate) trait OrmBackend: Backend<Db = DatabaseConnection> {
     /// After this statement those of its connection fail where others would wait for a row.
     const IMPATIENCE: &str;
-    /// What tells a session its number, as a 64-bit integer; `None` where none has one.
+    /// The query for the number of its own session, a 64-bit integer; `None` where sessions have no
+    /// numbers.
     const SESSION: Option<&str>;
 
     /// A statement that lasts for this many milliseconds; `None` where there is no such thing.

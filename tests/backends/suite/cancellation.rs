@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::statement::work;
-use super::{Backend, Failure, OrmBackend, Outcome, Scene, elapsed, in_one_of, soon};
+use super::{
+    Backend, Failure, OrmBackend, Outcome, Scene, elapsed, in_one_of, is_unsupported, soon,
+};
 
 const TASKS: usize = 8;
 pub(super) const CONNECTIONS: u32 = 4;
@@ -86,7 +88,9 @@ pub(crate) async fn cancelled_transaction_locks_leak_nothing<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
     if !B::XACT {
-        return Ok(());
+        let db = scene.db("ours").await;
+        let txn = db.begin().await?;
+        return is_unsupported(&txn.dlock(scene.key()).xact().await);
     }
     let theirs = scene.db("theirs").await;
     leaks_nothing(scene, 500, move |db, key| {

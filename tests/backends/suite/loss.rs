@@ -13,9 +13,6 @@ use super::{Backend, OrmBackend, Outcome, Scene, eventually, in_one_of, soon, wa
 pub(crate) async fn a_killed_session_is_reported_to_its_guards<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let keys = scene.keys(3);
     in_one_of(3, Duration::from_secs(1), async || {
@@ -57,9 +54,6 @@ impl Drop for Flag {
 pub(crate) async fn a_body_is_dropped_when_its_lock_is_lost<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let (key, dropped) = (scene.key(), Arc::new(AtomicBool::new(false)));
     let ran = db.dlock(key).run(async |_lock| {
@@ -91,9 +85,6 @@ fn take_turn(db: &impl Db, key: i64) -> JoinHandle<Result<(), Error>> {
 pub(crate) async fn waiters_behind_a_lost_lock_get_it_in_turn<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let key = scene.key();
     let first = db.dlock(key).await?;
@@ -118,9 +109,6 @@ pub(crate) async fn waiters_behind_a_lost_lock_get_it_in_turn<B: Backend>(
 pub(crate) async fn waiters_on_a_killed_session_queue_anew<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = scene.key();
     let held = theirs.dlock(key).await?;
@@ -147,9 +135,6 @@ pub(crate) async fn waiters_on_a_killed_session_queue_anew<B: Backend>(
 pub(crate) async fn a_stale_guard_cannot_release_a_newer_hold<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
     let key = scene.key();
     let dropped = ours.dlock(key).await?;
@@ -206,9 +191,6 @@ pub(crate) async fn a_healthy_lock_is_never_reported_lost<B: Backend>(scene: &Sc
 pub(crate) async fn a_transaction_rolls_back_when_its_lock_is_lost<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let counter = scene.counter(&db).await?;
     let key = scene.key();

@@ -2,9 +2,21 @@
 //!
 //! A new backend implements [`Backend`] and, where SeaORM has a connection to it, [`OrmBackend`]; in a module of its own it says `contract!(ItsName);`, or
 //! `contract_of_locks!(ItsName);`, where an application has a lock pool only.
+//!
+//! No behaviour passes empty because a capability is missing. Where dlock refuses, the behaviour
+//! asserts [`dlock::Error::Unsupported`]. Elsewhere the mount gives the reason why the behaviours
+//! that need the capability do not apply, and cargo lists them as ignored:
+//!
+//! ```text
+//! contract_of_locks! {
+//!     ItsName,
+//!     without VICTIM: "the server is the user's own: no test may restart it",
+//! }
+//! ```
 
 mod at_work;
 mod backend;
+mod mount;
 mod outcome;
 mod peer;
 mod scene;
@@ -42,26 +54,40 @@ pub(crate) mod stress;
 pub(crate) mod transaction;
 pub(crate) mod with_lock;
 
-pub(crate) use self::backend::{Backend, Locks, OrmBackend};
-pub(crate) use self::outcome::{Failure, Outcome};
+pub(crate) use self::backend::{Backend, Locks, OrmBackend, needed};
+pub(crate) use self::mount::{check, mount};
+pub(crate) use self::outcome::{Failure, Outcome, is_unsupported};
 pub(crate) use self::peer::Peer;
 pub(crate) use self::scene::{PATIENCE, Scene, elapsed, eventually, in_one_of, soon, waiting};
 pub(crate) use self::statement::ask;
 
 /// Mounts every behaviour of the suite for an [`OrmBackend`]. One that is missing here and below is dead code, which the linter refuses.
 macro_rules! contract {
-    ($backend:ty) => {
-        $crate::suite::contract_of_locks!($backend);
-        $crate::suite::mount! { $backend:
+    (
+        $backend:ty
+        $(, without LOSABLE: $losable:literal)?
+        $(, without SILENT_URL: $silent_url:literal)?
+        $(, without VICTIM: $victim:literal)?
+        $(, without SESSION: $session:literal)?
+        $(,)?
+    ) => {
+        const _: () = {
+            use $crate::suite::{OrmBackend, check};
+            check(<$backend as OrmBackend>::SESSION.is_some(), &[$($session)?]);
+        };
+        $crate::suite::contract_of_locks! {
+            $backend
+            $(, without LOSABLE: $losable)?
+            $(, without SILENT_URL: $silent_url)?
+            $(, without VICTIM: $victim)?
+        }
+        $crate::suite::mount! { $backend, []:
             exclusion {
                 a_counter_loses_no_update_to_pinned_and_other_locks
             }
             deadlines {
                 a_wait_in_a_transaction_lasts_as_long_as_its_timeout
                 a_timeout_covers_the_turn_to_have_a_pinned_session
-            }
-            loss {
-                a_transaction_rolls_back_when_its_lock_is_lost
             }
             cancellation {
                 cancelled_transactions_leak_nothing
@@ -99,7 +125,6 @@ macro_rules! contract {
                 what_a_body_wrote_is_there_before_the_lock_is_free
             }
             attribute {
-                a_pinned_function_works_on_the_session_of_its_lock
                 a_function_in_a_transaction_holds_its_lock_beyond_its_return
             }
             pinned {
@@ -121,7 +146,6 @@ macro_rules! contract {
             }
             pinned_closing {
                 a_closing_pool_refuses_pinned_locks_at_once_and_waits_for_those_held
-                a_closing_pool_refuses_those_that_connect_for_a_pinned_lock
                 a_close_with_a_limit_takes_pinned_locks_away
                 closing_the_connection_leaves_pinned_guards_theirs
             }
@@ -140,29 +164,52 @@ macro_rules! contract {
             pinned_endings {
                 a_released_pinned_lock_makes_room_for_the_next
                 a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_session
-                a_loss_is_reported_while_the_pool_closes
                 a_waiter_for_a_pinned_lock_is_counted_once
                 pinned_waits_that_are_given_up_make_room_at_once
                 a_runtime_that_ends_right_after_a_statement_frees_its_pinned_locks
                 a_transaction_begun_in_words_is_rolled_back_before_the_lock_is_free
             }
             pinned_loss {
-                a_killed_pinned_session_is_reported
-                a_pinned_body_is_dropped_when_its_lock_is_lost
-                a_lost_pinned_connection_never_comes_back
                 a_healthy_pinned_lock_is_never_reported_lost
             }
             pinned_nested {
                 locks_on_a_pinned_guard_are_those_of_its_pool
-                a_transaction_under_another_lock_is_on_the_pinned_session
                 a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else
                 nested_locks_keep_no_pool_alive
             }
             pinned_release {
                 a_pinned_lock_released_while_its_connection_is_at_work_is_free
-                work_that_a_release_has_ended_fails
                 a_copy_of_a_pinned_connection_ends_with_its_lock
                 a_thousand_pinned_locks_leave_no_session
+            }
+        }
+        $crate::suite::mount! { $backend, [$(#[ignore = $losable])?]:
+            loss {
+                a_transaction_rolls_back_when_its_lock_is_lost
+            }
+            pinned_endings {
+                a_loss_is_reported_while_the_pool_closes
+            }
+            pinned_loss {
+                a_killed_pinned_session_is_reported
+                a_pinned_body_is_dropped_when_its_lock_is_lost
+                a_lost_pinned_connection_never_comes_back
+            }
+            pinned_release {
+                work_that_a_release_has_ended_fails
+            }
+        }
+        $crate::suite::mount! { $backend, [$(#[ignore = $silent_url])?]:
+            pinned_closing {
+                a_closing_pool_refuses_those_that_connect_for_a_pinned_lock
+            }
+        }
+        $crate::suite::mount! { $backend, [$(#[ignore = $session])?]:
+            attribute {
+                a_pinned_function_works_on_the_session_of_its_lock
+            }
+            pinned_nested {
+                a_transaction_under_another_lock_is_on_the_pinned_session
             }
         }
     };
@@ -171,8 +218,20 @@ pub(crate) use contract;
 
 /// Mounts the behaviours that need nothing but locks, for any [`Backend`].
 macro_rules! contract_of_locks {
-    ($backend:ty) => {
-        $crate::suite::mount! { $backend:
+    (
+        $backend:ty
+        $(, without LOSABLE: $losable:literal)?
+        $(, without SILENT_URL: $silent_url:literal)?
+        $(, without VICTIM: $victim:literal)?
+        $(,)?
+    ) => {
+        const _: () = {
+            use $crate::suite::{Backend, check};
+            check(<$backend as Backend>::LOSABLE, &[$($losable)?]);
+            check(<$backend as Backend>::SILENT_URL.is_some(), &[$($silent_url)?]);
+            check(<$backend as Backend>::VICTIM.is_some(), &[$($victim)?]);
+        };
+        $crate::suite::mount! { $backend, []:
             exclusion {
                 a_counter_loses_no_update_to_four_processes
                 a_counter_without_lock_loses_updates
@@ -206,15 +265,9 @@ macro_rules! contract_of_locks {
                 a_try_says_none_while_the_lock_is_held
                 a_default_timeout_bounds_a_wait_without_its_own
                 the_longest_timeout_is_forever
-                a_timeout_covers_connecting
                 a_waiter_gets_the_lock_when_it_is_released_in_time
             }
             loss {
-                a_killed_session_is_reported_to_its_guards
-                a_body_is_dropped_when_its_lock_is_lost
-                waiters_behind_a_lost_lock_get_it_in_turn
-                waiters_on_a_killed_session_queue_anew
-                a_stale_guard_cannot_release_a_newer_hold
                 a_healthy_lock_is_never_reported_lost
             }
             cancellation {
@@ -252,15 +305,11 @@ macro_rules! contract_of_locks {
                 a_killed_waiter_gets_nothing
                 a_holder_that_exits_frees_its_lock
             }
-            restart {
-                a_server_that_restarts_loses_every_lock_and_serves_again
-            }
             entity {
                 a_model_its_entity_and_its_name_are_one_lock
                 a_row_is_shown_without_its_database
                 every_part_of_a_primary_key_counts
                 the_first_lock_of_a_pool_may_be_a_row
-                a_timeout_covers_learning_the_database
                 a_namespace_is_in_front_of_the_database
                 a_row_is_held_in_every_way
             }
@@ -281,27 +330,37 @@ macro_rules! contract_of_locks {
             attribute {
                 a_function_has_its_lock_released_before_it_returns
                 a_function_whose_lock_is_not_had_in_time_does_not_run
-                a_function_whose_lock_is_lost_is_dropped
                 a_function_that_is_dropped_frees_its_lock
             }
             stress {
                 ten_thousand_waits_around_their_timeout_leak_nothing
             }
         }
+        $crate::suite::mount! { $backend, [$(#[ignore = $losable])?]:
+            loss {
+                a_killed_session_is_reported_to_its_guards
+                a_body_is_dropped_when_its_lock_is_lost
+                waiters_behind_a_lost_lock_get_it_in_turn
+                waiters_on_a_killed_session_queue_anew
+                a_stale_guard_cannot_release_a_newer_hold
+            }
+            attribute {
+                a_function_whose_lock_is_lost_is_dropped
+            }
+        }
+        $crate::suite::mount! { $backend, [$(#[ignore = $silent_url])?]:
+            deadlines {
+                a_timeout_covers_connecting
+            }
+            entity {
+                a_timeout_covers_learning_the_database
+            }
+        }
+        $crate::suite::mount! { $backend, [$(#[ignore = $victim])?]:
+            restart {
+                a_server_that_restarts_loses_every_lock_and_serves_again
+            }
+        }
     };
 }
 pub(crate) use contract_of_locks;
-
-macro_rules! mount {
-    ($backend:ty: $($topic:ident { $($behaviour:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $behaviour() -> $crate::suite::Outcome {
-                let scene = $crate::suite::Scene::<$backend>::open().await?;
-                $crate::suite::$topic::$behaviour(&scene).await?;
-                scene.is_left_clean().await
-            }
-        )*)*
-    };
-}
-pub(crate) use mount;

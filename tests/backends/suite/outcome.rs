@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
+use dlock::Error as LockError;
+
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 pub(crate) struct Failure {
@@ -23,6 +25,15 @@ impl Failure {
     pub(crate) fn but(mut self, found: &str) -> Self {
         self.what += &format!(", but `{found}`");
         self
+    }
+}
+
+/// What the database does not have is refused.
+#[track_caller]
+pub(crate) fn is_unsupported<T: fmt::Debug>(refused: &Result<T, LockError>) -> Outcome {
+    match refused {
+        Err(LockError::Unsupported { .. }) => Ok(()),
+        other => Err(Failure::new(format!("it is not refused: {other:?}"))),
     }
 }
 

@@ -60,9 +60,6 @@ pub(crate) async fn a_close_with_a_limit_ends_what_is_at_work_on_a_pinned_sessio
 pub(crate) async fn a_loss_is_reported_while_the_pool_closes<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     in_one_of(3, PROMPT, async || {
         let db = scene.db("ours").await;
         let guard = db.dlock(scene.key()).pinned().await?;

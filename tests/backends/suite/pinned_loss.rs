@@ -19,9 +19,6 @@ const PROMPT: Duration = Duration::from_millis(1200);
 pub(crate) async fn a_killed_pinned_session_is_reported<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let counter = scene.counter(&db).await?;
     let key = scene.key();
@@ -64,9 +61,6 @@ pub(crate) async fn a_killed_pinned_session_is_reported<B: OrmBackend>(
 pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let counter = scene.counter(&db).await?;
     let (key, dropped) = (scene.key(), Arc::new(AtomicBool::new(false)));
@@ -97,9 +91,6 @@ pub(crate) async fn a_pinned_body_is_dropped_when_its_lock_is_lost<B: OrmBackend
 pub(crate) async fn a_lost_pinned_connection_never_comes_back<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let key = scene.key();
     in_one_of(3, Duration::from_secs(2), async || {

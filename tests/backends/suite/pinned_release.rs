@@ -33,9 +33,6 @@ pub(crate) async fn a_pinned_lock_released_while_its_connection_is_at_work_is_fr
 pub(crate) async fn work_that_a_release_has_ended_fails<B: OrmBackend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    if !B::LOSABLE {
-        return Ok(());
-    }
     let db = scene.db("ours").await;
     let counter = scene.counter(&db).await?;
     for work in [Work::Transaction, Work::Statement] {

@@ -5,20 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dlock::{DLockExt, DLockGuard, Error, Lockable};
-use dlock_tests::{Db, Victim};
+use dlock_tests::{Db, Victim, env};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::{Backend, Outcome, Scene, elapsed, eventually, in_one_of, soon};
+use super::{Backend, Outcome, Scene, elapsed, eventually, in_one_of, needed, soon};
 
 pub(crate) async fn a_server_that_restarts_loses_every_lock_and_serves_again<B: Backend>(
     scene: &Scene<B>,
 ) -> Outcome {
-    let Some(script) = B::victim() else {
-        return Ok(());
-    };
-    let victim = Victim::take(script).await?;
+    let victim = Victim::take(env(needed(B::VICTIM))).await?;
     let url = B::named(&victim.url().await?, &scene.name);
     let db = B::Db::open(&url, 2).await;
     let key = scene.key();

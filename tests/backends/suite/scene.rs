@@ -8,7 +8,7 @@ use dlock::{LockPoolBuilder, Lockable};
 use dlock_tests::{Counter, Db};
 use tokio::time::{sleep, timeout};
 
-use super::{Backend, Failure, Outcome, Peer};
+use super::{Backend, Failure, Outcome, Peer, needed};
 
 /// For what should not take long: machines are shared and noisy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,11 +77,11 @@ impl<B: Backend> Scene<B> {
         db.builder(&self.url(of))
     }
 
-    /// A server that takes connections as long as the listener lives, and never says a word, and its URL; `None` where nothing is connected to.
-    pub(crate) fn silent_server(&self) -> Outcome<Option<(TcpListener, String)>> {
+    /// A server that never replies to its connections, and its URL. It ends with the listener.
+    pub(crate) fn silent_server(&self) -> Outcome<(TcpListener, String)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let url = B::silent_url(listener.local_addr()?.port());
-        Ok(url.map(|url| (listener, url)))
+        let url = needed(B::SILENT_URL)(listener.local_addr()?.port());
+        Ok((listener, url))
     }
 
     pub(crate) async fn peer(&self, of: &str) -> Outcome<Peer> {

@@ -1,14 +1,15 @@
 //! The contract of locks, mounted for the server in this process. Each test has one of its own.
 
-use std::path::PathBuf;
-
 use dlock::LockPool;
 use dlock_tds::{AppLocks, Server, Status};
 use dlock_tests::urls;
 
 use crate::suite::{Backend, Locks, Outcome, contract_of_locks};
 
-contract_of_locks!(InProcess);
+contract_of_locks! {
+    InProcess,
+    without VICTIM: "the server is part of the test's process and cannot be stopped by a script",
+}
 
 pub(crate) struct InProcess(Server<AppLocks>);
 
@@ -19,6 +20,9 @@ impl Backend for InProcess {
     const PINNED: bool = false;
     const XACT: bool = false;
     const LOSABLE: bool = true;
+    const SILENT_URL: Option<fn(u16) -> String> =
+        Some(|port| format!("mssql://nobody@127.0.0.1:{port}/master"));
+    const VICTIM: Option<&str> = None;
     const PAIRS: bool = false;
 
     async fn open() -> Outcome<Self> {
@@ -36,14 +40,6 @@ impl Backend for InProcess {
 
     fn holder(application: &str) -> String {
         application.to_owned()
-    }
-
-    fn silent_url(port: u16) -> Option<String> {
-        Some(format!("mssql://nobody@127.0.0.1:{port}/master"))
-    }
-
-    fn victim() -> Option<PathBuf> {
-        None
     }
 
     async fn database(&self, _of: &LockPool) -> Outcome<String> {

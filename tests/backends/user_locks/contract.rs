@@ -1,7 +1,6 @@
 //! The contract, for both.
 
 use std::marker::PhantomData;
-use std::path::PathBuf;
 
 use dlock_tests::{connect, env};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, Statement};
@@ -38,6 +37,9 @@ impl<S: Server> Backend for UserLocks<S> {
     const PINNED: bool = true;
     const XACT: bool = false;
     const LOSABLE: bool = true;
+    const SILENT_URL: Option<fn(u16) -> String> =
+        Some(|port| format!("mysql://nobody@127.0.0.1:{port}/nothing"));
+    const VICTIM: Option<&str> = Some(S::VICTIM);
     const PAIRS: bool = false;
 
     async fn open() -> Outcome<Self> {
@@ -62,14 +64,6 @@ impl<S: Server> Backend for UserLocks<S> {
         let program = program.file_name().expect("and a name").to_string_lossy();
         let process = std::process::id();
         format!("{application}@127.0.0.1 dlock {program}[{process}]")
-    }
-
-    fn silent_url(port: u16) -> Option<String> {
-        Some(format!("mysql://nobody@127.0.0.1:{port}/nothing"))
-    }
-
-    fn victim() -> Option<PathBuf> {
-        Some(env(S::VICTIM).into())
     }
 
     async fn database(&self, of: &DatabaseConnection) -> Outcome<String> {
