@@ -169,14 +169,23 @@ pub(crate) async fn a_default_timeout_bounds_a_wait_without_its_own<B: Backend>(
     let own = Duration::from_millis(700);
     let (got, took) = elapsed(ours.dlock(key).timeout(own).into_future()).await;
     is_timeout(got.err(), key, own, took);
-    if B::PINNED {
-        in_one_of(ATTEMPTS, limit + LATE, async || {
-            let (got, took) = elapsed(ours.dlock(key).pinned().into_future()).await;
-            is_timeout(got.err(), key, limit, took);
-            Ok(took)
-        })
-        .await?;
-    }
+    Ok(held.release().await?)
+}
+
+pub(crate) async fn a_default_timeout_bounds_a_pinned_wait_without_its_own<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let limit = Duration::from_millis(300);
+    let shaped = scene.shaped("ours", |pool| pool.default_timeout(limit));
+    let (ours, theirs) = (shaped.await, scene.db("theirs").await);
+    let key = scene.key();
+    let held = theirs.dlock(key).await?;
+    in_one_of(ATTEMPTS, limit + LATE, async || {
+        let (got, took) = elapsed(ours.dlock(key).pinned().into_future()).await;
+        is_timeout(got.err(), key, limit, took);
+        Ok(took)
+    })
+    .await?;
     Ok(held.release().await?)
 }
 
@@ -199,19 +208,28 @@ pub(crate) async fn the_longest_timeout_is_forever<B: Backend>(scene: &Scene<B>)
     waiting(&theirs, 1).await?;
     free.release().await?;
     let guard = soon("the lock", waiter).await???;
-    guard.release().await?;
-    if B::PINNED {
-        let pinned = ours.dlock(key).pinned().timeout(Duration::MAX).await?;
-        pinned.release().await?;
+    Ok(guard.release().await?)
+}
+
+pub(crate) async fn the_longest_timeout_of_a_pinned_lock_is_forever<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (db, key) = (scene.db("ours").await, scene.key());
+    let pinned = db.dlock(key).pinned().timeout(Duration::MAX).await?;
+    Ok(pinned.release().await?)
+}
+
+pub(crate) async fn the_longest_timeout_of_a_transaction_lock_is_forever<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db("ours").await;
+    let txn = db.begin().await?;
+    let locked = txn.dlock(scene.key()).xact().timeout(Duration::MAX).await;
+    txn.rollback().await?;
+    if !B::XACT {
+        return is_unsupported(&locked);
     }
-    if B::XACT
-        && let Some(ours) = ours.connection()
-    {
-        let txn = ours.begin().await?;
-        txn.dlock(key).xact().timeout(Duration::MAX).await?;
-        txn.rollback().await?;
-    }
-    Ok(())
+    Ok(locked?)
 }
 
 /// The other end takes the connection and never says a word.

@@ -144,18 +144,28 @@ pub(crate) async fn the_first_lock_of_a_pool_may_be_a_row<B: Backend>(scene: &Sc
         assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
     }
     assert!(model.dlock(&fresh()).try_acquire().await?.is_none());
-    if B::PINNED {
-        let refused = model.dlock(&fresh()).pinned().timeout(limit).await;
-        assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
-        let pinned = model.dlock(&fresh()).pinned();
-        assert!(pinned.try_acquire().await?.is_none());
-    }
     let waiter = {
         let (model, db) = (model.clone(), scene.db("theirs").await);
         tokio::spawn(async move { model.dlock(&db).timeout(PATIENCE).await.map(drop) })
     };
     guard.release().await?;
     Ok(soon("the lock", waiter).await???)
+}
+
+pub(crate) async fn the_first_lock_of_a_pool_may_be_a_pinned_row<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db_of("ours", 1).await;
+    let fresh = || scene.builder("ours", &db).build();
+    let model = invoice::Model { id: scene.key() };
+    let pool = fresh();
+    let guard = model.dlock(&pool).pinned().await?;
+    let limit = Duration::from_millis(200);
+    let refused = model.dlock(&fresh()).pinned().timeout(limit).await;
+    assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
+    let pinned = model.dlock(&fresh()).pinned();
+    assert!(pinned.try_acquire().await?.is_none());
+    Ok(guard.release().await?)
 }
 
 pub(crate) async fn a_timeout_covers_learning_the_database<B: Backend>(
@@ -167,11 +177,20 @@ pub(crate) async fn a_timeout_covers_learning_the_database<B: Backend>(
     let limit = Duration::from_millis(300);
     let late = soon("its end", model.dlock(&silent).timeout(limit)).await?;
     assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
-    if B::PINNED {
-        let late = model.dlock(&silent).pinned().timeout(limit);
-        let late = soon("its end", late.into_future()).await?;
-        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
-    }
+    assert_eq!(silent.lock_pool().status().waiters, 0);
+    Ok(())
+}
+
+pub(crate) async fn a_timeout_of_a_pinned_row_covers_learning_the_database<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (_listener, url) = scene.silent_server()?;
+    let silent = B::Db::open_lazily(&url).await;
+    let model = invoice::Model { id: scene.key() };
+    let late = model.dlock(&silent).pinned();
+    let late = late.timeout(Duration::from_millis(300)).into_future();
+    let late = soon("its end", late).await?;
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
     assert_eq!(silent.lock_pool().status().waiters, 0);
     Ok(())
 }
@@ -200,32 +219,38 @@ pub(crate) async fn a_row_is_held_in_every_way<B: Backend>(scene: &Scene<B>) -> 
     let model = invoice::Model { id: scene.key() };
     let name = name(scene, &theirs, model.id).await?;
 
-    if B::PINNED {
-        let pinned = model.dlock(&ours).pinned().await?;
-        assert!(!is_free(&theirs, &name).await?);
-        assert!(!is_free(&theirs, pinned.key()).await?);
-        pinned.release().await?;
-    }
-
     let run = model.dlock(&ours).run(async |lock| {
         assert!(theirs.dlock(lock.key()).try_acquire().await?.is_none());
         theirs.dlock(&name).try_acquire().await
     });
     assert!(run.await?.is_none());
 
-    if let Some(ours) = ours.connection() {
-        let transaction = model
-            .dlock(ours)
-            .transaction(async |_| theirs.dlock(&name).try_acquire().await);
-        assert!(transaction.await?.is_none());
+    let reader = model.dlock(&ours).shared().await;
+    if !B::SHARED {
+        return is_unsupported(&reader);
     }
+    let reader = reader?;
+    let another = model.dlock(&theirs).shared().try_acquire().await?;
+    assert!(another.is_some() && !is_free(&theirs, &name).await?);
+    Ok(reader.release().await?)
+}
 
-    if B::SHARED {
-        let reader = model.dlock(&ours).shared().await?;
-        let another = model.dlock(&theirs).shared().try_acquire().await?;
-        assert!(another.is_some() && !is_free(&theirs, &name).await?);
-        reader.release().await?;
-    }
+pub(crate) async fn a_row_is_held_pinned_and_around_a_transaction<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let model = invoice::Model { id: scene.key() };
+    let name = name(scene, &theirs, model.id).await?;
+
+    let pinned = model.dlock(&ours).pinned().await?;
+    assert!(!is_free(&theirs, &name).await?);
+    assert!(!is_free(&theirs, pinned.key()).await?);
+    pinned.release().await?;
+
+    let transaction = model
+        .dlock(&ours)
+        .transaction(async |_| theirs.dlock(&name).try_acquire().await);
+    assert!(transaction.await?.is_none());
     Ok(())
 }
 

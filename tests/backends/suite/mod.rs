@@ -87,6 +87,9 @@ macro_rules! contract {
             }
             deadlines {
                 a_wait_in_a_transaction_lasts_as_long_as_its_timeout
+                a_default_timeout_bounds_a_pinned_wait_without_its_own
+                the_longest_timeout_of_a_pinned_lock_is_forever
+                the_longest_timeout_of_a_transaction_lock_is_forever
                 a_timeout_covers_the_turn_to_have_a_pinned_session
             }
             cancellation {
@@ -98,6 +101,9 @@ macro_rules! contract {
             }
             pool {
                 locks_do_not_end_with_unrelated_transactions
+            }
+            futures {
+                transactions_work_in_spawned_tasks
             }
             app_pool {
                 fifty_handlers_share_two_connections
@@ -115,6 +121,8 @@ macro_rules! contract {
             }
             entity {
                 a_transaction_holds_a_row_against_everybody
+                the_first_lock_of_a_pool_may_be_a_pinned_row
+                a_row_is_held_pinned_and_around_a_transaction
             }
             with_lock {
                 rows_lose_no_update
@@ -174,6 +182,7 @@ macro_rules! contract {
             }
             pinned_nested {
                 locks_on_a_pinned_guard_are_those_of_its_pool
+                a_transaction_under_another_lock_commits_or_rolls_back
                 a_pinned_connection_that_is_closed_is_a_loss_to_nobody_else
                 nested_locks_keep_no_pool_alive
             }
@@ -200,6 +209,9 @@ macro_rules! contract {
             }
         }
         $crate::suite::mount! { $backend, [$(#[ignore = $silent_url])?]:
+            entity {
+                a_timeout_of_a_pinned_row_covers_learning_the_database
+            }
             pinned_closing {
                 a_closing_pool_refuses_those_that_connect_for_a_pinned_lock
             }
@@ -207,6 +219,9 @@ macro_rules! contract {
         $crate::suite::mount! { $backend, [$(#[ignore = $session])?]:
             attribute {
                 a_pinned_function_works_on_the_session_of_its_lock
+            }
+            pinned {
+                a_pinned_lock_is_listed_with_its_session
             }
             pinned_nested {
                 a_transaction_under_another_lock_is_on_the_pinned_session

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, Key, LockPool, Mode};
 use dlock_tests::Way;
-use sea_orm::{ConnectionTrait, DbErr, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use tokio::task::JoinSet;
 
-use super::{Failure, OrmBackend, Outcome, Scene, eventually, is_unsupported, soon};
+use super::{Failure, OrmBackend, Outcome, Scene, ask, eventually, is_unsupported, needed, soon};
 
 pub(crate) async fn a_pinned_guard_is_a_connection_of_its_own<B: OrmBackend>(
     scene: &Scene<B>,
@@ -184,12 +184,6 @@ pub(crate) async fn the_listing_names_pinned_locks<B: OrmBackend>(scene: &Scene<
         assert_eq!(mine.name, Some(Key::from(key.as_str())));
         let holder = B::holder(&scene.application("ours"));
         assert_eq!(mine.holder.application, holder);
-        if let Some(question) = B::SESSION {
-            let question = Statement::from_string(guard.get_database_backend(), question);
-            let row = guard.query_one_raw(question).await?;
-            let row = row.ok_or_else(|| Failure::new("no row"))?;
-            assert_eq!(mine.holder.session, row.try_get_by_index::<i64>(0)?);
-        }
         let seen = LockPool::of(&theirs).locks().await?;
         let seen = seen.iter().find(|lock| lock.key == *guard.physical_key());
         assert!(seen.is_some_and(|lock| lock.granted && lock.name.is_none()));
@@ -198,6 +192,20 @@ pub(crate) async fn the_listing_names_pinned_locks<B: OrmBackend>(scene: &Scene<
         assert!(listed.iter().all(|lock| lock.key != mine.key));
     }
     Ok(())
+}
+
+pub(crate) async fn a_pinned_lock_is_listed_with_its_session<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let db = scene.db("ours").await;
+    let key = format!("{} listed", scene.name);
+    let guard = db.dlock(key).pinned().await?;
+    let session: i64 = ask(&*guard, needed(B::SESSION)).await?;
+    let listed = LockPool::of(&db).locks().await?;
+    let mine = listed.iter().find(|lock| lock.key == *guard.physical_key());
+    let mine = mine.ok_or_else(|| Failure::new(format!("it is not listed: {listed:?}")))?;
+    assert_eq!(mine.holder.session, session);
+    Ok(guard.release().await?)
 }
 
 pub(crate) async fn a_namespace_is_a_prefix_of_pinned_locks<B: OrmBackend>(
