@@ -81,7 +81,7 @@ macro_rules! contract {
             $(, without SILENT_URL: $silent_url)?
             $(, without VICTIM: $victim)?
         }
-        $crate::suite::mount! { $backend, []:
+        $crate::suite::mount! { suite, $backend, []:
             exclusion {
                 a_counter_loses_no_update_to_pinned_and_other_locks
             }
@@ -192,7 +192,7 @@ macro_rules! contract {
                 a_thousand_pinned_locks_leave_no_session
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $losable])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $losable])?]:
             loss {
                 a_transaction_rolls_back_when_its_lock_is_lost
             }
@@ -208,7 +208,7 @@ macro_rules! contract {
                 work_that_a_release_has_ended_fails
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $silent_url])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $silent_url])?]:
             entity {
                 a_timeout_of_a_pinned_row_covers_learning_the_database
             }
@@ -216,7 +216,7 @@ macro_rules! contract {
                 a_closing_pool_refuses_those_that_connect_for_a_pinned_lock
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $session])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $session])?]:
             attribute {
                 a_pinned_function_works_on_the_session_of_its_lock
             }
@@ -246,7 +246,7 @@ macro_rules! contract_of_locks {
             check(<$backend as Backend>::SILENT_URL.is_some(), &[$($silent_url)?]);
             check(<$backend as Backend>::VICTIM.is_some(), &[$($victim)?]);
         };
-        $crate::suite::mount! { $backend, []:
+        $crate::suite::mount! { suite, $backend, []:
             exclusion {
                 a_counter_loses_no_update_to_four_processes
                 a_counter_without_lock_loses_updates
@@ -351,7 +351,7 @@ macro_rules! contract_of_locks {
                 ten_thousand_waits_around_their_timeout_leak_nothing
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $losable])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $losable])?]:
             loss {
                 a_killed_session_is_reported_to_its_guards
                 a_body_is_dropped_when_its_lock_is_lost
@@ -363,7 +363,7 @@ macro_rules! contract_of_locks {
                 a_function_whose_lock_is_lost_is_dropped
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $silent_url])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $silent_url])?]:
             deadlines {
                 a_timeout_covers_connecting
             }
@@ -371,7 +371,7 @@ macro_rules! contract_of_locks {
                 a_timeout_covers_learning_the_database
             }
         }
-        $crate::suite::mount! { $backend, [$(#[ignore = $victim])?]:
+        $crate::suite::mount! { suite, $backend, [$(#[ignore = $victim])?]:
             restart {
                 a_server_that_restarts_loses_every_lock_and_serves_again
             }

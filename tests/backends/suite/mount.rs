@@ -1,19 +1,19 @@
 //! From a behaviour to a test.
 
-/// Writes a test for each behaviour in a list. The brackets are empty, or hold the
-/// `#[ignore = ".."]` of a list that does not apply to the backend.
+/// Writes a test for each behaviour in a list. `$suite` is the module that has the topics. The
+/// brackets are empty, or hold the `#[ignore = ".."]` of a list that does not apply to the backend.
 macro_rules! mount {
-    ($backend:ty, $ignored:tt: $($topic:ident { $($behaviour:ident)* })*) => {
+    ($suite:ident, $backend:ty, $ignored:tt: $($topic:ident { $($behaviour:ident)* })*) => {
         $($(
-            $crate::suite::mount! { $backend, $ignored, $topic::$behaviour }
+            $crate::suite::mount! { $suite, $backend, $ignored, $topic::$behaviour }
         )*)*
     };
-    ($backend:ty, [$($ignored:tt)*], $topic:ident::$behaviour:ident) => {
+    ($suite:ident, $backend:ty, [$($ignored:tt)*], $topic:ident::$behaviour:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         $($ignored)*
         async fn $behaviour() -> $crate::suite::Outcome {
             let scene = $crate::suite::Scene::<$backend>::open().await?;
-            $crate::suite::$topic::$behaviour(&scene).await?;
+            $crate::$suite::$topic::$behaviour(&scene).await?;
             scene.is_left_clean().await
         }
     };

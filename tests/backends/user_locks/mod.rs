@@ -56,9 +56,21 @@ pub(crate) use self::scene::Scene;
 pub(crate) use self::server::{MariaDb, MySql, Server};
 
 /// Mounts every behaviour for a [`Server`]. One that is missing here is dead code, which the linter refuses.
+///
+/// The mount of a server without `FOLDS_CASE` (two spellings are one name) or `GROUPS` (group
+/// replication) gives the reason, in this order; the tests that need it are ignored.
 macro_rules! user_locks {
-    ($server:ty) => {
-        $crate::user_locks::user_locks! { $server:
+    (
+        $server:ty
+        $(, without FOLDS_CASE: $folds_case:literal)?
+        $(, without GROUPS: $groups:literal)?
+        $(,)?
+    ) => {
+        const _: () = {
+            use $crate::{suite::check, user_locks::Server};
+            check(<$server as Server>::FOLDS_CASE, &[$($folds_case)?]);
+        };
+        $crate::suite::mount! { user_locks, $crate::user_locks::UserLocks<$server>, []:
             bad_input {
                 the_empty_key_is_invalid_in_every_form
                 bytes_that_are_no_text_are_an_invalid_key
@@ -202,7 +214,6 @@ macro_rules! user_locks {
             }
             refusals {
                 a_galera_node_is_refused
-                a_group_with_several_primaries_is_refused
                 a_server_that_is_read_only_is_refused_as_long_as_it_is
                 a_lock_on_a_server_that_becomes_read_only_is_lost
                 a_server_of_the_other_kind_is_not_taken_for_the_same
@@ -241,8 +252,6 @@ macro_rules! user_locks {
             spellings {
                 what_the_server_takes_for_one_name_is_one_lock
                 accents_and_spaces_at_the_end_make_another_name
-                a_waiter_with_the_other_spelling_gets_it_after_the_release
-                one_session_is_enough_for_both_spellings
                 of_spellings_that_are_tried_at_once_one_is_granted
                 tasks_that_spell_a_name_differently_take_turns
             }
@@ -284,16 +293,19 @@ macro_rules! user_locks {
                 the_pool_of_sqlx_runs_and_holds_a_lock_around_a_transaction
             }
         }
-    };
-    ($server:ty: $($topic:ident { $($behaviour:ident)* })*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $behaviour() -> $crate::suite::Outcome {
-                let scene = $crate::user_locks::Scene::<$server>::open().await?;
-                $crate::user_locks::$topic::$behaviour(&scene).await?;
-                scene.is_left_clean().await
+        $crate::suite::mount! {
+            user_locks, $crate::user_locks::UserLocks<$server>, [$(#[ignore = $folds_case])?]:
+            spellings {
+                a_waiter_with_the_other_spelling_gets_it_after_the_release
+                one_session_is_enough_for_both_spellings
             }
-        )*)*
+        }
+        $crate::suite::mount! {
+            user_locks, $crate::user_locks::UserLocks<$server>, [$(#[ignore = $groups])?]:
+            refusals {
+                a_group_with_several_primaries_is_refused
+            }
+        }
     };
 }
 pub(crate) use user_locks;

@@ -46,11 +46,8 @@ pub(crate) async fn a_galera_node_is_refused<S: Server>(_: &Scene<S>) -> Outcome
     Ok(())
 }
 
-/// Only MySQL has such groups. The plugin alone shows what its server would be.
+/// The plugin alone shows what its server would be.
 pub(crate) async fn a_group_with_several_primaries_is_refused<S: Server>(_: &Scene<S>) -> Outcome {
-    if S::NAME != "MySQL" {
-        return Ok(());
-    }
     let single = "SET GLOBAL group_replication_single_primary_mode = ON";
     let uninstall = "UNINSTALL PLUGIN group_replication";
     let member = Changed::take::<S>([single, uninstall]).await?;
