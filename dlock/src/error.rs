@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-#[cfg(test)]
-use crate::key::PhysicalKey;
-use crate::key::{InvalidKey, Key};
+use crate::key::{InvalidKey, Key, PhysicalKey};
 use crate::server_lock::Holder;
 
 /// Why a lock was not got, not kept, or not given back.
@@ -189,7 +187,6 @@ impl Error {
     }
 
     /// The server's answer to a release.
-    #[cfg(test)]
     pub(crate) fn not_held(key: &PhysicalKey) -> Self {
         let message = format!("lock {key} was not held where it was released");
         Phase::Release.failed(DbErr::Custom(message))
@@ -247,7 +244,6 @@ impl fmt::Display for Phase {
 
 impl Phase {
     /// The answers of a session are not as many as the requests.
-    #[cfg(test)]
     pub(crate) fn unreadable(self) -> Error {
         self.failed(DbErr::Custom(
             "the answers are not those to the requests".to_owned(),

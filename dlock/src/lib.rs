@@ -57,7 +57,6 @@
 #[doc(hidden)]
 pub mod __private;
 mod backend;
-#[cfg(test)]
 mod engine;
 mod error;
 pub mod guide;

@@ -1,8 +1,8 @@
-//! What works on a backend beside acquiring and releasing a lock.
+//! What works on a session beside acquiring and releasing a lock.
 
 use std::time::Duration;
 
-/// What works on a backend, or on one session of it.
+/// What works on a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capabilities {
     /// [`Session::wait`](super::Session::wait) works. Otherwise the pool retries.
@@ -13,6 +13,4 @@ pub(crate) struct Capabilities {
     /// [`Session::holder_of`](super::Session::holder_of) costs a few statements, however many locks
     /// there are.
     pub(crate) tells_holders: bool,
-    /// A session can make a lock that it holds stronger: [`UpgradeLocks`](super::UpgradeLocks).
-    pub(crate) upgrades: bool,
 }

@@ -56,7 +56,7 @@ pub(crate) use self::seam::Backend;
     unused_imports,
     reason = "`UpgradeLocks` is named by the tests of the pool"
 )]
-pub(crate) use self::session::{InlineSession, Session, UpgradeLocks};
+pub(crate) use self::session::{Hold, InlineSession, Opened, Session, UpgradeLocks};
 pub(crate) use self::session_error::SessionError;
 #[cfg(feature = "_sqlx")]
 pub(crate) use self::sqlx::SqlxDatabase;

@@ -4,10 +4,9 @@ use std::any::Any;
 
 use async_trait::async_trait;
 
-use super::capabilities::Capabilities;
 use super::pinned::PinnedBase;
 use super::rules::LockRules;
-use super::session::Session;
+use super::session::Opened;
 use super::session_error::SessionError;
 use crate::error::Error;
 use crate::key::{CurrentDatabase, PhysicalKey};
@@ -19,9 +18,10 @@ pub(crate) trait Backend: Any + Send + Sync {
     /// Keys and modes, as far as the server is known: from the first session on for certain.
     fn rules(&self) -> &'static LockRules;
 
-    /// What works, as far as the server is known; a session has
-    /// [its own](Session::capabilities).
-    fn capabilities(&self) -> Capabilities;
+    /// Whether sessions can make a lock that they hold [stronger](super::UpgradeLocks).
+    fn upgrades(&self) -> bool {
+        false
+    }
 
     /// The database in which the sessions are: known from the first one on.
     fn database(&self) -> CurrentDatabase;
@@ -32,7 +32,7 @@ pub(crate) trait Backend: Any + Send + Sync {
     }
 
     /// Opens a session and makes sure that its locks exclude other sessions.
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError>;
+    async fn connect(&self) -> Result<Opened, SessionError>;
 
     /// Whether a new session was on another server than the live ones, which have to show now that
     /// theirs still answers.
@@ -65,7 +65,7 @@ pub(crate) trait Backend: Any + Send + Sync {
 impl dyn Backend {
     /// The mode that an upgrade makes of a lock in this mode.
     pub(crate) fn upgraded(&self, mode: Mode) -> Result<Mode, Error> {
-        let (feature, hint) = match (self.capabilities().upgrades, mode) {
+        let (feature, hint) = match (self.upgrades(), mode) {
             (true, Mode::Exclusive | Mode::Update) => return Ok(Mode::Exclusive),
             (true, _) => (
                 "upgrades of shared locks",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sea_orm::DbErr;
 
 use super::batch::{Answer, Answers, Batch, Request};
 use super::capabilities::Capabilities;
@@ -22,21 +23,14 @@ pub(crate) trait Session: Send {
     /// What works on this session.
     fn capabilities(&self) -> Capabilities;
 
-    /// For a backend without a server: from then on this is used in the place of
-    /// [`exchange`](Self::exchange).
-    fn inline(&self) -> Option<Arc<dyn InlineSession>> {
-        None
-    }
-
     /// One round trip, unless the server refuses something.
     async fn exchange(&mut self, batch: &Batch) -> Result<Answers, SessionError>;
 
     /// Waits on the server for at most `slice`. Before it the session holds nothing; afterwards it
-    /// holds nothing but this lock, if the answer is yes. Cancel safe where there is an
-    /// [`inline`](Self::inline) session.
+    /// holds nothing but this lock, if the answer is yes.
     async fn wait(&mut self, request: &Request, slice: Duration) -> Result<Answer, SessionError>;
 
-    /// Where the backend [can](Capabilities::upgrades) upgrade locks.
+    /// Where the backend [can](super::Backend::upgrades) upgrade locks.
     fn upgrade_locks(&mut self) -> Option<&mut dyn UpgradeLocks> {
         None
     }
@@ -67,15 +61,46 @@ pub(crate) trait Session: Send {
     async fn close(self: Box<Self>);
 }
 
-/// The part of a session that answers at once, on any thread: a guard that is dropped has released.
+/// A session without a server: any thread takes a lock and gives it back, at once.
+#[async_trait]
 pub(crate) trait InlineSession: fmt::Debug + Send + Sync {
-    fn exchange(&self, batch: &Batch) -> Answers;
+    /// The number for it, as [`Holder::session`] has it.
+    fn number(&self) -> i64;
 
-    /// Whether a lock that it holds is still there.
-    fn holds(&self, key: &PhysicalKey) -> bool;
+    /// One try. A lock is refused while another waiter has the turn to wait for it.
+    fn try_lock(&self, request: &Request) -> Result<Option<Box<dyn Hold>>, DbErr>;
 
-    /// Ends the session's place in line for the lock that it [waits](Session::wait) for.
-    fn leave(&self);
+    /// Tries again and again, for at most `slice`. Cancel safe.
+    async fn wait(
+        &self,
+        request: &Request,
+        slice: Duration,
+    ) -> Result<Option<Box<dyn Hold>>, DbErr>;
+
+    /// Every lock that is held.
+    async fn locks(&self) -> Result<Vec<ServerLock>, DbErr>;
+}
+
+/// A lock that an inline session has taken; given back by its drop.
+pub(crate) trait Hold: Send {
+    /// `false` when another process has removed or replaced it.
+    fn is_in_place(&self) -> Result<bool, DbErr>;
+}
+
+/// A session as a backend opens it.
+#[allow(
+    dead_code,
+    reason = "a build can have only backends of one of the two kinds"
+)]
+pub(crate) enum Opened {
+    Server(Box<dyn Session>),
+    Inline(Arc<dyn InlineSession>),
+}
+
+impl<S: Session + 'static> From<S> for Opened {
+    fn from(session: S) -> Self {
+        Self::Server(Box::new(session))
+    }
 }
 
 /// A session that can make a lock of its own stronger.

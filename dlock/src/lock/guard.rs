@@ -104,11 +104,7 @@ impl DLockGuard {
     ///
     /// The release is on its way before the first await; dropping the future only drops the answer.
     pub async fn release(self) -> Result<(), Error> {
-        let release = async |grant: Grant, key: &Key| {
-            let released = grant.release().await;
-            released.map_err(|cause| Error::lost(key, cause))
-        };
-        self.0.release_by(release).await
+        self.0.release_by(Grant::release).await
     }
 }
 

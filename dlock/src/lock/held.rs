@@ -6,22 +6,33 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
-use crate::pool::{Grant, Link, PinnedGrant};
+use crate::pool::{Grant, Loss, PinnedGrant};
 
 /// What the pool gives for a lock; dropping it releases.
 pub(super) trait Holding {
-    fn link(&self) -> &Link;
+    /// The server's number for the session that holds it.
+    fn session(&self) -> i64;
+
+    fn loss(&self) -> &Loss;
 }
 
 impl Holding for Grant {
-    fn link(&self) -> &Link {
-        self.link()
+    fn session(&self) -> i64 {
+        self.session()
+    }
+
+    fn loss(&self) -> &Loss {
+        self.loss()
     }
 }
 
 impl Holding for PinnedGrant {
-    fn link(&self) -> &Link {
-        self.link()
+    fn session(&self) -> i64 {
+        self.session()
+    }
+
+    fn loss(&self) -> &Loss {
+        self.loss()
     }
 }
 
@@ -43,7 +54,7 @@ impl<G: Holding> Held<G> {
             key,
             mode,
             since: Instant::now(),
-            session: grant.link().number(),
+            session: grant.session(),
             grant: Some(grant),
             is_lost: false,
         }
@@ -55,7 +66,7 @@ impl<G: Holding> Held<G> {
 
     /// Of a lock that is lost.
     pub(super) fn loss(&self) -> Error {
-        Error::lost(&self.key, self.grant().link().loss_cause())
+        Error::lost(&self.key, self.grant().loss().cause())
     }
 
     /// `release` is on its way before the first await.
@@ -74,7 +85,7 @@ impl<G: Holding> Held<G> {
 impl<G: Holding> Drop for Held<G> {
     fn drop(&mut self) {
         let is_lost = match self.grant.take() {
-            Some(grant) => grant.link().is_lost(),
+            Some(grant) => grant.loss().is_set(),
             None => self.is_lost,
         };
         if !is_lost {
@@ -96,7 +107,7 @@ impl<G: Holding> fmt::Debug for Held<G> {
             .field("key", &self.key)
             .field("mode", &self.mode)
             .field("session", &self.session)
-            .field("is_held", &!self.grant().link().is_lost())
+            .field("is_held", &!self.grant().loss().is_set())
             .finish_non_exhaustive()
     }
 }

@@ -78,7 +78,7 @@ impl PinnedGuard {
 
     /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
     pub fn is_held(&self) -> bool {
-        self.0.grant().is_held()
+        !self.0.grant().loss().is_set()
     }
 
     /// Resolves when the lock is lost with its session, and never before: within a second when the session ends, within the pool's
@@ -92,7 +92,7 @@ impl PinnedGuard {
     ///
     /// It can be dropped and called again; it changes nothing.
     pub async fn lost(&self) {
-        self.0.grant().lost().await;
+        self.0.grant().loss().wait().await;
     }
 
     /// Gives the lock back, waits until the server has confirmed it, and ends the session.

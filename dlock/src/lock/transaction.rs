@@ -17,7 +17,7 @@ use crate::error::{Error, HeldBy, Phase};
 use crate::key::{CurrentDatabase, Key, KeyRepr, PhysicalKey};
 use crate::mode::Mode;
 use crate::pool::DLock;
-use crate::pool::{LockPool, has_namespace, tell, warned};
+use crate::pool::{LockPool, has_namespace, log_end, warned};
 use crate::wait::Wait;
 
 /// Between two waits in which the server looks for deadlocks. A member of a cycle can miss the look
@@ -112,7 +112,7 @@ impl<'a> TransactionLock<'a> {
                 held_by: self.held_by(),
             }),
         });
-        tell(&self.key, self.mode, wait, &granted, |()| None);
+        log_end(&self.key, self.mode, wait, &granted, |()| None);
         granted.map(drop)
     }
 
@@ -134,7 +134,7 @@ impl<'a> TransactionLock<'a> {
         let wait = Wait::once(None);
         let tried = self.wait(wait).await;
         let granted = tried.map(|granted| granted.then_some(()));
-        tell(&self.key, self.mode, wait, &granted, |()| None);
+        log_end(&self.key, self.mode, wait, &granted, |()| None);
         granted.map(|granted| granted.is_some())
     }
 

@@ -1,24 +1,27 @@
-//! A request for a lock, from its start to its grant, without a box of its own. Dropping it leaves the queue.
+//! A request for a lock, from its start to its grant, without a box of its own. Dropping it leaves
+//! the line of the key.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::time::{Sleep, sleep_until};
 
 use super::core::{Core, MAX_RUNTIMES};
-use super::state::State;
-use super::ticket::{Grant, Ticket};
-use super::{tell, warned};
+use super::grant::Grant;
+use super::log_end;
+use super::own::{self, OwnGrant, Purpose};
+use crate::engine::Waiting;
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
 
-/// Waits in the queue of a key. `None`: one try was asked for, and somebody else has the lock.
+/// Waits in the line of a key. `None`: one try was asked for, and another holder has the lock.
 pub(crate) struct Acquiring {
     core: Arc<Core>,
     mode: Mode,
@@ -34,8 +37,16 @@ enum Stage {
     Begin,
     /// The server must be known before the key can be.
     Meet(Pin<Box<dyn Future<Output = Result<PhysicalKey, Error>> + Send>>),
-    Queue(Ticket),
+    Line(Waiting),
+    Own(Own),
     End,
+}
+
+/// A request for a lock on a session of its own.
+struct Own {
+    asking: Pin<Box<dyn Future<Output = Result<Option<OwnGrant>, Error>> + Send>>,
+    /// Whether its session is open.
+    is_open: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Acquiring {
@@ -48,7 +59,7 @@ impl fmt::Debug for Acquiring {
 }
 
 impl Acquiring {
-    pub(crate) fn new(core: Arc<Core>, mode: Mode, wait: Wait) -> Self {
+    pub(super) fn new(core: Arc<Core>, mode: Mode, wait: Wait) -> Self {
         Self {
             core,
             mode,
@@ -60,7 +71,7 @@ impl Acquiring {
     }
 
     /// [`poll`](Self::poll) as a future.
-    pub(crate) async fn finish(mut self, name: &Key) -> Result<Option<Grant>, Error> {
+    pub(super) async fn finish(mut self, name: &Key) -> Result<Option<Grant>, Error> {
         poll_fn(|context| self.poll(name, context)).await
     }
 
@@ -78,10 +89,10 @@ impl Acquiring {
             Poll::Ready(answer) => answer,
             Poll::Pending => Err(ready!(self.poll_deadline(name, context))),
         };
-        // Whatever is on its way is given back.
+        // A reply that is on its way is given back.
         self.stage = Stage::End;
         if !self.wait.quiet {
-            tell(name, self.mode, self.wait, &answer, |grant| {
+            log_end(name, self.mode, self.wait, &answer, |grant| {
                 Some(grant.session())
             });
         }
@@ -99,13 +110,16 @@ impl Acquiring {
                 .as_mut()
                 .poll(context)
         );
-        self.core.with(|state, _| state.counters.timeouts += 1);
+        self.core.engine.count(|counters| counters.timeouts += 1);
         Poll::Ready(self.timed_out(name))
     }
 
     /// The error of a request that ended without the lock.
     pub(crate) fn timed_out(&self, name: &Key) -> Error {
-        let awaits_session = |state: &State| !state.has_session();
+        let awaits_session = match &self.stage {
+            Stage::Own(own) => !own.is_open.load(Ordering::Relaxed),
+            _ => !self.core.engine.has_session(),
+        };
         self.core
             .timed_out(name, self.mode, self.wait, awaits_session)
     }
@@ -118,41 +132,64 @@ impl Acquiring {
         loop {
             match &mut self.stage {
                 Stage::Begin => {
-                    self.core.backend.rules().check(self.mode)?;
+                    self.core.backend().rules().check(self.mode)?;
+                    if self.mode == Mode::Update {
+                        self.stage = Stage::Own(self.ask_own(name)?);
+                        continue;
+                    }
                     match self.core.try_physical_key(name)? {
-                        Some(key) => self.enqueue(name, key)?,
+                        Some(key) => self.enter_line(name, key)?,
                         None => {
-                            let (core, name, wait) =
-                                (Arc::clone(&self.core), name.clone(), self.wait);
+                            let core = Arc::clone(&self.core);
+                            let (name, wait) = (name.clone(), self.wait);
                             self.stage = Stage::Meet(Box::pin(async move {
-                                let meeting = pin!(core.physical_key(&name));
-                                match wait.quiet {
-                                    true => meeting.await,
-                                    false => warned(meeting, &name, wait, || None).await,
-                                }
+                                core.physical_key_warned(&name, wait).await
                             }));
                         }
                     }
                 }
                 Stage::Meet(meeting) => {
                     let key = ready!(meeting.as_mut().poll(context))?;
-                    self.enqueue(name, key)?;
+                    self.enter_line(name, key)?;
                 }
-                Stage::Queue(ticket) => match ready!(ticket.poll_answer(context)) {
-                    Ok(Ok(grant)) => return Poll::Ready(Ok(Some(grant))),
+                Stage::Line(waiting) => match ready!(waiting.poll_answer(context)) {
+                    Ok(Ok(grant)) => return Poll::Ready(Ok(Some(Grant::Pooled(grant)))),
                     Ok(Err(refusal)) => return Poll::Ready(refusal.tell(name)),
                     // The pool's runtime has ended: the next turn starts it on ours.
-                    Err(_channel_gone) => self.stage = Stage::Begin,
+                    Err(_restart) => self.stage = Stage::Begin,
                 },
+                Stage::Own(own) => {
+                    let answer = ready!(own.asking.as_mut().poll(context));
+                    return Poll::Ready(answer.map(|grant| grant.map(Grant::Own)));
+                }
                 Stage::End => panic!("a request for a lock was polled after its end"),
             }
         }
     }
 
-    fn enqueue(&mut self, name: &Key, key: PhysicalKey) -> Result<(), Error> {
+    /// A lock that can be upgraded waits on the server, which needs a session that holds nothing
+    /// else.
+    fn ask_own(&self, name: &Key) -> Result<Own, Error> {
+        self.core.try_physical_key(name)?;
+        let is_open = Arc::default();
+        let asking = own::ask(
+            Arc::clone(&self.core),
+            Purpose::Upgrade,
+            name.clone(),
+            self.mode,
+            self.wait,
+            Arc::clone(&is_open),
+        );
+        Ok(Own {
+            asking: Box::pin(asking),
+            is_open,
+        })
+    }
+
+    fn enter_line(&mut self, name: &Key, key: PhysicalKey) -> Result<(), Error> {
         self.runtimes.next().ok_or(Error::NoRuntime)?;
-        let ticket = Ticket::draw(&self.core, name, key, self.mode, self.wait)?;
-        self.stage = Stage::Queue(ticket);
+        let waiting = self.core.engine.acquire(name, key, self.mode, self.wait);
+        self.stage = Stage::Line(waiting);
         Ok(())
     }
 }

@@ -231,7 +231,7 @@ impl<'a> LockPoolBuilder<'a> {
         let closed = application.map(Application::closed);
         let core = Core::new(backend, self.config, self.runtime, closed);
         if application.is_some_and(Application::is_closed) {
-            core.begin_close();
+            core.engine.begin_close();
         }
         Ok(Owner { core })
     }

@@ -1,7 +1,9 @@
 //! How a pool was built. Plain values, checked once.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::engine::Settings;
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
@@ -55,8 +57,16 @@ impl Config {
         Ok(())
     }
 
-    /// A silent session is asked after half of the keepalive, and given up when it has not answered after the other half.
-    pub(crate) fn reply_timeout(&self) -> Duration {
-        self.keepalive / 2
+    /// A silent session is pinged after half of the keepalive, and given up when it has not answered
+    /// after the other half.
+    pub(super) fn settings(&self) -> Settings {
+        let at_least_one = NonZeroUsize::new(self.max_locks_per_session);
+        Settings {
+            max_sessions: self.max_sessions,
+            max_locks_per_session: at_least_one.unwrap_or(NonZeroUsize::MIN),
+            max_local_handoffs: self.max_local_handoffs,
+            idle_timeout: self.idle_timeout,
+            silence: self.keepalive / 2,
+        }
     }
 }

@@ -1,39 +1,25 @@
-//! The pool of lock sessions behind a connection: one local queue per key, many locks on few sessions. Knows no backend.
+//! [`LockPool`]: the lock sessions behind a connection. Knows no database.
 
 mod acquiring;
-mod alarm;
 mod builder;
 mod config;
 mod connection;
 mod core;
-mod demand;
 mod dlock;
-mod exclusion;
-mod jobs;
-mod keeper;
+mod grant;
 mod lockable;
-mod loss;
-mod pinned;
-mod queue;
+mod own;
 mod registry;
-mod retries;
-mod sessions;
-mod state;
 mod status;
-mod supply;
 #[cfg(test)]
 mod tests;
-mod ticket;
-mod upgrades;
-mod worker;
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::field::display;
 
 pub(crate) use self::acquiring::Acquiring;
@@ -42,41 +28,20 @@ use self::config::Config;
 pub use self::connection::Connection;
 use self::core::Core;
 pub use self::dlock::{DLock, DLockExt};
+pub(crate) use self::grant::Grant;
 pub use self::lockable::Lockable;
-pub(crate) use self::pinned::PinnedGrant;
-pub(crate) use self::queue::Link;
+pub(crate) use self::own::PinnedGrant;
 use self::registry::Owner;
 pub(crate) use self::registry::has_namespace;
-use self::sessions::Inspect;
-pub use self::status::{Counters, Status};
-pub(crate) use self::ticket::Grant;
+pub use self::status::Status;
 use crate::backend::Origin;
+pub use crate::engine::Counters;
+pub(crate) use crate::engine::{Loss, warned};
 use crate::error::{Error, HeldBy};
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;
 use crate::wait::Wait;
-
-/// A wait that lasts this long is worth a line in the log; another one when twice as much time has
-/// passed since, and so on.
-const LONG_WAIT: Duration = Duration::from_secs(10);
-
-/// When a wait that began then is worth the next line.
-fn next_warning(since: Instant, now: Instant) -> Instant {
-    let (mut pause, mut at) = (LONG_WAIT, since + LONG_WAIT);
-    while at <= now {
-        pause *= 2;
-        at += pause;
-    }
-    at
-}
-
-/// A wait that is worth a line in the log.
-pub(crate) struct LongWait {
-    key: Key,
-    since: Instant,
-    held_by: Option<HeldBy>,
-}
 
 /// The lock sessions of one connection: found, opened and closed by itself. For who wants to see or shape it.
 ///
@@ -141,7 +106,7 @@ impl LockPool {
     /// All zero for a connection that cannot lock.
     pub fn status(&self) -> Status {
         match &self.0 {
-            Ok(owner) => owner.core.with(|state, _| state.status()),
+            Ok(owner) => Status::of(&owner.core.engine),
             Err(_) => Status::default(),
         }
     }
@@ -157,16 +122,7 @@ impl LockPool {
     ///
     /// [`Error::Database`] when the server cannot be asked, [`Error::PoolClosed`], and whatever [`acquire`](crate::DLock::acquire) says to this connection.
     pub async fn locks(&self) -> Result<Vec<ServerLock>, Error> {
-        let core = &self.owner()?.core;
-        let (answer, locks) = oneshot::channel();
-        core.with(|state, now| state.inspect(Inspect::Locks(answer), now));
-        let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
-        core.with(|state, _| {
-            for lock in &mut locks {
-                lock.name = state.name_of(&lock.key);
-            }
-        });
-        Ok(locks)
+        self.owner()?.core.engine.locks().await
     }
 
     /// Closes the pool: requests that wait and new ones get [`Error::PoolClosed`] at once, guards that are held are waited for, then the sessions close.
@@ -176,8 +132,8 @@ impl LockPool {
     /// Once called and polled, the pool takes no more requests; dropping the future only stops the waiting.
     pub async fn close(&self) {
         if let Ok(owner) = &self.0 {
-            owner.core.begin_close();
-            owner.core.drained().await;
+            owner.core.engine.begin_close();
+            owner.core.engine.drained().await;
         }
     }
 
@@ -192,8 +148,8 @@ impl LockPool {
         if let Ok(owner) = &self.0
             && timeout(limit, self.close()).await.is_err()
         {
-            owner.core.abandon();
-            owner.core.drained().await;
+            owner.core.engine.abandon();
+            owner.core.engine.drained().await;
         }
     }
 
@@ -218,9 +174,7 @@ impl LockPool {
 
     /// The holder that keeps a request of this mode waiting, as far as the pool knows.
     pub(crate) fn held_by(&self, key: &Key, mode: Mode) -> Option<HeldBy> {
-        let core = &self.owner().ok()?.core;
-        let key = core.try_physical_key(key).ok()??;
-        core.with(|state, now| state.held_by(&key, mode, now))
+        self.owner().ok()?.core.held_by(key, mode)
     }
 
     /// A request that begins now.
@@ -255,37 +209,16 @@ impl LockPool {
         one_try: bool,
     ) -> Result<Option<PinnedGrant>, Error> {
         let wait = self.core_here()?.wait(timeout, one_try);
-        let waiting = pin!(pinned::acquire(self, key, mode, wait));
+        let waiting = pin!(own::pin(self, key, mode, wait));
         let grant = warned(waiting, key, wait, || self.held_by(key, mode)).await;
-        tell(key, mode, wait, &grant, |grant| Some(grant.link().number()));
+        log_end(key, mode, wait, &grant, |grant| Some(grant.session()));
         grant
     }
 }
 
-/// Lines in the log when it takes long.
-pub(crate) async fn warned<T>(
-    mut waiting: Pin<&mut impl Future<Output = T>>,
-    name: &Key,
-    wait: Wait,
-    held_by: impl Fn() -> Option<HeldBy>,
-) -> T {
-    loop {
-        let next = next_warning(wait.since, Instant::now());
-        if let Ok(answer) = timeout_at(next, &mut waiting).await {
-            return answer;
-        }
-        tell_of_long_wait(name, wait.since.elapsed(), held_by().as_ref());
-    }
-}
-
-fn tell_of_long_wait(key: &Key, waited: Duration, held_by: Option<&HeldBy>) {
-    let held_by = held_by.map(display);
-    tracing::warn!(%key, ?waited, held_by, "dlock: still waiting for a lock");
-}
-
 /// Logs how a request ended. `session`: the server's number for the session that has the lock now,
 /// where it is known.
-pub(crate) fn tell<G>(
+pub(crate) fn log_end<G>(
     key: &Key,
     mode: Mode,
     wait: Wait,

@@ -63,8 +63,8 @@ pub(super) fn find(application: &dyn Application, build: impl FnOnce() -> LockPo
         if let Ok(owner) = &entry.pool.0 {
             match (application.is_closed(), entry.bond) {
                 (true, Bond::Guest) => return LockPool(Err(Error::PoolClosed)),
-                (true, _) => owner.core.begin_close(),
-                (false, Bond::Follows) => application.refresh(&*owner.core.backend),
+                (true, _) => owner.core.engine.begin_close(),
+                (false, Bond::Follows) => application.refresh(&**owner.core.backend()),
                 (false, _) => {}
             }
         }
@@ -134,6 +134,6 @@ pub(super) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.core.begin_close();
+        self.core.engine.begin_close();
     }
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use sea_orm::DbErr;
 
-use super::place::{Hold, LONGEST_TURN, Listing, Place, process};
+use super::place::{LONGEST_TURN, Listing, Place, process};
 use crate::backend::origin::{Application, Closed, is_over};
+use crate::backend::session::Hold;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::ServerLock;

@@ -5,5 +5,5 @@ mod place;
 mod session;
 
 pub(crate) use self::memory::Memory;
-pub(crate) use self::place::{Hold, LONGEST_TURN, Listing, Place, process};
-pub(crate) use self::session::{CAPABILITIES, LocalSession};
+pub(crate) use self::place::{LONGEST_TURN, Listing, Place, process};
+pub(crate) use self::session::LocalSession;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 
 use crate::backend::batch::LONGEST_SLICE;
+use crate::backend::session::Hold;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::server_lock::{Holder, ServerLock};
@@ -26,12 +27,6 @@ pub(crate) trait Place: fmt::Debug + Send + Sync {
     fn is_awaited(&self, key: &PhysicalKey) -> bool;
 
     fn listing(&self) -> Result<Listing, DbErr>;
-}
-
-/// What was taken; given back by its drop.
-pub(crate) trait Hold: Send {
-    /// `false` when another process has removed or replaced it.
-    fn is_in_place(&self) -> Result<bool, DbErr>;
 }
 
 /// The locks that are held.

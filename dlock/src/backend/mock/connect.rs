@@ -9,13 +9,12 @@ use std::task::Poll;
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnectionType, MockDatabaseConnection};
 
-use crate::backend::capabilities::Capabilities;
-use crate::backend::inline::{CAPABILITIES, LocalSession, Memory};
+use crate::backend::inline::{LocalSession, Memory};
 use crate::backend::origin::{Application, Closed, ConnectSettings};
 use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::error::Error;
 use crate::key::CurrentDatabase;
@@ -69,20 +68,16 @@ impl Backend for MockBackend {
         self.rules
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
-    }
-
     fn database(&self) -> CurrentDatabase {
         CurrentDatabase::Named("main".into())
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         if is_gone(&self.mock) {
             return Err(SessionError::Refused(Error::PoolClosed));
         }
         let locks = Arc::new(self.locks.clone());
-        Ok(Box::new(LocalSession::new(locks)))
+        Ok(Opened::Inline(Arc::new(LocalSession::new(locks))))
     }
 
     async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {

@@ -11,12 +11,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::compat::TokioAsyncWriteCompatExt;
 
 use super::keys::RULES;
-use super::session::{CAPABILITIES, MsSqlSession, Reopen, session_error};
+use super::session::{MsSqlSession, Reopen, session_error};
 use super::socket::watched;
-use crate::backend::capabilities::Capabilities;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::alone::open_in_time;
 use crate::backend::shared::one_database::OneDatabase;
@@ -131,15 +130,15 @@ impl Backend for MsSqlBackend {
         &RULES
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+    fn upgrades(&self) -> bool {
+        true
     }
 
     fn database(&self) -> CurrentDatabase {
         self.opener.database.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         open_in_time(self.limit, Arc::clone(&self.opener).open_checked()).await
     }
 

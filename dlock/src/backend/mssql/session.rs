@@ -30,7 +30,6 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     waits: true,
     heartbeat: None,
     tells_holders: false,
-    upgrades: true,
 };
 
 /// Opens another session on the same server.

@@ -16,17 +16,16 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use super::identity::{self, Identity, ReadOnly, ServerName};
 use super::keys;
 use super::misdirected::{AROUND_A_PROXY, misdirected};
-use super::session::{CAPABILITIES, MySqlSession, Transport, number};
+use super::session::{MySqlSession, Transport, number};
 use super::statements;
 use super::variables::{
     ADDRESS, GROUP_NAME, REFUSED_WHERE, VERSION, is_in_group, server, server_name,
 };
-use crate::backend::capabilities::Capabilities;
 use crate::backend::origin::ConnectSettings;
 use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::one_database::OneDatabase;
 use crate::backend::shared::one_server::{OneServer, Standing};
@@ -88,10 +87,6 @@ impl Backend for MySqlBackend {
         keys::rules(self.server.get().copied())
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
-    }
-
     fn database(&self) -> CurrentDatabase {
         self.database.get()
     }
@@ -100,7 +95,7 @@ impl Backend for MySqlBackend {
         self.trouble.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         let options = (*self.latest.options())
             .clone()
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
@@ -109,7 +104,7 @@ impl Backend for MySqlBackend {
         let mut session = MySqlSession::on(Transport::Owned(connection.detach()));
         let checked = in_time(self.keepalive, session.check(self, Limits::None)).await;
         let session = keep_if(checked, session).await?;
-        Ok(Box::new(session))
+        Ok(session.into())
     }
 
     fn is_disputed(&self) -> bool {

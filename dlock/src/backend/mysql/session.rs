@@ -32,7 +32,6 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     waits: true,
     heartbeat: Some(HEARTBEAT),
     tells_holders: true,
-    upgrades: false,
 };
 
 /// What ended a wait early may end the next one as well.

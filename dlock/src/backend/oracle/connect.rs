@@ -10,14 +10,13 @@ use tokio::sync::Semaphore;
 
 use super::driver::OracleDriver;
 use super::keys::RULES;
-use super::session::{CAPABILITIES, OracleSession};
+use super::session::OracleSession;
 use super::statements;
 use super::thread::DriverThread;
-use crate::backend::capabilities::Capabilities;
 use crate::backend::origin::ConnectSettings;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::alone::open_in_time;
 use crate::backend::shared::one_database::OneDatabase;
@@ -109,15 +108,11 @@ impl Backend for OracleBackend {
         &RULES
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
-    }
-
     fn database(&self) -> CurrentDatabase {
         self.database.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         open_in_time(self.limit, self.open()).await
     }
 }

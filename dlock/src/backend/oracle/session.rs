@@ -24,7 +24,6 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     waits: true,
     heartbeat: Some(HEARTBEAT),
     tells_holders: false,
-    upgrades: false,
 };
 
 /// The server waits for whole seconds only; shorter waits are tries, this far apart.

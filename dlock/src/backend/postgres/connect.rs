@@ -13,14 +13,13 @@ use tokio::time::timeout;
 use super::errors::code;
 use super::identity::PAST_A_PROXY;
 use super::keys::RULES;
-use super::session::{CAPABILITIES, PgSession, Transport};
+use super::session::{PgSession, Transport};
 use super::statements::{self, Identity};
-use crate::backend::capabilities::Capabilities;
 use crate::backend::origin::ConnectSettings;
 use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::backend::shared::one_database::OneDatabase;
 use crate::backend::shared::one_server::{OneServer, Server, Standing};
@@ -192,10 +191,6 @@ impl Backend for PgBackend {
         &RULES
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
-    }
-
     fn database(&self) -> CurrentDatabase {
         self.database.get()
     }
@@ -204,7 +199,7 @@ impl Backend for PgBackend {
         self.trouble.get()
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         let token = random_token();
         let options = self.options(&token).disable_statement_logging();
         let open = || Transport::open(self.pool.clone(), options.clone());
@@ -212,7 +207,7 @@ impl Backend for PgBackend {
         let limits = LIMITS.map(|limit| (limit, "0".to_owned()));
         let checked = in_time(self.keepalive, session.check(&token, self, &limits)).await;
         let session = keep_if(checked, session).await?;
-        Ok(Box::new(session))
+        Ok(session.into())
     }
 
     fn is_disputed(&self) -> bool {

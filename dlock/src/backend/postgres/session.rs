@@ -27,7 +27,6 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     waits: true,
     heartbeat: None,
     tells_holders: true,
-    upgrades: false,
 };
 
 /// One connection, for the whole of its life.

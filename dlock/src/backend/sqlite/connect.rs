@@ -13,13 +13,12 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use super::files::Files;
 use super::keys::RULES;
 use super::statements;
-use crate::backend::capabilities::Capabilities;
-use crate::backend::inline::{CAPABILITIES, LocalSession, Memory, Place};
+use crate::backend::inline::{LocalSession, Memory, Place};
 use crate::backend::origin::ConnectSettings;
 use crate::backend::pinned::PinnedBase;
 use crate::backend::rules::LockRules;
 use crate::backend::seam::Backend;
-use crate::backend::session::Session;
+use crate::backend::session::Opened;
 use crate::backend::session_error::SessionError;
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::{Error, Phase};
@@ -60,17 +59,13 @@ impl Backend for SqliteBackend {
         &RULES
     }
 
-    fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
-    }
-
     fn database(&self) -> CurrentDatabase {
         CurrentDatabase::Named("main".into())
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         let place = self.place(&self.latest.options()).await?;
-        Ok(Box::new(LocalSession::new(place)))
+        Ok(Opened::Inline(Arc::new(LocalSession::new(place))))
     }
 
     async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {

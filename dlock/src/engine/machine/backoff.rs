@@ -57,6 +57,7 @@ impl BackOffs {
         self.by_turn.values().map(|(_, key)| key)
     }
 
+    #[cfg(test)]
     pub(super) fn has(&self, turn: Turn, key: &PhysicalKey) -> bool {
         let entry = self.by_turn.get(&turn);
         entry.is_some_and(|(until, found)| found == key && self.by_time.contains(&(*until, turn)))

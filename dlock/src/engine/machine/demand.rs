@@ -66,7 +66,7 @@ impl Machine {
             false => HandOver::No,
         };
         let dropped = match self.keys.get_mut(key) {
-            Some(entry) => entry.drop_guard(grant, hand_over),
+            Some(entry) => entry.drop_guard(grant, hand_over, step.now),
             None => Dropped::Unknown,
         };
         self.dropped(dropped, grant, key, confirm, step);
@@ -211,7 +211,7 @@ impl Machine {
 
     /// Whether a session can be had that does not hold this key.
     fn can_ask_elsewhere(&self, key: &PhysicalKey, now: Time) -> bool {
-        self.more_may_come(now) || self.session_for_try(Some(key), now).is_some()
+        self.more_may_come(now) || self.session_for_try(key, now).is_some()
     }
 
     /// Asks for the lock by a try.
@@ -222,7 +222,7 @@ impl Machine {
         // What a session gives back it can take again in the same round trip. What several give
         // back has to arrive first.
         let session = match *entry.releasing() {
-            [] => self.session_for_try(Some(key), step.now),
+            [] => self.session_for_try(key, step.now),
             [session] if self.sessions.get(session).is_some_and(Session::takes_again) => {
                 Some(session)
             }
@@ -311,8 +311,8 @@ impl Machine {
         if let Err(error) = self.admit(step.now) {
             return step.reply(ticket, Reply::Failed(error));
         }
-        let inspection = Inspection::Locks(ticket);
-        let session = self.session_for_try(None, step.now);
+        let inspection = Inspection::Question(ticket);
+        let session = self.sessions.emptiest(|_| false);
         match session.and_then(|id| Some((id, self.sessions.get_mut(id)?))) {
             Some((id, session)) => {
                 session.push_inspections([inspection]);

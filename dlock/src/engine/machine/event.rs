@@ -67,7 +67,7 @@ pub(crate) enum Event {
     },
     /// Wants [`Reply::Met`] as soon as any session is open.
     Meet(Ticket),
-    /// Wants the server's locks, which the driver sends itself from [`Job::Inspect`].
+    /// Has a question about the server's locks, which the driver answers from [`Job::Inspect`].
     Inspect(Ticket),
     SessionUp {
         session: SessionId,
@@ -127,9 +127,10 @@ pub(crate) enum Event {
     },
     /// A new session was on another server: all sessions have to prove that theirs still answers.
     Disputed,
-    /// An answer came from another server session: no answer of the pool counts any more.
+    /// An answer came from another server session: no answer of the pool counts any more. `None`: a
+    /// session that the machine does not know has met it.
     Refused {
-        session: SessionId,
+        session: Option<SessionId>,
         error: Error,
     },
     /// All tasks of the pool were dropped with their runtime.
@@ -221,8 +222,8 @@ pub(crate) enum Reply {
 /// A question about the server's locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inspection {
-    /// A caller wants to know all locks. The driver replies to it.
-    Locks(Ticket),
+    /// A caller's question. The driver knows it by its ticket, and replies to it.
+    Question(Ticket),
     /// The machine wants to know who holds this key.
     Blocker(PhysicalKey),
 }
@@ -230,7 +231,7 @@ pub(crate) enum Inspection {
 impl Inspection {
     pub(super) fn ticket(&self) -> Option<Ticket> {
         match self {
-            Self::Locks(ticket) => Some(*ticket),
+            Self::Question(ticket) => Some(*ticket),
             Self::Blocker(_) => None,
         }
     }
@@ -252,17 +253,4 @@ pub(crate) enum Job {
     Idle(Time),
     /// Ends: the machine has forgotten it.
     Close,
-}
-
-/// What has happened since the machine began.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(super) acquired: u64,
-    pub(super) handoffs: u64,
-    pub(super) contended: u64,
-    pub(super) lost: u64,
-    pub(super) sessions_opened: u64,
-    pub(super) sessions_closed: u64,
-    pub(super) sessions_lost: u64,
-    pub(super) sessions_refused: u64,
 }

@@ -82,7 +82,7 @@ impl Machine {
             false => HandOver::No,
         };
         let dropped = match self.keys.get_mut(key) {
-            Some(entry) => entry.drop_guard(grant, |_| hand_over),
+            Some(entry) => entry.drop_guard(grant, |_| hand_over, step.now),
             None => Dropped::Unknown,
         };
         self.dropped(dropped, grant, key, confirm, step);

@@ -50,8 +50,8 @@ impl Machine {
     }
 
     /// No answer of the pool's sessions counts any more, by what this session has met.
-    pub(super) fn refused(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
-        if self.sessions.get(id).is_none() {
+    pub(super) fn refused(&mut self, by: Option<SessionId>, error: &Error, step: &mut Step<'_>) {
+        if by.is_some_and(|id| self.sessions.get(id).is_none()) {
             return;
         }
         if !self.is_closing() {

@@ -37,6 +37,7 @@ mod inline;
 mod keys;
 mod loss;
 mod next;
+mod queries;
 mod sessions;
 #[cfg(test)]
 mod simulation;
@@ -50,20 +51,28 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use self::backoff::BackOffs;
-use self::event::{Command, Counters, Error, Event, Inspection, Reply, Step, Ticket, Time};
+pub(super) use self::event::{
+    Acquire, Command, Event, GrantId, Inline, Inspection, Job, Reply, SessionId, Ticket, Time,
+    Traits,
+};
+use self::event::{Error, Step};
 use self::keys::Keys;
+pub(super) use self::queries::Census;
+pub(crate) use self::sessions::MAX_STILLBORN;
 use self::sessions::Sessions;
+pub(crate) use self::waits::{backoff, longest_slice, next_slice};
+use super::Counters;
 use crate::key::PhysicalKey;
 
 /// What the machine must know of the settings of a pool.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    max_sessions: usize,
-    max_locks_per_session: NonZeroUsize,
-    max_local_handoffs: u32,
-    idle_timeout: Duration,
-    /// After so much silence a session is asked for a sign of life.
-    silence: Duration,
+pub(crate) struct Settings {
+    pub(crate) max_sessions: usize,
+    pub(crate) max_locks_per_session: NonZeroUsize,
+    pub(crate) max_local_handoffs: u32,
+    pub(crate) idle_timeout: Duration,
+    /// After so much silence a session is pinged, and it is given up after as much again.
+    pub(crate) silence: Duration,
 }
 
 /// A pool's state.
@@ -118,6 +127,11 @@ impl Machine {
             #[cfg(test)]
             bug: None,
         }
+    }
+
+    /// Counts what has happened outside of the machine.
+    pub(super) fn count(&mut self, what: impl FnOnce(&mut Counters)) {
+        what(&mut self.counters);
     }
 
     /// The name of the next caller. Later callers have greater tickets: a ticket is drawn and
@@ -188,6 +202,17 @@ impl Machine {
         [self.backoffs.next(), reopen].into_iter().flatten().min()
     }
 
+    /// Forgets everything and is closed, after a panic left it in a state that may be wrong.
+    pub(super) fn reset(&mut self) {
+        let fresh = Self::new(self.settings.clone(), self.rng.u64(..));
+        *self = Self {
+            last_id: self.last_id,
+            counters: self.counters,
+            phase: Phase::Closing,
+            ..fresh
+        };
+    }
+
     /// No session is left, and none will be opened.
     pub(super) fn is_drained(&self) -> bool {
         matches!(self.phase, Phase::Closing) && self.sessions.is_empty()
@@ -196,15 +221,6 @@ impl Machine {
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
-    }
-
-    /// Whether a request is admitted.
-    fn admit(&self, now: Time) -> Result<(), Error> {
-        match &self.phase {
-            Phase::Closing => Err(Error::PoolClosed),
-            Phase::Quarantine(error, until) if now < *until => Err(error.clone()),
-            Phase::Open | Phase::Quarantine(..) => Ok(()),
-        }
     }
 
     fn is_closing(&self) -> bool {

@@ -13,7 +13,7 @@ use super::event::{Inspection, SessionId, Ticket, Time};
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// So many sessions in a row may die before their first reply.
-const MAX_STILLBORN: u32 = 3;
+pub(crate) const MAX_STILLBORN: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions {

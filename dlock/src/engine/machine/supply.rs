@@ -229,12 +229,8 @@ impl Machine {
 
     /// The session for a try; none while a further one can be had. A session has a lock once, but
     /// an inline one has a handle for each grant.
-    pub(super) fn session_for_try(
-        &self,
-        key: Option<&PhysicalKey>,
-        now: Time,
-    ) -> Option<SessionId> {
-        let entry = key.and_then(|key| self.keys.get(key));
+    pub(super) fn session_for_try(&self, key: &PhysicalKey, now: Time) -> Option<SessionId> {
+        let entry = self.keys.get(key);
         let is_out = |session| {
             let is_held = entry.is_some_and(|entry| entry.is_held_on(session));
             is_held && !self.sessions.is_inline(session)

@@ -47,11 +47,8 @@ impl Machine {
         }
     }
 
-    /// 5 ms at first, doubled with each try up to a quarter of a second, each time between half of
-    /// it and the whole.
     fn jitter(&mut self, attempt: u32) -> Duration {
-        let ceiling = Duration::from_millis(5 << attempt.min(6)).min(Duration::from_millis(250));
-        ceiling.mul_f64(0.5 + 0.5 * self.rng.f64())
+        backoff(attempt, self.rng.f64())
     }
 
     /// A slice of a wait has ended. `None`: it was stopped before.
@@ -235,10 +232,27 @@ impl Machine {
 /// the time that is left.
 fn slice_for(entry: &Entry, now: Time) -> Option<Duration> {
     entry.line().front()?;
-    let slice = LONGEST_SLICE.min(FIRST_SLICE * 2_u32.pow(entry.contention().slices().min(8)));
-    let left = entry
-        .line()
-        .last_deadline()
-        .map(|deadline| deadline.saturating_sub(now + LAST_PART));
-    (left != Some(Duration::ZERO)).then(|| slice.min(left.unwrap_or(slice)))
+    let deadline = entry.line().last_deadline();
+    let left = deadline.map(|deadline| deadline.saturating_sub(now));
+    next_slice(entry.contention().slices(), left)
+}
+
+/// How long the server is to wait after so many slices, with so much time left: not at all in the
+/// last part of it.
+pub(crate) fn next_slice(slices: u32, left: Option<Duration>) -> Option<Duration> {
+    let slice = FIRST_SLICE * 2_u32.pow(slices.min(8));
+    longest_slice(left).map(|longest| longest.min(slice))
+}
+
+/// [`next_slice`], where no other request needs the session.
+pub(crate) fn longest_slice(left: Option<Duration>) -> Option<Duration> {
+    let left = left.unwrap_or(Duration::MAX).saturating_sub(LAST_PART);
+    (!left.is_zero()).then(|| left.min(LONGEST_SLICE))
+}
+
+/// How long a try is put off after so many: 5 ms at first, doubled with each up to a quarter of a
+/// second, between half of it (`chance` of 0) and the whole (`chance` of 1).
+pub(crate) fn backoff(attempt: u32, chance: f64) -> Duration {
+    let ceiling = Duration::from_millis(5 << attempt.min(6)).min(Duration::from_millis(250));
+    ceiling.mul_f64(0.5 + 0.5 * chance)
 }

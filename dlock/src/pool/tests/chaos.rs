@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, config};
+use super::{MS, acquire, config, name};
 use crate::mode::Mode;
 use crate::pool::config::Config;
 use crate::pool::{Grant, LockPool};
@@ -67,7 +67,7 @@ async fn live(pool: LockPool, ledger: Arc<Ledger>, who: u64, mut random: fastran
         let kept = hold(&grant, random.u32(0..limit) * Duration::from_micros(1)).await;
         ledger.leave(key, who);
         match random.bool() && kept {
-            true => drop(grant.release().await),
+            true => drop(grant.release(&name()).await),
             false => drop(grant),
         }
     }

@@ -3,7 +3,7 @@
 mod session;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::super::LockPool;
 use super::super::config::Config;
 use super::super::core::Core;
 use super::super::registry::Owner;
-use crate::backend::{Backend as _, Request, Session, SessionError};
+use crate::backend::{Backend as _, Opened, Request, Session, SessionError};
 use crate::error::Error;
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
@@ -69,13 +69,14 @@ pub(super) struct Server {
     pub(super) grants_all: bool,
     pings: AtomicU64,
     statements: AtomicU64,
-    most_tries: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     last_session: u64,
     alive: HashSet<u64>,
+    /// Locks of sessions that answer at once, each of which has a number of its own.
+    alive_locks: HashSet<u64>,
     locks: HashMap<PhysicalKey, Vec<(u64, Mode)>>,
     queues: HashMap<PhysicalKey, VecDeque<(u64, Mode)>>,
     faults: VecDeque<Fault>,
@@ -140,6 +141,7 @@ impl State {
 
     fn bury(&mut self, session: u64) {
         self.alive.remove(&session);
+        self.alive_locks.remove(&session);
         self.locks
             .values_mut()
             .for_each(|holders| holders.retain(|(holder, _)| *holder != session));
@@ -221,8 +223,11 @@ impl Server {
     /// A session of somebody who has no pool.
     pub(super) async fn session(self: &Arc<Self>, client: &'static str) -> Box<dyn Session> {
         let server = Arc::clone(self);
-        let session = FakeBackend { server, client }.connect().await;
-        session.unwrap_or_else(|error| panic!("{error}"))
+        match (FakeBackend { server, client }).connect().await {
+            Ok(Opened::Server(session)) => session,
+            Ok(Opened::Inline(_)) => panic!("a session that answers at once waits for no task"),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -244,11 +249,6 @@ impl Server {
 
     pub(super) fn pings(&self) -> u64 {
         self.pings.load(Ordering::Relaxed)
-    }
-
-    /// Of one batch.
-    pub(super) fn most_tries(&self) -> usize {
-        self.most_tries.load(Ordering::Relaxed)
     }
 
     /// How often a key was granted.

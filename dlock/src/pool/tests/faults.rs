@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later};
+use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later, name};
 use crate::error::{Error, Phase};
 use crate::mode::Mode;
 use crate::pool::config::Config;
@@ -24,7 +24,7 @@ async fn a_dead_session_is_noticed_and_a_stale_guard_harms_nobody() {
     drop(stale);
     sleep(10 * MS).await;
     assert_eq!(server.held(), 1);
-    assert!(next.release().await.is_ok());
+    assert!(next.release(&name()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,7 +33,7 @@ async fn release_says_so_when_the_lock_was_lost() {
     let pool = server.pool("a", config());
     let guard = exclusive(&pool, 1).await;
     server.inject([Fault::DieBefore]);
-    assert!(guard.release().await.is_err());
+    assert!(guard.release(&name()).await.is_err());
     server.until(|server| server.held() == 0).await;
 }
 
@@ -46,7 +46,7 @@ async fn a_session_that_dies_with_a_request_is_replaced() {
     for fault in [Fault::DieBefore, Fault::DieAfter] {
         server.inject([fault]);
         let guard = exclusive(&pool, 1).await;
-        assert!(guard.release().await.is_ok());
+        assert!(guard.release(&name()).await.is_ok());
     }
     assert_eq!(pool.status().counters.sessions_lost, 2);
 }
@@ -89,7 +89,7 @@ async fn a_refused_request_fails_alone() {
     );
     assert!(held.is_held());
     drop(exclusive(&pool, 2).await);
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,7 +212,7 @@ fn when_a_runtime_ends_guards_hear_of_it_and_waiters_go_on_with_their_own() {
     let next = second.block_on(waiter).unwrap();
     assert!(next.is_held());
     drop(guard);
-    assert!(second.block_on(next.release()).is_ok());
+    assert!(second.block_on(next.release(&name())).is_ok());
     assert_eq!(server.held(), 0);
 }
 

@@ -8,7 +8,6 @@ mod refused;
 mod sessions;
 mod turns;
 mod upgrades;
-mod warnings;
 
 use std::time::Duration;
 
@@ -24,6 +23,11 @@ const MS: Duration = Duration::from_millis(1);
 
 fn config() -> Config {
     Config::default()
+}
+
+/// What the holder of a lock calls it.
+fn name() -> Key {
+    Key::from("a test")
 }
 
 async fn exclusive(pool: &LockPool, key: i64) -> Grant {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::Server;
 use super::{
-    MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later,
+    MS, acquire, acquire_later, config, exclusive, exclusive_later, name, shared, shared_later,
     try_exclusive,
 };
 use crate::key::Key;
@@ -65,10 +65,10 @@ async fn a_lock_goes_from_hand_to_hand_without_the_server() {
     let second = exclusive_later(&pool, 1);
     tokio::task::yield_now().await;
     let before = server.statements();
-    assert!(first.release().await.is_ok());
+    assert!(first.release(&name()).await.is_ok());
     let second = second.await.unwrap();
     assert_eq!(server.statements(), before);
-    assert!(second.release().await.is_ok());
+    assert!(second.release(&name()).await.is_ok());
     assert_eq!(server.held(), 0);
 }
 
@@ -376,4 +376,46 @@ async fn a_waiter_for_a_pinned_lock_is_counted_once_and_not_at_all_when_it_has_l
     assert_eq!(pool.status().waiters, 0);
     sleep(MS).await;
     assert_eq!((pool.status().waiters, pool.status().held), (0, 0));
+}
+
+/// A session has a lock once only, so one of another mode beside a reader takes a second session.
+#[tokio::test(start_paused = true)]
+async fn on_one_session_another_mode_waits_for_readers() {
+    let server = Server::new();
+    let one = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one);
+    let reader = shared(&pool, 1).await;
+    let one_try = (pool.acquire(&Key::from(1_i64), Mode::SubShared, None, true)).await;
+    assert!(one_try.unwrap().is_none());
+    let before = server.statements();
+    let waiting = acquire_later(&pool, 1, Mode::SubShared, None);
+    sleep(5 * Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    assert!(server.statements() < before + 100, "it asks in vain");
+    drop(reader);
+    drop(waiting.await.unwrap().unwrap());
+}
+
+/// A lock that is in the way of another mode on the only session is gone: the other is asked for at
+/// once, not at the end of a back-off.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_session_is_served_at_the_release() {
+    let server = Server::with_latency(Duration::ZERO);
+    let one = Config {
+        max_sessions: 1,
+        ..config()
+    };
+    let pool = server.pool("a", one);
+    for _ in 0..20 {
+        let reader = shared(&pool, 1).await;
+        let waiting = acquire_later(&pool, 1, Mode::SubShared, None);
+        sleep(3 * Duration::from_secs(1)).await;
+        let start = Instant::now();
+        drop(reader);
+        drop(waiting.await.unwrap().unwrap());
+        assert!(start.elapsed() < 5 * MS, "{:?}", start.elapsed());
+    }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::fake::{Fault, PROBE, Server};
-use super::{MS, acquire, acquire_later, config, exclusive};
+use super::{MS, acquire, acquire_later, config, exclusive, name};
 use crate::error::Error;
 use crate::mode::Mode;
 use crate::pool::config::Config;
-use crate::pool::loss::QUARANTINE;
+
+/// As long as the engine has it.
+const QUARANTINE: Duration = Duration::from_secs(10);
 
 fn one_lock_each() -> Config {
     Config {
@@ -33,7 +35,7 @@ async fn all_guards_of_all_sessions_are_lost_and_waiters_get_the_reason() {
     assert!(matches!(asked, Err(Error::Refused { .. })), "{asked:?}");
     for guard in guards {
         guard.lost().await;
-        assert!(guard.release().await.is_err());
+        assert!(guard.release(&name()).await.is_err());
     }
     let waited = waiter.await.unwrap();
     assert!(matches!(waited, Err(Error::Refused { .. })), "{waited:?}");
@@ -41,7 +43,7 @@ async fn all_guards_of_all_sessions_are_lost_and_waiters_get_the_reason() {
     sleep(Duration::from_secs(3)).await;
     assert_eq!(server.held(), 1);
     assert_eq!((pool.status().sessions, pool.status().keys), (0, 0));
-    assert!(theirs.release().await.is_ok());
+    assert!(theirs.release(&name()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,14 +52,14 @@ async fn the_refusal_lasts_for_a_while_and_then_all_begins_anew() {
     let pool = server.pool("a", config());
     let guard = exclusive(&pool, 1).await;
     server.inject([Fault::WrongSession]);
-    assert!(guard.release().await.is_err());
+    assert!(guard.release(&name()).await.is_err());
     sleep(QUARANTINE - 10 * MS).await;
     let early = acquire(&pool, 1, Mode::Exclusive, None).await;
     assert!(matches!(early, Err(Error::Refused { .. })), "{early:?}");
     let listed = pool.locks().await;
     assert!(matches!(listed, Err(Error::Refused { .. })), "{listed:?}");
     sleep(20 * MS).await;
-    assert!(exclusive(&pool, 1).await.release().await.is_ok());
+    assert!(exclusive(&pool, 1).await.release(&name()).await.is_ok());
 }
 
 /// A new session that is refused may have met another server than the others are on.
@@ -109,7 +111,7 @@ async fn questions_and_requests_take_turns() {
     }
     sleep(10 * MS).await;
     for key in 0..20 {
-        assert!(exclusive(&pool, key).await.release().await.is_ok());
+        assert!(exclusive(&pool, key).await.release(&name()).await.is_ok());
     }
     asking.abort_all();
 }
@@ -124,6 +126,6 @@ async fn two_sessions_try_once_whether_their_locks_exclude() {
     let probes = server.grants_of(&PROBE);
     assert_eq!((probes, server.held()), (1, 3));
     for guard in guards.into_iter().chain([third]) {
-        assert!(guard.release().await.is_ok());
+        assert!(guard.release(&name()).await.is_ok());
     }
 }

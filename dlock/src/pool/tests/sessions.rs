@@ -1,18 +1,15 @@
 //! How many sessions there are, and how long.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, sleep};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire_later, config, exclusive, exclusive_later, shared};
+use super::{MS, acquire_later, config, exclusive, exclusive_later, name, shared};
 use crate::error::Error;
+use crate::mode::Mode;
 use crate::pool::config::Config;
-use crate::pool::worker::gather;
 
 #[tokio::test(start_paused = true)]
 async fn none_before_first_use_and_one_is_enough() {
@@ -33,11 +30,9 @@ async fn none_before_first_use_and_one_is_enough() {
 async fn a_lock_and_an_introduction_share_the_first_session() {
     let server = Server::new();
     let pool = server.pool("a", config());
-    let (meet, met) = oneshot::channel();
-    let core = &pool.owner().unwrap().core;
-    core.with(|state, now| state.meet_server(meet, now));
-    let guard = exclusive(&pool, 1).await;
-    met.await.unwrap().unwrap();
+    let engine = &pool.owner().unwrap().core.engine;
+    let (met, guard) = tokio::join!(engine.meet(), exclusive(&pool, 1));
+    met.unwrap();
     assert_eq!(pool.status().sessions, 1);
     drop(guard);
 }
@@ -61,48 +56,8 @@ async fn requests_that_are_pending_travel_together() {
     );
 }
 
-/// Those who have been answered run one after the other, and each asks again.
 #[tokio::test(start_paused = true)]
-async fn a_session_gathers_requests_as_long_as_they_come_but_not_for_long() {
-    let server = Server::new();
-    let pool = server.pool("a", config());
-    drop(exclusive(&pool, 0).await);
-    sleep(10 * MS).await;
-    // What is asked for meanwhile stays where it can be counted.
-    server.inject([Fault::Slow(Duration::from_secs(1))]);
-    let _busy = exclusive_later(&pool, 0);
-    sleep(10 * MS).await;
-    let core = &pool.owner().unwrap().core;
-    let session = core.with(|state, _| *state.sessions.keys().next().unwrap());
-    let pending = || core.with(|state, _| state.pending(session));
-    let ask_in_turn = |keys: Range<i64>, time_goes_by: Duration| {
-        let pool = pool.clone();
-        tokio::spawn(async move {
-            let mut asked = Vec::new();
-            for key in keys {
-                let pool = pool.clone();
-                let mut lock = Box::pin(async move { exclusive(&pool, key).await });
-                let asks = lock.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                assert!(asks.is_pending(), "the session is busy");
-                asked.push(lock);
-                advance(time_goes_by).await;
-            }
-            asked
-        })
-    };
-    let _asked = ask_in_turn(100..110, Duration::ZERO);
-    gather(core, session, 10).await;
-    assert_eq!(pending(), 10);
-    gather(core, session, 100).await;
-    assert_eq!(pending(), 10, "nobody asks");
-    let _asking = ask_in_turn(200..300, MS / 10);
-    gather(core, session, 1_000).await;
-    assert!((11..20).contains(&pending()), "{}", pending());
-}
-
-/// Nobody else gets at the pool while they are made.
-#[tokio::test(start_paused = true)]
-async fn many_tries_are_made_by_and_by_where_sessions_answer_at_once() {
+async fn many_locks_are_taken_where_sessions_answer_at_once() {
     let server = Server::local();
     let pool = server.pool("a", config());
     let tasks: Vec<_> = (0..500).map(|key| exclusive_later(&pool, key)).collect();
@@ -111,8 +66,32 @@ async fn many_tries_are_made_by_and_by_where_sessions_answer_at_once() {
         guards.push(task.await.unwrap());
     }
     assert_eq!(server.held(), 500);
-    assert!(server.most_tries() > 1, "they were pending");
-    assert!(server.most_tries() <= 32, "{} tries", server.most_tries());
+}
+
+/// Each waiter's try is refused by the server, and the next one tries.
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_releases_does_not_do_all_work_of_others() {
+    let server = Server::local();
+    let pool = server.pool("a", config());
+    let held = exclusive(&pool, 1).await;
+    sleep(Duration::from_secs(1)).await;
+    let waiters: Vec<_> = (0..100)
+        .map(|_| acquire_later(&pool, 1, Mode::Exclusive, None))
+        .collect();
+    sleep(MS).await;
+    server.inject([Fault::Fail; 100]);
+    let before = server.statements();
+    drop(held);
+    let done = server.statements() - before;
+    assert!((1..=32).contains(&done), "{done} tries");
+    for waiter in waiters {
+        let refused = waiter.await.unwrap();
+        assert!(
+            matches!(refused, Err(Error::Database { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(server.held(), 0);
 }
 
 /// Pings in five seconds of work on a session that holds a lock all the time.
@@ -121,7 +100,7 @@ async fn pings_of_a_busy_session(server: &Arc<Server>) -> u64 {
     let held = exclusive(&pool, 1).await;
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
-        assert!(exclusive(&pool, 2).await.release().await.is_ok());
+        assert!(exclusive(&pool, 2).await.release(&name()).await.is_ok());
     }
     drop(held);
     server.pings()
@@ -237,7 +216,7 @@ async fn close_timeout_tells_the_guards_before_anything_is_unlocked() {
         1,
         "the server still has it when the guard hears"
     );
-    assert!(guard.release().await.is_err());
+    assert!(guard.release(&name()).await.is_err());
     closing.await.unwrap();
     assert_eq!(server.sessions(), 0);
 }

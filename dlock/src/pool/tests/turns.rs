@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
 use super::{
-    MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, try_exclusive,
+    MS, acquire, acquire_later, config, exclusive, exclusive_later, name, shared, try_exclusive,
 };
 use crate::backend::{Answer, Batch, Request};
 use crate::error::Error;
@@ -18,9 +18,6 @@ use crate::key::PhysicalKey;
 use crate::mode::Mode;
 use crate::pool::LockPool;
 use crate::pool::config::Config;
-use crate::pool::jobs::Job;
-use crate::pool::queue::{KeyQueue, SessionId, TENURE, TURN};
-use crate::pool::state::State;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -63,14 +60,6 @@ fn cycle(pool: &LockPool, key: i64) -> JoinHandle<Result<(), Error>> {
         drop(acquire(&pool, key, Mode::Exclusive, Some(60 * SECOND)).await?);
         Ok(())
     })
-}
-
-/// What a session waits for, and which does.
-fn waited_for(state: &State) -> (SessionId, PhysicalKey) {
-    let mut sessions = state.sessions.iter();
-    let waits = sessions.find_map(|(id, session)| Some((*id, session.wait.as_ref()?)));
-    let (id, order) = waits.expect("a session that waits");
-    (id, order.request.key.clone())
 }
 
 /// The other process gives each back and takes it again in one statement, so that no try finds it
@@ -134,45 +123,6 @@ async fn a_turn_ends_though_its_callers_come_and_go() {
     });
     sleep(5 * SECOND).await;
     cycle(&here, 1).await.unwrap().unwrap();
-}
-
-/// Also when they come so often that the wait never gets to see its end.
-#[tokio::test(start_paused = true)]
-async fn a_slice_that_is_interrupted_after_its_end_has_ended() {
-    let server = Server::local();
-    let there = server.pool("b", config());
-    let _theirs = exclusive(&there, 1).await;
-    let here = with_a_wait_in_vain(&server, &there).await;
-    let _in_line = exclusive_later(&here, 1);
-    sleep(10 * MS).await;
-    let (before, after) = here.owner().unwrap().core.with(|state, now| {
-        let (id, before) = waited_for(state);
-        state.waited(id, None, now + 5 * SECOND);
-        (before, waited_for(state).1)
-    });
-    assert_eq!(before, PhysicalKey::Int(IN_VAIN));
-    assert_eq!(after, PhysicalKey::Int(1));
-}
-
-/// Nobody waits any more for what the only session was to wait for.
-#[tokio::test(start_paused = true)]
-async fn a_session_whose_wait_falls_away_takes_what_no_session_could_be_had_for() {
-    let server = Server::new();
-    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
-    let _leader = exclusive(&there, 1).await;
-    let candidate = exclusive_later(&here, 1);
-    sleep(70 * SECOND).await;
-    assert_eq!(here.status().sessions, 1);
-    server.inject([Fault::Refuse; 100]);
-    let _other = exclusive_later(&here, 2);
-    sleep(10 * MS).await;
-    candidate.abort();
-    assert!(candidate.await.unwrap_err().is_cancelled());
-    let job = here.owner().unwrap().core.with(|state, now| {
-        let (id, _) = waited_for(state);
-        state.next_job(id, now)
-    });
-    assert!(matches!(job, Job::Exchange(_)), "{job:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,11 +198,11 @@ async fn a_try_hears_of_the_grant_that_comes_to_a_wait_of_its_own_process() {
     let held = exclusive(&there, 1).await;
     let late = acquire_later(&here, 1, Mode::Exclusive, Some(100 * MS));
     sleep(80 * MS).await;
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
     let late = late.await.unwrap();
     assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
     let got = try_exclusive(&here, 1).await.expect("it is free");
-    assert!(got.release().await.is_ok());
+    assert!(got.release(&name()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,17 +239,9 @@ async fn a_try_of_a_reader_behind_a_wait_that_goes_on_is_no_wait_itself() {
     let (here, there) = (server.pool("a", config()), server.pool("b", config()));
     let held = exclusive(&there, 1).await;
     let _waiting = exclusive_later(&here, 1);
-    let is_overdue = || {
-        let owner = here.owner().unwrap();
-        owner.core.with(|state, now| {
-            let mut waits = state
-                .sessions
-                .values()
-                .filter_map(|session| session.wait.as_ref());
-            waits.any(|wait| wait.until.is_some_and(|until| until <= now))
-        })
-    };
-    server.until(|_| is_overdue()).await;
+    server.until(|server| server.waiting() == 1).await;
+    // The first slice is over, and its answer on its way.
+    sleep(520 * MS).await;
     let started = Instant::now();
     let key = 1.into();
     let tried = here.acquire(&key, Mode::Shared, None, true);
@@ -345,41 +287,20 @@ async fn a_session_shows_that_it_lives_before_it_waits() {
     let _second = shared(&here, 1).await;
     let _theirs = exclusive(&there, IN_VAIN).await;
     let _contended = exclusive_later(&here, IN_VAIN);
-    let core = &here.owner().unwrap().core;
-    let is_calm = || {
-        core.with(|state, now| {
-            let mut sessions = state.sessions.values();
-            sessions.all(|session| now.duration_since(session.last_reply) > TENURE)
-        })
-    };
-    server.until(|_| is_calm()).await;
+    // A reply is older than what counts as a sign of life.
+    let mut last = (server.statements(), Instant::now());
+    while last.1.elapsed() <= 110 * MS {
+        sleep(MS).await;
+        if server.statements() > last.0 {
+            last = (server.statements(), Instant::now());
+        }
+    }
     let mut reader = pin!(shared(&here, 1));
     let mut context = Context::from_waker(Waker::noop());
     assert!(reader.as_mut().poll(&mut context).is_pending());
-    let is_probed = core.with(|state, _| {
-        let mut sessions = state.sessions.values();
-        sessions.any(|session| !session.probes.is_empty())
-    });
-    assert!(is_probed);
     drop(first);
     let reader = timeout(100 * MS, reader).await.expect("it is shared");
     drop(reader);
-}
-
-#[test]
-fn a_turn_is_shorter_after_a_longer_wait() {
-    let start = Instant::now();
-    let mut queue = KeyQueue::default();
-    assert_eq!(queue.turn(start), TURN);
-    queue.contend(start);
-    for (waited, turn) in [(0, 20.0), (100, 20.0), (400, 5.0), (2000, 1.0)] {
-        let after = start + Duration::from_millis(waited);
-        queue.contend(after);
-        let found = queue.turn(after).as_secs_f64() * 1000.0;
-        assert!((found - turn).abs() < 0.001, "{found} ms after {waited} ms");
-    }
-    queue.calm();
-    assert_eq!(queue.turn(start + TURN), TURN);
 }
 
 /// The others have the lock for 450 ms, so the first turn here is over after one holder of 9 ms;

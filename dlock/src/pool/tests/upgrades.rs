@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Fault, Server};
-use super::{MS, acquire, acquire_later, config, exclusive, exclusive_later, shared, shared_later};
+use super::{MS, acquire, config, exclusive, exclusive_later, name, shared, shared_later};
 use crate::error::Error;
 use crate::key::Key;
 use crate::mode::Mode;
@@ -61,7 +61,7 @@ async fn an_update_lock_that_is_alone_becomes_exclusive_at_once() {
     assert!(matches!(reader, Err(Error::Timeout { .. })), "{reader:?}");
     // Once more changes nothing.
     upgrade(&held, 1, None).await.unwrap();
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
     drop(shared(&pool, 1).await);
 }
 
@@ -81,13 +81,13 @@ async fn an_upgrade_waits_for_readers_and_keeps_new_ones_out() {
         sleep(3 * SECOND).await;
         assert!(!upgrading.is_finished());
         let late = shared_later(&here, 1);
-        sleep(SECOND).await;
+        sleep(500 * MS).await;
         assert!(!late.is_finished(), "it would keep the upgrade waiting");
         drop(readers);
         let held = soon(upgrading).await.unwrap();
         sleep(SECOND).await;
         assert!(!late.is_finished());
-        assert!(held.release().await.is_ok());
+        assert!(held.release(&name()).await.is_ok());
         soon(late).await;
         drop(other);
     }
@@ -111,7 +111,7 @@ async fn an_upgrade_that_is_not_had_in_time_leaves_the_lock_as_it_was() {
         drop(soon(shared_later(&pool, 1)).await);
     }
     drop(reader);
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
 }
 
 /// The server may have granted it when nobody waits for it any more.
@@ -129,7 +129,10 @@ async fn an_upgrade_that_is_dropped_at_any_moment_leaks_nothing() {
         let given_up = timeout(step * 3 * MS, upgrade(&held, 1, None)).await;
         soon(leaving).await;
         match step % 2 {
-            0 => assert!(held.release().await.is_ok(), "step {step}, {given_up:?}"),
+            0 => assert!(
+                held.release(&name()).await.is_ok(),
+                "step {step}, {given_up:?}"
+            ),
             _ => drop(held),
         }
         soon(exclusive_later(&there, 1)).await;
@@ -161,31 +164,10 @@ async fn an_upgrade_that_the_server_refuses_leaves_the_lock_as_it_was() {
         "{upgraded:?}"
     );
     drop(soon(shared_later(&pool, 1)).await);
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
 }
 
-/// A session has a lock once only, so an update lock beside a reader takes a second one.
-#[tokio::test(start_paused = true)]
-async fn on_one_session_an_update_lock_waits_for_readers() {
-    let server = Server::new();
-    let one = Config {
-        max_sessions: 1,
-        ..config()
-    };
-    let pool = server.pool("a", one);
-    let reader = shared(&pool, 1).await;
-    let one_try = (pool.acquire(&Key::from(1_i64), Mode::Update, None, true)).await;
-    assert!(one_try.unwrap().is_none());
-    let before = server.statements();
-    let waiting = acquire_later(&pool, 1, Mode::Update, None);
-    sleep(5 * SECOND).await;
-    assert!(!waiting.is_finished());
-    assert!(server.statements() < before + 100, "it asks in vain");
-    drop(reader);
-    drop(soon(waiting).await.unwrap());
-}
-
-/// While a session waits on the server for an upgrade, others are used.
+/// An upgrade waits on a session of its own.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_behind_an_upgrade() {
     let server: Arc<Server> = Server::new();
@@ -226,7 +208,7 @@ async fn an_upgrade_has_its_turn_on_a_busy_session() {
     upgrade(&held, 1, Some(Duration::ZERO)).await.unwrap();
 }
 
-/// With every session at an upgrade, or only one of them, other locks are got as fast as ever.
+/// However few sessions the other locks have.
 #[tokio::test(start_paused = true)]
 async fn upgrades_leave_a_session_to_the_others() {
     for sessions in [1, 2, 4] {
@@ -255,26 +237,6 @@ async fn upgrades_leave_a_session_to_the_others() {
     }
 }
 
-/// The lock that an own hold was in the way of is asked for when that is gone, not at the end of a back-off.
-#[tokio::test(start_paused = true)]
-async fn who_waits_for_another_session_is_served_at_the_release() {
-    let server = Server::with_latency(Duration::ZERO);
-    let one = Config {
-        max_sessions: 1,
-        ..config()
-    };
-    let pool = server.pool("a", one);
-    for _ in 0..20 {
-        let reader = shared(&pool, 1).await;
-        let waiting = acquire_later(&pool, 1, Mode::Update, None);
-        sleep(3 * SECOND).await;
-        let start = Instant::now();
-        drop(reader);
-        drop(soon(waiting).await.unwrap());
-        assert!(start.elapsed() < 5 * MS, "{:?}", start.elapsed());
-    }
-}
-
 /// The future of one that was given up is not dropped but forgotten.
 #[tokio::test(start_paused = true)]
 async fn a_forgotten_upgrade_is_asked_for_no_longer_than_its_lock_is_held() {
@@ -287,7 +249,7 @@ async fn a_forgotten_upgrade_is_asked_for_no_longer_than_its_lock_is_held() {
     let mut upgrading = Box::pin(held.upgrade(&key, Mode::Update, None));
     assert!(timeout(100 * MS, &mut upgrading).await.is_err());
     std::mem::forget(upgrading);
-    assert!(held.release().await.is_ok());
+    assert!(held.release(&name()).await.is_ok());
     let before = server.statements();
     sleep(10 * SECOND).await;
     assert!(

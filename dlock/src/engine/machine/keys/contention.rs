@@ -19,6 +19,9 @@ const LOOK_AFTER: u32 = 2;
 /// After so long it is asked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
+/// A holder that was seen so long ago is not reported any more.
+const BLOCKER_IS_OLD: Duration = Duration::from_secs(30);
+
 /// All of it since the last grant.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
@@ -79,5 +82,29 @@ impl Contention {
 
     pub(super) fn set_blocker(&mut self, holder: Option<Holder>, now: Time) {
         self.blocker = Some((holder, now));
+    }
+
+    /// Who holds it, by the last answer of the server.
+    pub(super) fn blocker(&self, now: Time) -> Option<Holder> {
+        let (holder, at) = self.blocker.as_ref()?;
+        let is_recent = now.saturating_sub(*at) < BLOCKER_IS_OLD;
+        holder.clone().filter(|_| is_recent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_shorter_after_a_longer_wait() {
+        let mut contention = Contention::default();
+        assert_eq!(contention.turn_of_grant(Time::ZERO), FULL_TURN);
+        contention.next_attempt(Time::ZERO);
+        for (waited, turn) in [(0, 20.0), (100, 20.0), (400, 5.0), (2000, 1.0)] {
+            let found = contention.turn_of_grant(Duration::from_millis(waited));
+            let found = found.as_secs_f64() * 1000.0;
+            assert!((found - turn).abs() < 0.001, "{found} ms after {waited} ms");
+        }
     }
 }

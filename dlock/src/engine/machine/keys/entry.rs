@@ -6,6 +6,7 @@ use super::contention::Contention;
 use super::line::Line;
 use crate::engine::machine::backoff::Turn;
 use crate::engine::machine::event::{GrantId, Reply, SessionId, Step, Ticket, Time};
+use crate::error::HeldBy;
 use crate::mode::Mode;
 
 /// For this long after a grant readers may join, and for this long a reply proves that its session
@@ -32,6 +33,8 @@ pub(crate) struct Grant {
     /// At least one, but while it is being served.
     guards: u64,
     granted_at: Time,
+    /// When the first of its guards got it.
+    guarded_since: Time,
     handoffs: u32,
     /// For so long it may pass from holder to holder.
     turn: Duration,
@@ -132,6 +135,20 @@ impl Entry {
             .any(|grant| !grant.mode.coexists_with(mode))
     }
 
+    /// The holder that keeps a request of this mode waiting, as far as it is known.
+    pub(crate) fn held_by(&self, mode: Mode, now: Time) -> Option<HeldBy> {
+        let in_the_way = self
+            .grants
+            .iter()
+            .filter(|grant| !grant.mode.coexists_with(mode));
+        match in_the_way.map(|grant| grant.guarded_since).min() {
+            Some(since) => Some(HeldBy::ThisProcess {
+                held_for: now.saturating_sub(since),
+            }),
+            None => self.contention.blocker(now).map(HeldBy::Session),
+        }
+    }
+
     /// The mode that the server is to be asked for, if it is to be asked at all.
     pub(crate) fn wanted(&self) -> Option<Mode> {
         let mode = self.line.front_mode()?;
@@ -155,6 +172,7 @@ impl Entry {
             mode,
             guards: 0,
             granted_at: step.now,
+            guarded_since: step.now,
             handoffs: 0,
             turn,
         });
@@ -217,6 +235,7 @@ impl Entry {
         &mut self,
         id: GrantId,
         hand_over: impl Fn(&Grant) -> HandOver,
+        now: Time,
     ) -> Dropped {
         let Some(index) = self.grants.iter().position(|grant| grant.id == id) else {
             return Dropped::Unknown;
@@ -233,6 +252,7 @@ impl Entry {
                 HandOver::Yes => {
                     if let Some(waiter) = self.line.pop() {
                         self.grants[index].handoffs += 1;
+                        self.grants[index].guarded_since = now;
                         return Dropped::HandedOver(waiter.ticket, session);
                     }
                 }
@@ -314,6 +334,7 @@ impl Entry {
     }
 
     /// See [`check_invariants`](super::super::Machine::check_invariants).
+    #[cfg(test)]
     pub(crate) fn check(&self, is_inline: impl Fn(SessionId) -> bool) {
         self.line.check();
         for (index, grant) in self.grants.iter().enumerate() {

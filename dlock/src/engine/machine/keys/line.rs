@@ -131,6 +131,10 @@ impl Line {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
@@ -141,6 +145,7 @@ impl Line {
     }
 
     /// See [`check_invariants`](super::super::Machine::check_invariants).
+    #[cfg(test)]
     pub(super) fn check(&self) {
         let sorted = self.waiters.iter().is_sorted_by(|a, b| a.ticket < b.ticket);
         assert!(sorted, "waiters stand in line by ticket");

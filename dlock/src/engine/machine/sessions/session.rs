@@ -136,6 +136,11 @@ impl Session {
         self.held + self.running + self.mailbox.tries.len() + in_flight
     }
 
+    /// Requests that were not sent yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.mailbox.releases.len() + self.mailbox.tries.len()
+    }
+
     /// Holds nothing and has nothing to do.
     pub(crate) fn is_free(&self) -> bool {
         self.can_try()
@@ -355,12 +360,14 @@ impl Session {
 
     // For `check_invariants`.
 
+    #[cfg(test)]
     pub(crate) fn asked_tries(&self) -> impl Iterator<Item = &PhysicalKey> {
         let in_flight = self.in_flight.iter();
         let sent = in_flight.flat_map(|sent| sent.batch.tries.iter().map(|request| &request.key));
         self.mailbox.tries.iter().chain(sent)
     }
 
+    #[cfg(test)]
     pub(crate) fn asked_releases(&self) -> impl Iterator<Item = &PhysicalKey> {
         let in_flight = self.in_flight.iter();
         let sent = in_flight.flat_map(|sent| sent.batch.releases.iter());
@@ -368,6 +375,7 @@ impl Session {
         mailbox.chain(sent).map(|request| &request.key)
     }
 
+    #[cfg(test)]
     pub(crate) fn probes(&self) -> &[PhysicalKey] {
         &self.mailbox.probes
     }

@@ -184,6 +184,7 @@ impl World {
             let at = self.now + Duration::from_secs(10);
             self.processes[process].has_fault_until(at);
             let error = ended();
+            let session = Some(session);
             self.handle(process, Event::Refused { session, error });
         }
     }

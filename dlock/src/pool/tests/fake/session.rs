@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Fault, Server, WRONG};
 use crate::backend::{
-    Answer, Answers, Backend, Batch, Capabilities, InlineSession, LockRules, PinnedBase, Request,
-    Session, SessionError, UpgradeLocks,
+    Answer, Answers, Backend, Batch, Capabilities, Hold, InlineSession, LockRules, Opened,
+    PinnedBase, Request, Session, SessionError, UpgradeLocks,
 };
 use crate::error::Error;
 use crate::key::{CurrentDatabase, KeyRepr, PhysicalKey};
@@ -26,7 +26,7 @@ pub(super) struct FakeBackend {
 
 static RULES: LockRules = LockRules {
     database: "the fake",
-    modes: &[Mode::Exclusive, Mode::Shared, Mode::Update],
+    modes: &[Mode::Exclusive, Mode::Shared, Mode::Update, Mode::SubShared],
     physical_key: |key| match key {
         KeyRepr::Int(int) => Ok(Some(PhysicalKey::Int(*int))),
         _ => panic!("the fake has numbers only: {key}"),
@@ -40,21 +40,25 @@ impl Backend for FakeBackend {
         &RULES
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.server.capabilities()
+    fn upgrades(&self) -> bool {
+        true
     }
 
     fn database(&self) -> CurrentDatabase {
         CurrentDatabase::Unknown
     }
 
-    async fn connect(&self) -> Result<Box<dyn Session>, SessionError> {
+    async fn connect(&self) -> Result<Opened, SessionError> {
         sleep(self.server.latency).await;
-        Ok(Box::new(FakeSession(Arc::new(Seat {
+        let seat = Seat {
             id: self.server.open()?,
             server: Arc::clone(&self.server),
             client: self.client,
-        }))))
+        };
+        Ok(match self.server.is_local {
+            true => Opened::Inline(Arc::new(LocalSession(seat))),
+            false => FakeSession(seat).into(),
+        })
     }
 
     fn is_disputed(&self) -> bool {
@@ -88,12 +92,11 @@ impl Server {
             waits: self.can_wait,
             heartbeat: self.is_asked.then_some(Duration::from_millis(500)),
             tells_holders: false,
-            upgrades: true,
         }
     }
 }
 
-struct FakeSession(Arc<Seat>);
+struct FakeSession(Seat);
 
 /// A session's place on the server.
 struct Seat {
@@ -113,7 +116,8 @@ impl fmt::Debug for Seat {
 
 impl Seat {
     fn check(&self) -> Result<(), SessionError> {
-        match self.server.state().alive.contains(&self.id) {
+        let state = self.server.state();
+        match state.alive.contains(&self.id) || state.alive_locks.contains(&self.id) {
             true => Ok(()),
             false => Err(SessionError::Ended(DbErr::Custom(
                 "the session is dead".into(),
@@ -128,8 +132,6 @@ impl Seat {
     }
 
     fn apply(&self, batch: &Batch) -> Answers {
-        let tries = batch.tries.len();
-        self.server.most_tries.fetch_max(tries, Ordering::Relaxed);
         let mut state = self.server.state();
         let releases = batch.releases.iter();
         let releases = releases.map(|request| state.give_back(self.id, request).into());
@@ -149,6 +151,41 @@ impl Seat {
         Answers { releases, tries }
     }
 
+    /// Waits in the server's queue.
+    async fn wait(&self, request: &Request, until: Instant) -> Result<Answer, SessionError> {
+        {
+            let mut state = self.server.state();
+            let holds = state.locks.values().flatten().any(|held| held.0 == self.id);
+            assert!(!holds, "session {} waits while it holds", self.id);
+            let queue = state.queues.entry(request.key.clone()).or_default();
+            queue.push_back((self.id, request.mode));
+        }
+        let _queued = Queued(self);
+        loop {
+            let changed = self.server.changed.notified();
+            let (granted, expired) = {
+                self.check()?;
+                let mut state = self.server.state();
+                let queue = state.queues.get(&request.key);
+                let first = queue.is_some_and(|queue| queue[0].0 == self.id);
+                let expired = Instant::now() >= until;
+                let granted = first && !expired && state.is_free(self.id, request);
+                if granted {
+                    state.take(self.client, self.id, request);
+                }
+                (granted, expired)
+            };
+            if granted || expired {
+                sleep(self.server.delay).await;
+                return Ok(granted.into());
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
     /// The server refuses what is asked for; what is given back it takes.
     fn refuse(&self, batch: &Batch) -> Answers {
         let releases = Batch {
@@ -163,39 +200,13 @@ impl Seat {
     }
 }
 
-impl InlineSession for Seat {
-    /// What dies here is not the session: somebody takes away what is being released.
-    fn exchange(&self, batch: &Batch) -> Answers {
-        self.server.statements.fetch_add(1, Ordering::Relaxed);
-        let fault = (self.server.state()).next_fault(|fault| !fault.is_met_at_open());
-        match fault {
-            Some(Fault::Fail) => self.refuse(batch),
-            Some(Fault::DieBefore | Fault::DieAfter) => Answers {
-                releases: vec![Answer::No; batch.releases.len()],
-                ..self.apply(batch)
-            },
-            _ => self.apply(batch),
-        }
-    }
-
-    fn holds(&self, key: &PhysicalKey) -> bool {
-        let state = self.server.state();
-        let mut holders = state.locks.get(key).into_iter().flatten();
-        holders.any(|(session, _)| *session == self.id)
-    }
-
-    fn leave(&self) {
-        self.server.state().leave(self.id);
-        self.server.changed.notify_waiters();
-    }
-}
-
 /// Leaves the queue with the wait, also when that is dropped.
 struct Queued<'a>(&'a Seat);
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.server.state().leave(self.0.id);
+        self.0.server.changed.notify_waiters();
     }
 }
 
@@ -207,10 +218,6 @@ impl Session for FakeSession {
 
     fn capabilities(&self) -> Capabilities {
         self.0.server.capabilities()
-    }
-
-    fn inline(&self) -> Option<Arc<dyn InlineSession>> {
-        (self.0.server.is_local).then(|| Arc::<Seat>::clone(&self.0) as _)
     }
 
     fn upgrade_locks(&mut self) -> Option<&mut dyn UpgradeLocks> {
@@ -245,41 +252,7 @@ impl Session for FakeSession {
             }
             _ => {}
         }
-        {
-            let mut state = self.0.server.state();
-            let holds = state
-                .locks
-                .values()
-                .flatten()
-                .any(|held| held.0 == self.0.id);
-            assert!(!holds, "session {} waits while it holds", self.0.id);
-            let queue = state.queues.entry(request.key.clone()).or_default();
-            queue.push_back((self.0.id, request.mode));
-        }
-        let _queued = Queued(&self.0);
-        loop {
-            let changed = self.0.server.changed.notified();
-            let (granted, expired) = {
-                self.0.check()?;
-                let mut state = self.0.server.state();
-                let queue = state.queues.get(&request.key);
-                let first = queue.is_some_and(|queue| queue[0].0 == self.0.id);
-                let expired = Instant::now() >= until;
-                let granted = first && !expired && state.is_free(self.0.id, request);
-                if granted {
-                    state.take(self.0.client, self.0.id, request);
-                }
-                (granted, expired)
-            };
-            if granted || expired {
-                sleep(self.0.server.delay).await;
-                return Ok(granted.into());
-            }
-            tokio::select! {
-                () = changed => {}
-                () = sleep_until(until) => {}
-            }
-        }
+        self.0.wait(request, until).await
     }
 
     async fn ping(&mut self) -> Result<(), SessionError> {
@@ -330,6 +303,13 @@ impl UpgradeLocks for FakeSession {
             }
             _ => {}
         }
+        {
+            // It goes before those that have nothing yet.
+            let mut state = self.0.server.state();
+            let queue = state.queues.entry(request.key.clone()).or_default();
+            queue.push_front((self.0.id, request.mode));
+        }
+        let queued = Queued(&self.0);
         let upgraded = async {
             loop {
                 let changed = self.0.server.changed.notified();
@@ -340,8 +320,109 @@ impl UpgradeLocks for FakeSession {
             }
         };
         let upgraded = timeout(slice, upgraded).await.is_ok();
+        drop(queued);
         self.0.check()?;
         Ok(Answer::from(upgraded))
+    }
+}
+
+/// A session that answers at once.
+#[derive(Debug)]
+struct LocalSession(Seat);
+
+impl LocalSession {
+    /// Each lock has a seat of its own.
+    fn seat(&self) -> Seat {
+        let mut state = self.0.server.state();
+        state.last_session += 1;
+        let id = state.last_session;
+        state.alive_locks.insert(id);
+        drop(state);
+        Seat {
+            server: Arc::clone(&self.0.server),
+            client: self.0.client,
+            id,
+        }
+    }
+}
+
+impl Drop for LocalSession {
+    fn drop(&mut self) {
+        self.0.server.state().bury(self.0.id);
+    }
+}
+
+#[async_trait]
+impl InlineSession for LocalSession {
+    fn number(&self) -> i64 {
+        i64::try_from(self.0.id).expect("BUG: few sessions")
+    }
+
+    fn try_lock(&self, request: &Request) -> Result<Option<Box<dyn Hold>>, DbErr> {
+        self.0.server.statements.fetch_add(1, Ordering::Relaxed);
+        if let Some(Fault::Fail) = self
+            .0
+            .server
+            .state()
+            .next_fault(|fault| fault == Fault::Fail)
+        {
+            return Err(DbErr::Custom("refused by the server".into()));
+        }
+        let held = HeldSeat {
+            seat: self.seat(),
+            mode: request.mode,
+            key: request.key.clone(),
+        };
+        let batch = Batch::of_one_try(request);
+        let is_taken = matches!(held.seat.apply(&batch).tries[..], [Answer::Yes]);
+        Ok(is_taken.then(|| Box::new(held) as Box<dyn Hold>))
+    }
+
+    async fn wait(
+        &self,
+        request: &Request,
+        slice: Duration,
+    ) -> Result<Option<Box<dyn Hold>>, DbErr> {
+        let held = HeldSeat {
+            seat: self.seat(),
+            mode: request.mode,
+            key: request.key.clone(),
+        };
+        match held.seat.wait(request, Instant::now() + slice).await {
+            Ok(Answer::Yes) => Ok(Some(Box::new(held))),
+            _ => Ok(None),
+        }
+    }
+
+    async fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {
+        Ok(Vec::new())
+    }
+}
+
+/// A lock that was taken inline.
+struct HeldSeat {
+    seat: Seat,
+    mode: Mode,
+    key: PhysicalKey,
+}
+
+impl Hold for HeldSeat {
+    /// Another process may take it away.
+    fn is_in_place(&self) -> Result<bool, DbErr> {
+        let mut state = self.seat.server.state();
+        let is_taken_away = |fault| matches!(fault, Fault::DieBefore | Fault::DieAfter);
+        if state.next_fault(is_taken_away).is_some() {
+            state.bury(self.seat.id);
+        }
+        let mut holders = state.locks.get(&self.key).into_iter().flatten();
+        Ok(holders.any(|held| *held == (self.seat.id, self.mode)))
+    }
+}
+
+impl Drop for HeldSeat {
+    fn drop(&mut self) {
+        self.seat.server.state().bury(self.seat.id);
+        self.seat.server.changed.notify_waiters();
     }
 }
 

@@ -1,15 +1,13 @@
-//! Once per pool and server: a lock of one session is refused to another. A server may list a lock that it
-//! has granted, and grant it again all the same.
+//! Once per pool and server: a lock of one session is refused to another. A server may list a lock
+//! that it has granted, and grant it again all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::core::Core;
-use super::sessions::Inspect;
-use super::worker::within;
+use super::Engine;
+use super::alarm::within;
 use crate::backend::{Answer, Batch, Request, Session, SessionError};
 use crate::error::Error;
 use crate::mode::Mode;
@@ -25,38 +23,41 @@ const NO_EXCLUSION: Error = Error::refused(
 
 /// A session that was just opened takes a lock, for which another session of the pool asks then.
 /// Does nothing when that was done before, or no other session is free to ask.
-pub(super) async fn prove(core: &Arc<Core>, session: &mut dyn Session) -> Result<(), SessionError> {
-    let Some(key) = core.backend.exclusion_probe() else {
+pub(super) async fn prove(
+    engine: &Arc<Engine>,
+    session: &mut dyn Session,
+) -> Result<(), SessionError> {
+    let Some(key) = engine.backend.exclusion_probe() else {
         return Ok(());
     };
-    if !core.with(|state, _| state.can_ask_elsewhere_now()) {
+    if !engine.with(|shared, _, _| shared.machine.can_inspect()) {
         return Ok(());
     }
     let lock = Request {
         key,
         mode: Mode::Exclusive,
     };
-    let limit = core.config.reply_timeout();
+    let limit = engine.reply_timeout;
     let taken = within(limit, session.exchange(&Batch::of_one_try(&lock))).await?;
     if !matches!(taken.tries[..], [Answer::Yes]) {
         return Ok(());
     }
-    let (answer, is_excluded) = oneshot::channel();
-    let asked = Inspect::Excluded(lock.clone(), answer);
-    core.with(|state, _| state.inspect_elsewhere(asked));
-    let is_excluded = timeout(PATIENCE, is_excluded).await;
+    let is_excluded = match engine.ask_exclusion(lock.clone()) {
+        Some(is_excluded) => timeout(PATIENCE, is_excluded).await.ok(),
+        None => None,
+    };
     within(limit, session.exchange(&Batch::of_releases(vec![lock]))).await?;
     match is_excluded {
-        Ok(Ok(Ok(true))) => {
-            core.backend.set_excludes();
+        Some(Ok(true)) => {
+            engine.backend.set_excludes();
             Ok(())
         }
-        Ok(Ok(Ok(false))) => {
-            core.backend.refuse_for_good(&NO_EXCLUSION);
+        Some(Ok(false)) => {
+            engine.backend.refuse_for_good(&NO_EXCLUSION);
             Err(SessionError::Refused(NO_EXCLUSION))
         }
         // The other session had no time, or ended.
-        _ => Ok(()),
+        Some(Err(_)) | None => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The clock of a task that sets a deadline for everything it does and hardly ever reaches one.
+//! The clock of a task that sets a deadline for all that it does and hardly ever reaches one.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A timer that is set again and again, mostly to later than it is set already. That costs next to nothing: it goes off early, once, and only then is it moved.
+use crate::backend::SessionError;
+
+/// A timer that is set again and again, mostly to later than it is set already. That costs next to
+/// nothing: it goes off early, once, and is moved then.
 #[derive(Debug)]
 pub(super) struct Alarm(Pin<Box<Sleep>>);
 
@@ -34,6 +37,31 @@ impl Alarm {
         }
     }
 }
+
+/// A server that does not answer in time may be cut off: the session is given up.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    in_time(&mut Alarm::new(), limit, statement).await
+}
+
+/// [`within`], for a task that does it often.
+pub(super) async fn in_time<T>(
+    alarm: &mut Alarm,
+    limit: Duration,
+    statement: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let deadline = Instant::now() + limit.min(A_YEAR);
+    tokio::select! {
+        biased;
+        answer = statement => answer,
+        () = alarm.until(deadline) => Err(SessionError::silent(limit)),
+    }
+}
+
+/// A clock cannot hold every duration that a setting can.
+pub(super) const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
