@@ -77,6 +77,9 @@ pub(crate) trait InlineSession: fmt::Debug + Send + Sync {
         slice: Duration,
     ) -> Result<Option<Box<dyn Hold>>, DbErr>;
 
+    /// Ends its turn to [wait](Self::wait), which is not wanted any more.
+    fn leave(&self);
+
     /// Every lock that is held.
     async fn locks(&self) -> Result<Vec<ServerLock>, DbErr>;
 }

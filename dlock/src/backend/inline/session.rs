@@ -7,7 +7,8 @@
 //! few milliseconds.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::place::Place;
 use crate::backend::batch::Request;
 use crate::backend::session::{Hold, InlineSession};
+use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
 /// A waiter retries after this long. Each pause is twice the last one, up to the longest, less a
@@ -48,14 +50,44 @@ fn seen_at_once(looks: Vec<Vec<ServerLock>>) -> Vec<ServerLock> {
 }
 
 /// One session. Each lock that it has taken is a handle of its own.
-#[derive(Debug)]
 pub(crate) struct LocalSession {
     place: Arc<dyn Place>,
+    /// It waits for one lock at most.
+    turn: Mutex<Option<Box<dyn Hold>>>,
+}
+
+impl fmt::Debug for LocalSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalSession").field(&self.place).finish()
+    }
 }
 
 impl LocalSession {
     pub(crate) fn new(place: Arc<dyn Place>) -> Self {
-        Self { place }
+        let turn = Mutex::default();
+        Self { place, turn }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Box<dyn Hold>>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is our turn to wait for this lock.
+    fn take_turn(&self, key: &PhysicalKey) -> bool {
+        let mut turn = self.turn();
+        if turn.is_none() {
+            *turn = self.place.try_turn(key);
+        }
+        turn.is_some()
+    }
+}
+
+/// The turn ends with the wait, also when that is dropped.
+struct Turn<'a>(&'a LocalSession);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -79,13 +111,12 @@ impl InlineSession for LocalSession {
     ) -> Result<Option<Box<dyn Hold>>, DbErr> {
         // The runtime runs other tasks even during a slice of zero.
         let until = Instant::now() + slice.max(FIRST_PAUSE);
-        let mut turn = None;
+        let _turn = Turn(self);
         let mut pause = FIRST_PAUSE;
         loop {
-            turn = turn.or_else(|| self.place.try_turn(&request.key));
-            let lock = match turn {
-                Some(_) => self.place.try_lock(&request.key, request.mode)?,
-                None => self.try_lock(request)?,
+            let lock = match self.take_turn(&request.key) {
+                true => self.place.try_lock(&request.key, request.mode)?,
+                false => self.try_lock(request)?,
             };
             let now = Instant::now();
             if lock.is_some() || now >= until {
@@ -95,6 +126,10 @@ impl InlineSession for LocalSession {
             sleep_until(next.min(until)).await;
             pause = LAST_PAUSE.min(2 * pause);
         }
+    }
+
+    fn leave(&self) {
+        *self.turn() = None;
     }
 
     async fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {

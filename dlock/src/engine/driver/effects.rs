@@ -11,7 +11,7 @@ use super::callers::{GrantReply, Refusal};
 use super::grant::{Grant, GrantCell};
 use super::inline::Run;
 use super::session_signals::SessionSignals;
-use crate::backend::Hold;
+use crate::backend::{Hold, InlineSession};
 use crate::engine::machine::SessionId;
 use crate::error::{LossCause, RUNTIME_ENDED};
 
@@ -32,7 +32,9 @@ pub(super) enum Effect {
     TellLoss(Arc<GrantCell>),
     /// So many guards have lost their locks with their runtime: one line for all.
     LogRuntimeLoss(u64),
-    /// A lock that is nobody's any more.
+    /// An inline session waits no longer.
+    Leave(Arc<dyn InlineSession>),
+    /// A lock without a holder.
     Drop(Box<dyn Hold>),
     Start(Start),
 }
@@ -117,6 +119,7 @@ impl Effect {
             Self::LogRuntimeLoss(locks) => {
                 tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");
             }
+            Self::Leave(session) => session.leave(),
             Self::Drop(hold) => drop(hold),
             Self::Start(start) => engine.start(start),
         }

@@ -20,6 +20,8 @@ const MAX_RUNS: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     by_grant: HashMap<GrantId, Arc<Handle>, RandomState>,
+    /// Locks that were taken away from their guards, until their session's task ends.
+    abandoned: Vec<Arc<Handle>>,
 }
 
 /// The lock of one grant.
@@ -129,6 +131,17 @@ impl Handles {
         self.by_grant.remove(&grant)?.take()
     }
 
+    /// All grants are about to be lost, and guards have a while to notice.
+    pub(super) fn abandon(&mut self) {
+        let handles = self.by_grant.drain().map(|(_, handle)| handle);
+        self.abandoned.extend(handles);
+    }
+
+    fn take_abandoned(&mut self, session: SessionId) -> Vec<Arc<Handle>> {
+        let mine = |handle: &mut Arc<Handle>| handle.session == session;
+        self.abandoned.extract_if(.., mine).collect()
+    }
+
     fn of_session(&self, session: SessionId) -> Vec<(GrantId, Arc<Handle>)> {
         let handles = self.by_grant.iter();
         let found = handles.filter(|(_, handle)| handle.session == session);
@@ -165,6 +178,12 @@ impl Engine {
         if !runs.is_empty() {
             self.run(runs);
         }
+    }
+
+    /// The session ends, and with it the locks that its guards have lost.
+    pub(super) fn drop_abandoned(self: &Arc<Self>, id: SessionId) {
+        let handles = self.with(|shared, _, _| shared.handles.take_abandoned(id));
+        drop(handles);
     }
 
     /// Looks whether the locks of this session are still there. Returns those that are not.

@@ -36,6 +36,7 @@ pub(super) async fn serve(
     engine.with(|shared, now, effects| shared.opened(id, TRAITS, cell, inline, now, effects));
     carry_out_jobs(&engine, id, signals, &*session).await;
     engine.await_guards(id, guards).await;
+    engine.drop_abandoned(id);
     tracing::debug!(session = number, "dlock: session closed");
     end.finish();
 }

@@ -142,7 +142,10 @@ impl Engine {
 
     /// The guards that are left lose their locks.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        self.report(Event::Abandon);
+        self.with(|shared, now, effects| {
+            shared.handles.abandon();
+            shared.handle(Event::Abandon, now, effects);
+        });
         self.signals.set_abandoned();
     }
 

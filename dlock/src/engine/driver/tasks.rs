@@ -128,6 +128,9 @@ impl Tasks {
         if let Some(session) = self.sessions.get(&id) {
             session.signals.stop_wait();
             effects.push(Effect::Wake(Arc::clone(&session.signals)));
+            if let Some(inline) = &session.inline {
+                effects.push(Effect::Leave(Arc::clone(inline)));
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sea_orm::DbErr;
 
@@ -31,7 +32,7 @@ pub(crate) struct Files {
     database: Metadata,
     /// Where this session makes its files, one after the other. Always the same name, since a
     /// directory grows with each new one.
-    workbench: PathBuf,
+    workbench: Mutex<PathBuf>,
     links_carry_locks: bool,
 }
 
@@ -56,7 +57,7 @@ impl Files {
         directory.push(".dlock");
         let directory = PathBuf::from(directory);
         let mut files = Self {
-            workbench: unique(&directory, "new"),
+            workbench: Mutex::new(unique(&directory, "new")),
             directory,
             database: metadata,
             links_carry_locks: false,
@@ -115,7 +116,11 @@ impl Files {
     /// The file is readable, has its text and, where links carry locks, is locked when it comes to
     /// its path. `None`: one is there that has to be locked, or the directory was gone.
     fn create(&self, path: &Path, text: &str, mode: Mode) -> io::Result<Option<File>> {
-        let new = &self.workbench;
+        let workbench = self
+            .workbench
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let new = workbench.as_path();
         let file = match create_new(new) {
             Ok(file) => file,
             Err(error) => match error.kind() {

@@ -394,6 +394,9 @@ impl InlineSession for LocalSession {
         }
     }
 
+    /// The wait that is dropped leaves the queue.
+    fn leave(&self) {}
+
     async fn locks(&self) -> Result<Vec<ServerLock>, DbErr> {
         Ok(Vec::new())
     }
