@@ -105,6 +105,7 @@ fn numbers(case: &Case, outcomes: &[Outcome], hand_overs: &[f64]) -> Numbers {
             }
         }
         Part::Cycle
+        | Part::Dropped
         | Part::Hot
         | Part::Each
         | Part::Processes

@@ -3,7 +3,7 @@
 use crate::cores::Cores::{self, All, One};
 use crate::heap::HELD;
 use crate::plan::{Part, name};
-use crate::report::grouped;
+use crate::report::{database, grouped};
 use crate::results::Results;
 use crate::statistics::{median, spread};
 
@@ -62,6 +62,11 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
     ] {
         goals.push(throughput(results, "postgres", tasks, cores, to, least));
     }
+    for server in ["postgres", "mariadb", "mysql"] {
+        for cores in [One, All] {
+            goals.push(dropped(results, server, cores));
+        }
+    }
     for cores in [One, All] {
         for to in ["sqlx", "redis"] {
             goals.push(hot(results, cores, to));
@@ -112,6 +117,24 @@ fn throughput(
         cores,
         what: times(to),
         bound: Bound::AtLeast(least),
+        measured: median(&ratios),
+        spread: spread(&ratios),
+    }
+}
+
+fn dropped(results: &Results, server: &str, cores: Cores) -> Goal {
+    let [ours, theirs] =
+        ["dlock", "raw"].map(|subject| name(Part::Dropped, server, subject, 1, false));
+    let ratios = results.ratios(cores, (&ours, "per second"), (&theirs, "per second"));
+    let title = match server {
+        "postgres" => String::new(),
+        _ => format!("{}, ", database(server)),
+    };
+    Goal {
+        work: format!("{title}(a2) 1 task that drops its guards"),
+        cores,
+        what: times("raw"),
+        bound: Bound::AtLeast(1.5),
         measured: median(&ratios),
         spread: spread(&ratios),
     }

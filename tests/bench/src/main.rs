@@ -34,7 +34,7 @@ fn parent(arguments: &[String]) -> Result<()> {
 fn child(arguments: &[String]) -> Result<()> {
     let sample = arguments.first().ok_or("a sample is missing")?;
     let sample: Sample = serde_json::from_str(sample)?;
-    let outcome = runtime()?.block_on(run(&sample))?;
+    let outcome = runtime(&sample)?.block_on(run(&sample))?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
 }

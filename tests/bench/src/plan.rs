@@ -10,6 +10,8 @@ use crate::peers::Program;
 pub(crate) enum Part {
     /// (a) Cycles, a key for each task.
     Cycle,
+    /// (a2) Cycles of 1 task on a current-thread runtime, which drops its guards.
+    Dropped,
     /// (b) Cycles of 64 tasks on one key.
     Hot,
     /// (b2) The same, until each of them has had it 10 times.
@@ -94,6 +96,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for part in [
         Part::Cycle,
+        Part::Dropped,
         Part::Hot,
         Part::Each,
         Part::Processes,
@@ -144,6 +147,7 @@ fn add(
                 add(subject, tasks, false);
             }
         }
+        Part::Dropped if dlock || subject == "raw" => add(subject, &[1], false),
         Part::Hot => add(subject, &[64], false),
         Part::Each if program != Program::Python => add(subject, &[64], false),
         Part::Processes => add(subject, &[16; 4], false),
@@ -166,7 +170,7 @@ fn add(
             add("with_dlock", &[1], false);
             add("by hand", &[1], false);
         }
-        Part::Each | Part::Second | Part::Many | Part::Try | Part::Attribute => {}
+        Part::Dropped | Part::Each | Part::Second | Part::Many | Part::Try | Part::Attribute => {}
     }
 }
 
@@ -198,11 +202,13 @@ impl Case {
                 Part::Many => Work::Many,
                 Part::Each => Work::Each,
                 Part::Try => Work::Try,
+                // A raw connection has no guard to drop: it unlocks, which is a round trip.
+                Part::Dropped if self.subject == "dlock" => Work::Drop,
                 _ => Work::Cycle,
             },
             tasks,
             keys: match self.part {
-                Part::Cycle | Part::Many | Part::Attribute => Keys::Own,
+                Part::Cycle | Part::Dropped | Part::Many | Part::Attribute => Keys::Own,
                 _ => Keys::One,
             },
             prefix: prefix.to_owned(),
@@ -219,6 +225,7 @@ impl Case {
             // Longer than the other takes to find the lock free: at once, or by its next retry.
             pause: if polls { 110 } else { 1 },
             max_sessions: (self.part == Part::Many).then_some(20),
+            current_thread: self.part == Part::Dropped,
         };
         self.tasks.iter().map(sample).collect()
     }
@@ -228,6 +235,7 @@ impl Case {
 pub(crate) fn name(part: Part, server: &str, subject: &str, tasks: usize, timeout: bool) -> String {
     let letter = match part {
         Part::Cycle => "a",
+        Part::Dropped => "a2",
         Part::Hot => "b",
         Part::Each => "b2",
         Part::Processes => "c",
@@ -255,6 +263,7 @@ mod tests {
         for name in [
             "a/postgres/raw/1",
             "a/redis/redis/1024",
+            "a2/mariadb/dlock/1",
             "c/postgres/sqlx/16",
             "d/mysql/dlock/1/timeout",
             "e/mariadb/dlock/10000",

@@ -15,6 +15,8 @@ const CASES: &[&str] = &[
     "a/mariadb/dlock/8",
     "a/mysql/raw/1",
     "a/sqlite/dlock/8",
+    "a2/postgres/raw/1",
+    "a2/mysql/dlock/1",
     "b/postgres/dlock/64",
     "b/redis/redis+mutex/64",
     "c/postgres/dlock/16",

@@ -16,11 +16,16 @@ pub use self::work::measure;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Tokio's default runtime: a worker for each core that this process may use.
+/// Tokio's default runtime, with a worker for each core that this process may use, or the
+/// current-thread runtime where the sample asks for it.
 ///
 /// # Errors
 ///
 /// Those of the operating system.
-pub fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().build()
+pub fn runtime(sample: &Sample) -> std::io::Result<Runtime> {
+    let mut builder = match sample.current_thread {
+        true => Builder::new_current_thread(),
+        false => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
 }

@@ -29,6 +29,8 @@ pub struct Sample {
     pub pause: u64,
     /// How many sessions dlock may have, if not its default.
     pub max_sessions: Option<usize>,
+    /// Whether it runs on the current-thread runtime.
+    pub current_thread: bool,
 }
 
 /// What a task does.
@@ -37,6 +39,8 @@ pub struct Sample {
 pub enum Work {
     /// Acquires and releases, again and again.
     Cycle,
+    /// Acquires and drops the guard, again and again, without waiting for the release.
+    Drop,
     /// Acquires and releases a number of times, however long that takes.
     Each,
     /// Tries a lock that another process has.

@@ -42,6 +42,10 @@ fn heading(about: About) -> (&'static str, &'static [&'static str]) {
             "(a) Cycles of acquire and release per second, a key for each task",
             &["throughput-postgres.svg", "throughput-mysql.svg"],
         ),
+        About::Part(Part::Dropped) => (
+            "(a2) Cycles of one task on a current-thread runtime, which drops its guards, per second",
+            &[],
+        ),
         About::Part(Part::Hot) => (
             "(b) One hot key, 64 tasks in one process, cycles per second",
             &["hot-key.svg"],

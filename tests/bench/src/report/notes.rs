@@ -23,6 +23,8 @@ waking of an idle core.
 /// What of it flatters, or looks worse than it is.
 pub(super) const READ: &str = "\
 - PyMySQL builds a TLS context for each connection, and PyMySQLLock opens a connection for each lock: its number is that, and not the lock. The row without TLS has `ssl_disabled=True`.
+- In (a2) one task on tokio's current-thread runtime acquires a lock that no other task wants, and drops the guard. The release travels with the next request, so that a cycle can be one round \
+trip. A raw connection has no guard to drop: it locks and unlocks, which is two round trips. On SQLite neither has a server to talk to.
 - On a hot key the locks that retry are fast because not all take part: who releases takes the lock again at once, while the others sleep. The number of tasks that got it at all during a sample stands beside it; in (b2) each \
 task has to get it 10 times, however long that takes; between processes there is the share of the one that got it least.
 - In (d) each asks again only when the other has had the time to get it, after 1 ms, with Redis 110 ms, and holds the lock for once to twice that time and 2 ms, so that the other waits for it. Without this a \

@@ -34,6 +34,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
     ];
     for part in [
         Part::Cycle,
+        Part::Dropped,
         Part::Hot,
         Part::Each,
         Part::Processes,

@@ -14,7 +14,7 @@ use crate::{Lock, Outcome, Result, Sample, Subject, Work, signal};
 /// The first of the lock's.
 pub async fn measure<S: Subject>(sample: &Sample, subject: S) -> Result<Outcome> {
     match sample.work {
-        Work::Cycle | Work::Try => repeat::repeat(sample, subject).await,
+        Work::Cycle | Work::Drop | Work::Try => repeat::repeat(sample, subject).await,
         Work::Each => each::each(sample, subject).await,
         Work::Hold => hold(sample, subject).await,
         Work::HandOver => hand_over::hand_over(sample, subject).await,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::{Histogram, Lock, Outcome, Result, Sample, Subject, Work, signal};
 
-/// Cycles, or tries of a lock that somebody else has.
+/// Cycles, with or without waiting for the release, or tries of a lock that another process has.
 pub(super) async fn repeat<S: Subject>(sample: &Sample, subject: S) -> Result<Outcome> {
     let warm = Arc::new(Barrier::new(sample.tasks + 1));
     let (start, started) = watch::channel(None);
@@ -52,11 +52,13 @@ async fn until<L: Lock>(end: Instant, lock: &mut L, work: Work) -> Result<Histog
     let mut latency = Histogram::default();
     let mut before = Instant::now();
     while before < end {
-        if work == Work::Try {
-            try_once(lock).await?;
-        } else {
-            let held = lock.acquire().await?;
-            lock.release(held).await?;
+        match work {
+            Work::Try => try_once(lock).await?,
+            Work::Drop => drop(lock.acquire().await?),
+            _ => {
+                let held = lock.acquire().await?;
+                lock.release(held).await?;
+            }
         }
         let now = Instant::now();
         if now <= end {

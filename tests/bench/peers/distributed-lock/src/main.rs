@@ -19,7 +19,7 @@ const POOL: u32 = 10;
 fn main() -> Result<()> {
     let argument = env::args().nth(1).ok_or("a sample is missing")?;
     let sample: Sample = serde_json::from_str(&argument)?;
-    let outcome = runtime()?.block_on(run(&sample))?;
+    let outcome = runtime(&sample)?.block_on(run(&sample))?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
 }
