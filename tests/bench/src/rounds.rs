@@ -37,7 +37,10 @@ pub fn measure(options: &Options) -> Result<Results> {
     let interrupt = Interrupt::listen()?;
     let peers = Peers::prepare(options.all_peers)?;
     interrupt.check()?;
-    let mut servers = Server::all();
+    let mut servers = Server::needed(|name| {
+        let mut cases = cases().into_iter();
+        heap || cases.any(|case| case.server == name && options.wants(&case.name()))
+    });
     interrupt.check()?;
     let (mut sessions, dead) = Sessions::connect(&mut servers)?;
     let versions = servers

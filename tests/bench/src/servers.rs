@@ -43,10 +43,11 @@ impl Server {
         Self::some(&DATABASES)
     }
 
-    /// The databases, and Redis.
-    pub fn all() -> Vec<Self> {
-        let [postgres, mariadb, mysql] = DATABASES;
-        Self::some(&[postgres, mariadb, mysql, REDIS])
+    /// Those of the databases and Redis whose names are needed, and SQLite.
+    pub(crate) fn needed(is_needed: impl Fn(&str) -> bool) -> Vec<Self> {
+        let all = DATABASES.into_iter().chain([REDIS]);
+        let needed: Vec<_> = all.filter(|(name, ..)| is_needed(name)).collect();
+        Self::some(&needed)
     }
 
     fn some(wanted: &[(&'static str, &str, &str)]) -> Vec<Self> {
