@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dlock_bench_child::{Outcome, Result, Sample};
 
@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than a process takes to end once it has reported.
 const TO_END: Duration = Duration::from_secs(10);
+
+/// Time until the common start, for each process that the parent has to write to.
+const NOTICE: Duration = Duration::from_millis(5);
 
 /// A process that has been told what to do. It ends when this is dropped.
 pub(crate) struct Child {
@@ -59,9 +62,11 @@ impl Child {
         }
     }
 
-    pub(crate) fn go(&mut self) -> Result<()> {
+    /// Tells it the instant at which all processes of the sample start.
+    pub(crate) fn go(&mut self, start: SystemTime) -> Result<()> {
         let input = self.process.stdin.as_mut().ok_or("no input")?;
-        Ok(input.write_all(b"go\n")?)
+        let nanoseconds = start.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
+        Ok(input.write_all(format!("{nanoseconds}\n").as_bytes())?)
     }
 
     /// Returns when it has ended.
@@ -110,8 +115,9 @@ pub(crate) fn outcomes(mut children: Vec<Child>, seconds: f64) -> Result<Vec<Out
     for child in &mut children {
         child.ready()?;
     }
+    let start = SystemTime::now() + NOTICE * children.len() as u32;
     for child in &mut children {
-        child.go()?;
+        child.go(start)?;
     }
     let children = children.into_iter();
     children.map(|child| child.outcome(seconds)).collect()

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use dlock_bench_child::{Histogram, Outcome, Result, Sample, Work};
 
@@ -11,7 +12,10 @@ use crate::hand_over;
 use crate::peers::Peers;
 use crate::plan::{Case, Part};
 use crate::results::Numbers;
-use crate::statistics::{median, p99, shares};
+use crate::statistics::{jain, median, p99, shares};
+
+/// The place of the process that has the lock in (f), after those of the tasks.
+const HOLDER: usize = 99;
 
 /// Where and how the processes run.
 pub(crate) struct Ground<'a> {
@@ -37,7 +41,7 @@ pub(crate) fn collect(case: &Case, ground: &Ground<'_>) -> Result<(Numbers, Vec<
     let seconds = samples[0].seconds;
     let outcomes = outcomes(children, seconds)?;
     if let Some(mut holder) = holder {
-        holder.go()?;
+        holder.go(SystemTime::now())?;
         holder.outcome(0.0)?;
     }
     let turns: Vec<_> = outcomes
@@ -58,7 +62,7 @@ fn holder(case: &Case, ground: &Ground<'_>, sample: &Sample) -> Result<Child> {
         work: Work::Hold,
         ..sample.clone()
     };
-    let mut holder = start(case, ground, &sample, 99)?;
+    let mut holder = start(case, ground, &sample, HOLDER)?;
     holder.ready()?;
     Ok(holder)
 }
@@ -80,7 +84,7 @@ pub(crate) struct Cleaned;
 
 impl Drop for Cleaned {
     fn drop(&mut self) {
-        for place in (0..4).chain([99]) {
+        for place in 0..=HOLDER {
             // Most were never there.
             let _ = std::fs::remove_file(errors(place));
         }
@@ -110,6 +114,7 @@ fn numbers(case: &Case, outcomes: &[Outcome], hand_overs: &[f64]) -> Numbers {
         | Part::Each
         | Part::Processes
         | Part::Second
+        | Part::Fairness
         | Part::Try
         | Part::Attribute => {
             let mut latency = Histogram::default();
@@ -131,6 +136,13 @@ fn numbers(case: &Case, outcomes: &[Outcome], hand_overs: &[f64]) -> Numbers {
             let each: Vec<f64> = outcomes.iter().map(operations).collect();
             let least = shares(&each).into_iter().min_by(f64::total_cmp);
             add("least share", least);
+            if case.part == Part::Fairness {
+                add("jain", jain(&each));
+                let waits = outcomes
+                    .iter()
+                    .filter_map(|outcome| outcome.times.get("longest wait").copied());
+                add("longest wait", waits.max_by(f64::total_cmp));
+            }
             let grants: Option<Vec<_>> = outcomes
                 .iter()
                 .map(|outcome| Some(outcome.grants? as f64))
@@ -173,6 +185,20 @@ mod tests {
         assert!((numbers["share of grants"] - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!(numbers["per second"], 2_100.0);
         assert!((numbers["p99"] - 0.001).abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_fairness_is_that_of_the_processes_and_the_wait_that_of_the_last_served() {
+        let cases = cases();
+        let case = cases.iter().find(|case| case.part == Part::Fairness);
+        let outcomes = [(300, 0.2), (100, 0.4)].map(|(grants, longest)| Outcome {
+            times: [("longest wait".to_owned(), longest)].into(),
+            ..outcome(grants, grants)
+        });
+        let numbers = numbers(case.unwrap(), &outcomes, &[]);
+        assert_eq!(numbers["jain"], 0.8);
+        assert_eq!(numbers["longest wait"], 0.4);
+        assert_eq!(numbers["per second"], 800.0);
     }
 
     #[test]

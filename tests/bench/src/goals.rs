@@ -19,6 +19,9 @@ pub(crate) struct Goal {
     pub(crate) spread: Option<(f64, f64)>,
 }
 
+/// What the goals of fairness are about.
+pub(crate) const JAIN: &str = "by Jain's index";
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bound {
     AtLeast(f64),
@@ -74,6 +77,9 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
     }
     for cores in [One, All] {
         goals.push(second(results, cores));
+    }
+    for processes in [20, 30, 60] {
+        goals.extend(fairness(results, processes));
     }
     for timeout in [false, true] {
         for (number, most) in [("p50", 1.3), ("p99", 3.0)] {
@@ -190,6 +196,33 @@ fn second(results: &Results, cores: Cores) -> Goal {
     }
 }
 
+fn fairness(results: &Results, processes: usize) -> [Goal; 3] {
+    let [ours, theirs] =
+        ["dlock", "raw"].map(|subject| name(Part::Fairness, "postgres", subject, processes, false));
+    let ratios = |number| results.ratios(All, (&ours, number), (&theirs, number));
+    let indices = results.case(All, &ours);
+    let indices = indices.map_or_else(Vec::new, |case| case.there("jain"));
+    let raw = "× raw connections";
+    [
+        (
+            "longest wait",
+            raw,
+            Bound::AtMost(3.0),
+            ratios("longest wait"),
+        ),
+        ("fairness", JAIN, Bound::AtLeast(0.97), indices),
+        ("rate", raw, Bound::AtLeast(1.0), ratios("per second")),
+    ]
+    .map(|(number, what, bound, rounds)| Goal {
+        work: format!("(c3) one hot key, {processes} processes with 2 tasks, {number}"),
+        cores: All,
+        what,
+        bound,
+        measured: median(&rounds),
+        spread: spread(&rounds),
+    })
+}
+
 fn hand_over(results: &Results, timeout: bool, number: &'static str, most: f64) -> Goal {
     let ours = name(Part::HandOver, "postgres", "dlock", 1, timeout);
     let theirs = name(Part::HandOver, "postgres", "raw", 1, false);
@@ -258,6 +291,8 @@ mod tests {
             "p50",
             "p99",
             "share of grants",
+            "longest wait",
+            "jain",
             "10000 acquired",
             "cycle with 10 held",
             "cycle with 10000 held",

@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Processes,
     /// (c2) A process with one task against one with 64.
     Second,
+    /// (c3) 20, 30 and 60 processes with 2 tasks, which hold one key for 1 ms each.
+    Fairness,
     /// (d) From one process to another.
     HandOver,
     /// (e) 10,000 locks at a time.
@@ -100,6 +102,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Part::Hot,
         Part::Each,
         Part::Processes,
+        Part::Fairness,
         Part::HandOver,
         Part::Try,
         Part::Second,
@@ -151,6 +154,15 @@ fn add(
         Part::Hot => add(subject, &[64], false),
         Part::Each if program != Program::Python => add(subject, &[64], false),
         Part::Processes => add(subject, &[16; 4], false),
+        Part::Fairness if dlock || subject == "raw" => match server {
+            "postgres" => {
+                for tasks in [&[2; 20], &[2; 30], &[2; 60]] as [&'static [usize]; 3] {
+                    add(subject, tasks, false);
+                }
+            }
+            "mariadb" | "mysql" => add(subject, &[2; 20], false),
+            _ => {}
+        },
         Part::Second if dlock && server != "sqlite" => add(subject, &[64, 1], false),
         Part::HandOver => {
             add(subject, &[1; 2], false);
@@ -170,7 +182,13 @@ fn add(
             add("with_dlock", &[1], false);
             add("by hand", &[1], false);
         }
-        Part::Dropped | Part::Each | Part::Second | Part::Many | Part::Try | Part::Attribute => {}
+        Part::Dropped
+        | Part::Each
+        | Part::Second
+        | Part::Fairness
+        | Part::Many
+        | Part::Try
+        | Part::Attribute => {}
     }
 }
 
@@ -181,9 +199,17 @@ impl Case {
             self.part,
             self.server,
             self.subject,
-            self.tasks[0],
+            self.number(),
             self.timeout,
         )
+    }
+
+    /// How many processes there are where that is what differs, else the tasks of the first one.
+    pub(crate) fn number(&self) -> usize {
+        match self.part {
+            Part::Fairness => self.tasks.len(),
+            _ => self.tasks[0],
+        }
     }
 
     /// Whether one round is enough: 10,000 locks on SQLite are 10,000 files, which take many seconds.
@@ -201,6 +227,7 @@ impl Case {
                 Part::HandOver => Work::HandOver,
                 Part::Many => Work::Many,
                 Part::Each => Work::Each,
+                Part::Fairness => Work::Contend,
                 Part::Try => Work::Try,
                 // A raw connection has no guard to drop: it unlocks, which is a round trip.
                 Part::Dropped if self.subject == "dlock" => Work::Drop,
@@ -215,6 +242,8 @@ impl Case {
             seconds: match self.part {
                 // So many hand-overs that all rounds together have a 99th of a hundred.
                 Part::HandOver => seconds * if polls { 25.0 } else { 12.5 },
+                // So long that the key goes round all of 60 processes several times.
+                Part::Fairness => seconds * 15.0,
                 _ if self.subject == SLOW => seconds * 3.0,
                 // So many need a while to get into step.
                 _ if tasks > MANY => seconds * 2.5,
@@ -231,8 +260,14 @@ impl Case {
     }
 }
 
-/// The name of a case.
-pub(crate) fn name(part: Part, server: &str, subject: &str, tasks: usize, timeout: bool) -> String {
+/// The name of a case, with its `Case::number`.
+pub(crate) fn name(
+    part: Part,
+    server: &str,
+    subject: &str,
+    number: usize,
+    timeout: bool,
+) -> String {
     let letter = match part {
         Part::Cycle => "a",
         Part::Dropped => "a2",
@@ -240,13 +275,14 @@ pub(crate) fn name(part: Part, server: &str, subject: &str, tasks: usize, timeou
         Part::Each => "b2",
         Part::Processes => "c",
         Part::Second => "c2",
+        Part::Fairness => "c3",
         Part::HandOver => "d",
         Part::Many => "e",
         Part::Try => "f",
         Part::Attribute => "attribute",
     };
     let timeout = if timeout { "/timeout" } else { "" };
-    format!("{letter}/{server}/{subject}/{tasks}{timeout}")
+    format!("{letter}/{server}/{subject}/{number}{timeout}")
 }
 
 #[cfg(test)]
@@ -265,6 +301,7 @@ mod tests {
             "a/redis/redis/1024",
             "a2/mariadb/dlock/1",
             "c/postgres/sqlx/16",
+            "c3/postgres/raw/60",
             "d/mysql/dlock/1/timeout",
             "e/mariadb/dlock/10000",
         ] {

@@ -47,6 +47,13 @@ pub(crate) fn shares(numbers: &[f64]) -> Vec<f64> {
     numbers.iter().map(share).collect()
 }
 
+/// Jain's fairness index: 1 where all have the same, 1/n where one of n has it all.
+pub(crate) fn jain(numbers: &[f64]) -> Option<f64> {
+    let sum: f64 = numbers.iter().sum();
+    let squares: f64 = numbers.iter().map(|number| number * number).sum();
+    (squares > 0.0).then(|| sum * sum / (numbers.len() as f64 * squares))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +90,14 @@ mod tests {
         assert_eq!(ratios(&ours, &theirs), [2.0, 2.0]);
         assert!(ratios(&ours, &[None, None, None]).is_empty());
         assert!(ratios(&ours, &[Some(0.0), None, None]).is_empty());
+    }
+
+    #[test]
+    fn jains_index_is_between_one_and_the_share_of_one() {
+        assert_eq!(jain(&[7.0; 4]), Some(1.0));
+        assert_eq!(jain(&[7.0, 0.0, 0.0, 0.0]), Some(0.25));
+        assert_eq!(jain(&[3.0, 1.0]), Some(0.8));
+        assert_eq!(jain(&[0.0, 0.0]), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ const CASES: &[&str] = &[
     "b/redis/redis+mutex/64",
     "c/postgres/dlock/16",
     "c2/mysql/dlock/64",
+    "c3/postgres/raw/20",
+    "c3/postgres/dlock/20",
     "d/postgres/raw/1",
     "d/postgres/dlock/1",
     "d/postgres/dlock/1/timeout",
@@ -126,6 +128,11 @@ fn plausible(name: &str, case: &serde_json::Value) {
         assert!(number("p50") > 0.0, "{name}: {round:?}");
     } else {
         assert!(number("p50") <= number("p99"), "{name}: {round:?}");
+    }
+    if name.starts_with("c3/") {
+        let index = number("jain");
+        assert!((0.0..=1.0).contains(&index), "{name}: {round:?}");
+        assert!(number("longest wait") > 0.0, "{name}: {round:?}");
     }
     if name.starts_with("c2/") {
         let share = number("share of grants");

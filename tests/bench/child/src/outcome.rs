@@ -22,7 +22,7 @@ pub struct Outcome {
     pub grants: Option<u64>,
     /// Work `HandOver`: when it was held.
     pub turns: Vec<Turn>,
-    /// Work `Many`: seconds, by what they were spent on.
+    /// Works `Contend` and `Many`: seconds, by what they were spent on.
     pub times: BTreeMap<String, f64>,
 }
 

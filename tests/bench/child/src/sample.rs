@@ -49,6 +49,8 @@ pub enum Work {
     Hold,
     /// Takes turns with another process.
     HandOver,
+    /// Holds one key for 1 ms, again and again, as other processes do.
+    Contend,
     /// Acquires many locks, and sees what a further one takes.
     Many,
 }

@@ -1,6 +1,6 @@
 //! The table of the goals.
 
-use crate::goals::{Bound, goals};
+use crate::goals::{Bound, JAIN, goals};
 use crate::report::{numbers, setting};
 use crate::results::Results;
 
@@ -13,6 +13,8 @@ pub(super) fn rows(results: &Results) -> Vec<[String; 6]> {
             let number = |number: f64| match share {
                 // 39.9 % is less than 40 %.
                 true => format!("{:.1} %", number * 100.0),
+                // 0.968 is less than 0.97.
+                false if goal.what == JAIN => numbers::index(number),
                 false if number >= 1_000.0 => numbers::count(number),
                 false => numbers::ratio(number),
             };

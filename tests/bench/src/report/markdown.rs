@@ -62,6 +62,10 @@ fn heading(about: About) -> (&'static str, &'static [&'static str]) {
             "(c2) One hot key, a process with one task against one with 64",
             &[],
         ),
+        About::Part(Part::Fairness) => (
+            "(c3) One hot key, held for 1 ms by each of 2 tasks in many processes, grants per second",
+            &[],
+        ),
         About::Part(Part::HandOver) => (
             "(d) From release in one process to acquire in another",
             &["hand-over-postgres.svg", "hand-over-mysql.svg"],

@@ -2,7 +2,7 @@
 
 /// Before the tables.
 pub(super) const HOW: &str = "\
-Each sample is a process of its own (four or two, where the work says so), which connects, warms up, and then starts on the word of the program that counts. All subjects are measured in turn, in \
+Each sample is a process of its own (two, four or up to 60, where the work says so), which connects, warms up, and then starts on the word of the program that counts. All subjects are measured in turn, in \
 another order in each round, so a machine that is slow for a while is slow for all. A number is the median of the rounds, in brackets the least and the greatest; a ratio is taken within each round, \
 and the median of these is shown. p99 is the time within which 99 of 100 operations were done.
 
@@ -31,6 +31,9 @@ task has to get it 10 times, however long that takes; between processes there is
 lock that retries would mostly go back to the process that released it. The time is that of the host's clock, which both processes share.
 - In (c2) a grant of the server is a lock that a process got and that was not handed on within it, by the counters of `LockPool::status` (`acquired - handoffs`), so one task of the second process counts as much as all 64 \
 of the first.
+- In (c3) 20, 30 or 60 processes with 2 tasks each wait for one key, hold it for 1 ms, release it and wait again. All start at one instant of the host's clock. p99 and the longest wait are those of \
+`acquire`; a wait that begins before the end of the sample is measured until it is over. Jain's fairness index over the grants x of the n processes is (Σx)² / (n Σx²): 1 where all got as many, 1/n where one got all. A raw \
+connection for each task waits in `pg_advisory_lock` or `GET_LOCK`. A process that fails makes the round fail.
 - The locks of Python have 1 and 64 tasks only, since a process of Python takes longer to start than to measure, and more tasks wait for the same 10 connections. Samples of 1,024 tasks are longer than \
 the others, with more to warm up.
 - sqlalchemy-dlock runs in one interpreter of Python with SQLAlchemy, which takes 0.5 ms and more for a cycle before the lock itself costs anything: its ratios are those of the languages and libraries, and not of \

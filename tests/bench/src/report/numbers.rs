@@ -37,6 +37,11 @@ pub(super) fn ratio(number: f64) -> String {
     }
 }
 
+/// Of 1, where the hundredths are all alike.
+pub(super) fn index(number: f64) -> String {
+    format!("{number:.3}")
+}
+
 /// Of 1.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

@@ -39,13 +39,14 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
         Part::Each,
         Part::Processes,
         Part::Second,
+        Part::Fairness,
         Part::HandOver,
         Part::Many,
         Part::Try,
         Part::Attribute,
     ] {
         let rows = match part {
-            Part::Cycle | Part::Try => by_tasks(results, part),
+            Part::Cycle | Part::Fairness | Part::Try => by_number(results, part),
             _ => by_setting(results, part),
         };
         let about = About::Part(part);
@@ -61,15 +62,16 @@ fn goal_rows(results: &Results) -> Vec<Vec<String>> {
     [head].into_iter().chain(rows).map(Vec::from).collect()
 }
 
-/// A row for each subject and setting, a column for each number of tasks.
-fn by_tasks(results: &Results, part: Part) -> Vec<Vec<String>> {
+/// A row for each subject and setting, a column for each number of tasks or processes.
+fn by_number(results: &Results, part: Part) -> Vec<Vec<String>> {
     let cases = there(results, part);
-    let mut tasks: Vec<_> = cases.iter().map(|case| case.tasks[0]).collect();
-    tasks.sort_unstable();
-    tasks.dedup();
-    let columns = tasks.iter().map(|tasks| match tasks {
-        1 => "1 task".to_owned(),
-        tasks => format!("{} tasks", grouped(*tasks)),
+    let mut numbers: Vec<_> = cases.iter().map(Case::number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let columns = numbers.iter().map(|number| match (part, number) {
+        (Part::Fairness, number) => format!("{number} processes"),
+        (_, 1) => "1 task".to_owned(),
+        (_, number) => format!("{} tasks", grouped(*number)),
     });
     let mut rows = vec![
         ["server", "lock", "setting"]
@@ -80,14 +82,16 @@ fn by_tasks(results: &Results, part: Part) -> Vec<Vec<String>> {
     ];
     for (server, subject, _) in subjects(&cases) {
         for (cores, measured) in &results.settings {
-            let cell = |tasks: &usize| {
+            let cell = |number: &usize| {
                 let case = cases.iter().find(|case| {
-                    (case.server, case.subject, case.tasks[0]) == (server, subject, *tasks)
+                    (case.server, case.subject, case.number()) == (server, subject, *number)
                 });
-                case.and_then(|case| measured.get(&case.name()))
-                    .map_or_else(String::new, rate)
+                let measured = case.and_then(|case| Some((case, measured.get(&case.name())?)));
+                measured.map_or_else(String::new, |(case, measured)| {
+                    cell(part, case.tasks.iter().sum(), measured)
+                })
             };
-            let cells: Vec<_> = tasks.iter().map(cell).collect();
+            let cells: Vec<_> = numbers.iter().map(cell).collect();
             let first = [
                 database(server).to_owned(),
                 title(server, subject),
@@ -154,6 +158,14 @@ fn cell(part: Part, tasks: usize, measured: &Measured) -> String {
             "share of grants",
             |share| format!("second process {}", numbers::percent(share)),
         ),
+        Part::Fairness => {
+            let waits = extended(rate(measured), measured, "longest wait", |wait| {
+                format!("longest wait {}", numbers::time(wait))
+            });
+            extended(waits, measured, "jain", |index| {
+                format!("Jain {}", numbers::index(index))
+            })
+        }
         _ => rate(measured),
     }
 }

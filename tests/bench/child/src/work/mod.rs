@@ -1,5 +1,6 @@
 //! What the tasks of a child do, for any lock.
 
+mod contend;
 mod each;
 mod hand_over;
 mod many;
@@ -16,6 +17,7 @@ pub async fn measure<S: Subject>(sample: &Sample, subject: S) -> Result<Outcome>
     match sample.work {
         Work::Cycle | Work::Drop | Work::Try => repeat::repeat(sample, subject).await,
         Work::Each => each::each(sample, subject).await,
+        Work::Contend => contend::contend(sample, subject).await,
         Work::Hold => hold(sample, subject).await,
         Work::HandOver => hand_over::hand_over(sample, subject).await,
         Work::Many => many::many(sample, subject).await,
