@@ -23,17 +23,24 @@ waking of an idle core.
 /// What of it flatters, or looks worse than it is.
 pub(super) const READ: &str = "\
 - PyMySQL builds a TLS context for each connection, and PyMySQLLock opens a connection for each lock: its number is that, and not the lock. The row without TLS has `ssl_disabled=True`.
-- In (a2) one task on tokio's current-thread runtime acquires a lock that no other task wants, and drops the guard. The release travels with the next request, so that a cycle can be one round \
-trip. A raw connection has no guard to drop: it locks and unlocks, which is two round trips. On SQLite neither has a server to talk to.
+- In (a2) one task on tokio's current-thread runtime acquires a key of its own and drops the guard,
+  again and again. The release travels with the next request, so a cycle can be one round trip.
+  A raw connection has no guard to drop. It locks and unlocks, which is two round trips. On SQLite
+  there is no server, and so no goal.
 - On a hot key the locks that retry are fast because not all take part: who releases takes the lock again at once, while the others sleep. The number of tasks that got it at all during a sample stands beside it; in (b2) each \
 task has to get it 10 times, however long that takes; between processes there is the share of the one that got it least.
 - In (d) each asks again only when the other has had the time to get it, after 1 ms, with Redis 110 ms, and holds the lock for once to twice that time and 2 ms, so that the other waits for it. Without this a \
 lock that retries would mostly go back to the process that released it. The time is that of the host's clock, which both processes share.
 - In (c2) a grant of the server is a lock that a process got and that was not handed on within it, by the counters of `LockPool::status` (`acquired - handoffs`), so one task of the second process counts as much as all 64 \
 of the first.
-- In (c3) 20, 30 or 60 processes with 2 tasks each wait for one key, hold it for 1 ms, release it and wait again. All start at one instant of the host's clock. p99 and the longest wait are those of \
-`acquire`; a wait that begins before the end of the sample is measured until it is over. Jain's fairness index over the grants x of the n processes is (Σx)² / (n Σx²): 1 where all got as many, 1/n where one got all. A raw \
-connection for each task waits in `pg_advisory_lock` or `GET_LOCK`. A process that fails makes the round fail.
+- In (c3) 20, 30 or 60 processes with 2 tasks each contend for one key. Each task acquires, holds for
+  1 ms, releases and acquires again at once. tokio's timer has a resolution of 1 ms, so a hold lasts up
+  to about 2 ms. All processes start at one instant of the host's clock. A sample is 15 times as long
+  as the others, 3 s by default. The raw side is a connection for each task, which waits in
+  `pg_advisory_lock` or `GET_LOCK`.
+- In (c3) p99 and the longest wait are times of `acquire`. A wait that is open at the end of the sample
+  counts in full. Jain's index over the grants x of n processes is (Σx)² / (n Σx²): 1 if all have
+  the same number, 1/n if one has them all. A round in which a process fails has no numbers.
 - The locks of Python have 1 and 64 tasks only, since a process of Python takes longer to start than to measure, and more tasks wait for the same 10 connections. Samples of 1,024 tasks are longer than \
 the others, with more to warm up.
 - sqlalchemy-dlock runs in one interpreter of Python with SQLAlchemy, which takes 0.5 ms and more for a cycle before the lock itself costs anything: its ratios are those of the languages and libraries, and not of \
