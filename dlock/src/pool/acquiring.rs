@@ -160,7 +160,9 @@ impl Acquiring {
                 },
                 Stage::Own(own) => {
                     let answer = ready!(own.asking.as_mut().poll(context));
-                    return Poll::Ready(answer.map(|grant| grant.map(Grant::Own)));
+                    return Poll::Ready(
+                        answer.map(|grant| grant.map(|own| Grant::Own(Box::new(own)))),
+                    );
                 }
                 Stage::End => panic!("a request for a lock was polled after its end"),
             }

@@ -14,7 +14,7 @@ use crate::mode::Mode;
 #[derive(Debug)]
 pub(crate) enum Grant {
     Pooled(engine::Grant),
-    Own(OwnGrant),
+    Own(Box<OwnGrant>),
 }
 
 impl Grant {
@@ -55,7 +55,7 @@ impl Grant {
                 let released = grant.release().await;
                 released.map_err(|cause| Error::lost(name, cause))
             }
-            Self::Own(grant) => grant.release(name).await,
+            Self::Own(grant) => (*grant).release(name).await,
         }
     }
 

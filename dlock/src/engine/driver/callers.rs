@@ -1,9 +1,8 @@
-//! Callers that wait for a reply, by their tickets.
+//! Callers that wait for a reply, by the slots of their tickets.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::ops::Range;
 
-use foldhash::fast::RandomState;
+use slab::Slab;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -22,7 +21,13 @@ pub(crate) enum Refusal {
     Busy,
     /// The server ended the wait: it would have closed a cycle.
     Deadlock,
-    Failed(Error),
+    Failed(Box<Error>),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Refusal {
@@ -31,7 +36,7 @@ impl Refusal {
         match self {
             Self::Busy => Ok(None),
             Self::Deadlock => Err(Error::Deadlock { key: name.clone() }),
-            Self::Failed(error) => Err(error),
+            Self::Failed(error) => Err(*error),
         }
     }
 }
@@ -39,105 +44,95 @@ impl Refusal {
 /// Where the reply to a request for a lock goes.
 pub(super) type GrantReply = oneshot::Sender<Result<Grant, Refusal>>;
 
-/// A caller that asks for a lock.
+/// A request for a lock, as far as the machine does not know it.
 #[derive(Debug)]
-pub(super) struct Caller {
-    pub(super) name: Key,
+pub(super) struct Request {
     pub(super) key: PhysicalKey,
     pub(super) mode: Mode,
-    /// When its request began.
+    /// When the request began.
     pub(super) since: Instant,
     /// When the next warning of a long wait is due; `None`: the caller does its own logging.
     pub(super) next_warning: Option<Instant>,
 }
 
+/// A caller, and where its reply goes.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// Its request is being handled: a reply that comes at once needs no channel.
+    Asking,
+    Lock(Request, GrantReply),
+    Release(oneshot::Sender<bool>),
+    Question(Question),
+}
+
 /// Every caller that waits.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
-    /// By age: later callers have greater tickets.
-    waiting: BTreeMap<Ticket, (Caller, GrantReply)>,
-    confirms: HashMap<Ticket, oneshot::Sender<bool>, RandomState>,
-    questions: HashMap<Ticket, Question, RandomState>,
+    slots: Slab<(Ticket, Caller)>,
 }
 
+/// So many callers are looked at without letting go of the mutex.
+const AT_A_TIME: usize = 500;
+
 impl Callers {
-    pub(super) fn wait(&mut self, ticket: Ticket, caller: Caller, reply: GrantReply) {
-        self.waiting.insert(ticket, (caller, reply));
+    /// A caller comes: `draw` makes its ticket, with this slot.
+    pub(super) fn begin(&mut self, draw: impl FnOnce(usize) -> Ticket) -> Ticket {
+        let slot = self.slots.vacant_entry();
+        let ticket = draw(slot.key());
+        slot.insert((ticket, Caller::Asking));
+        ticket
     }
 
-    pub(super) fn confirm(&mut self, ticket: Ticket, reply: oneshot::Sender<bool>) {
-        self.confirms.insert(ticket, reply);
+    /// It waits.
+    pub(super) fn wait(&mut self, ticket: Ticket, caller: Caller) {
+        self.slots[ticket.slot()] = (ticket, caller);
     }
 
-    pub(super) fn ask(&mut self, ticket: Ticket, question: Question) {
-        self.questions.insert(ticket, question);
-    }
-
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<(Caller, GrantReply)> {
-        self.waiting.remove(&ticket)
-    }
-
-    pub(super) fn take_confirm(&mut self, ticket: Ticket) -> Option<oneshot::Sender<bool>> {
-        self.confirms.remove(&ticket)
-    }
-
-    pub(super) fn take_question(&mut self, ticket: Ticket) -> Option<Question> {
-        self.questions.remove(&ticket)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Caller> {
-        self.waiting.values().map(|(caller, _)| caller)
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Caller> {
+        let (found, _) = self.slots.get(ticket.slot())?;
+        let is_it = *found == ticket;
+        is_it.then(|| self.slots.remove(ticket.slot()).1)
     }
 
     /// Every caller's way to a reply is dropped.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.slots.clear();
     }
 
-    /// Looks at a few callers after this one, the oldest first: calls `warn` with those whose warning
-    /// of a long wait is due.
+    /// Looks at a few callers, from this slot on: calls `warn` with those whose warning of a long
+    /// wait is due.
     pub(super) fn long_waits(
         &mut self,
-        after: Option<Ticket>,
+        from: usize,
         now: Instant,
-        mut warn: impl FnMut(&Caller),
+        mut warn: impl FnMut(&Request),
     ) -> LongWaits {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut seen = LongWaits {
-            go_on: None,
-            next: now + LONG_WAIT,
-        };
-        let callers = self.waiting.range_mut((from, Bound::Unbounded));
-        for (index, (ticket, (caller, _))) in callers.enumerate() {
-            if index == AT_A_TIME {
-                return seen;
-            }
-            seen.go_on = Some(*ticket);
-            let Some(due) = caller.next_warning else {
-                continue;
-            };
-            if due <= now {
-                caller.next_warning = Some(next_warning(caller.since, now));
-                warn(caller);
-            }
-            seen.next = seen.next.min(caller.next_warning.unwrap_or(due));
-            if now < caller.since + LONG_WAIT {
-                // Those behind it are younger.
-                break;
+        let Range { start, end } = from..self.slots.capacity().min(from + AT_A_TIME);
+        let mut next = now + LONG_WAIT;
+        for slot in start..end {
+            if let Some((_, Caller::Lock(request, _))) = self.slots.get_mut(slot)
+                && let Some(due) = request.next_warning
+            {
+                let due = match due <= now {
+                    true => {
+                        warn(request);
+                        next_warning(request.since, now)
+                    }
+                    false => due,
+                };
+                request.next_warning = Some(due);
+                next = next.min(due);
             }
         }
-        seen.go_on = None;
-        seen
+        let go_on = (end < self.slots.capacity()).then_some(end);
+        LongWaits { go_on, next }
     }
 }
 
 /// What a look at some callers has shown.
 pub(super) struct LongWaits {
-    /// The last caller that was looked at, unless none is left to look at.
-    pub(super) go_on: Option<Ticket>,
+    /// The first slot that was not looked at.
+    pub(super) go_on: Option<usize>,
     /// When the next warning is due.
     pub(super) next: Instant,
 }
-
-/// So many callers are looked at without letting go of the mutex.
-const AT_A_TIME: usize = 500;

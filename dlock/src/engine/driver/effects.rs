@@ -3,22 +3,24 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Engine;
 use super::callers::{GrantReply, Refusal};
-use super::grant::{Grant, GrantCell};
-use super::inline::Run;
+use super::grant::{Grant, Granted, SessionCell};
+use super::run::Run;
 use super::session_signals::SessionSignals;
 use crate::backend::{Hold, InlineSession};
 use crate::engine::machine::SessionId;
 use crate::error::{LossCause, RUNTIME_ENDED};
+use crate::key::Key;
 
 /// Commands of one change, resolved to their receivers.
 #[derive(Default)]
 pub(super) struct Effects {
-    list: Vec<Effect>,
+    list: SmallVec<[Effect; 4]>,
     /// What the calling thread does for inline sessions, before anything else.
     runs: Vec<Run>,
     wakes_keeper: bool,
@@ -26,17 +28,20 @@ pub(super) struct Effects {
 
 pub(super) enum Effect {
     Wake(Arc<SessionSignals>),
-    Reply(GrantReply, Result<Arc<GrantCell>, Refusal>),
+    Grant(GrantReply, Granted),
+    Refuse(GrantReply, Refusal),
     Confirm(oneshot::Sender<bool>, bool),
-    /// The guards of this grant learn of its loss, which was flagged.
-    TellLoss(Arc<GrantCell>),
+    /// Guards learn of their loss, which was flagged.
+    TellLoss(Arc<SessionCell>),
+    /// A lock is lost that has this name, with the session of this number.
+    LogLoss(Key, i64),
     /// So many guards have lost their locks with their runtime: one line for all.
     LogRuntimeLoss(u64),
     /// An inline session waits no longer.
     Leave(Arc<dyn InlineSession>),
     /// A lock without a holder.
     Drop(Box<dyn Hold>),
-    Start(Start),
+    Start(Box<Start>),
 }
 
 /// A task that is to be started.
@@ -56,6 +61,13 @@ impl Effects {
         self.list.push(effect);
     }
 
+    /// Guards have lost their locks.
+    pub(super) fn lose(&mut self, cell: &Arc<SessionCell>, cause: LossCause) {
+        if cell.loss().set(cause) {
+            self.push(Effect::TellLoss(Arc::clone(cell)));
+        }
+    }
+
     pub(super) fn run(&mut self, run: Run) {
         self.runs.push(run);
     }
@@ -71,24 +83,18 @@ impl Effects {
     /// # Panics
     ///
     /// When a waker panics, after all effects were carried out.
-    pub(super) fn carry_out(self, engine: &Arc<Engine>) {
-        let mut panicked = None;
-        let mut attempt = |effect: &mut dyn FnMut()| {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(effect)) {
-                panicked.get_or_insert(panic);
-            }
-        };
+    pub(super) fn carry_out(&mut self, engine: &Arc<Engine>) {
         if !self.runs.is_empty() {
-            let mut runs = Some(self.runs);
-            attempt(&mut || engine.run(runs.take().unwrap_or_default()));
+            engine.run(self.take_runs());
         }
-        for effect in self.list {
-            let mut effect = Some(effect);
-            attempt(&mut || {
-                if let Some(effect) = effect.take() {
-                    effect.carry_out(engine);
-                }
-            });
+        let mut list = self.list.drain(..);
+        let mut panicked = None;
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            for effect in list.by_ref() {
+                effect.carry_out(engine);
+            }
+        })) {
+            panicked.get_or_insert(panic);
         }
         if self.wakes_keeper {
             engine.wake_keeper.notify_one();
@@ -104,24 +110,21 @@ impl Effect {
         // A receiver may be gone: a grant that is not received is released by its drop.
         match self {
             Self::Wake(signals) => signals.wake.notify_one(),
-            Self::Reply(reply, answer) => {
-                let grant = answer.map(|cell| Grant::new(Arc::clone(engine), cell));
-                drop(reply.send(grant));
+            Self::Grant(reply, granted) => {
+                drop(reply.send(Ok(Grant::new(Arc::clone(engine), granted))));
             }
+            Self::Refuse(reply, refusal) => drop(reply.send(Err(refusal))),
             Self::Confirm(reply, was_held) => drop(reply.send(was_held)),
-            Self::TellLoss(cell) => {
-                if cell.loss.cause() == LossCause::Session {
-                    let (session, key) = (cell.session.number(), &cell.name);
-                    tracing::warn!(session, %key, "dlock: lock lost");
-                }
-                cell.loss.tell();
+            Self::TellLoss(cell) => cell.loss().tell(),
+            Self::LogLoss(key, session) => {
+                tracing::warn!(session, %key, "dlock: lock lost");
             }
             Self::LogRuntimeLoss(locks) => {
                 tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");
             }
             Self::Leave(session) => session.leave(),
             Self::Drop(hold) => drop(hold),
-            Self::Start(start) => engine.start(start),
+            Self::Start(start) => engine.start(*start),
         }
     }
 }

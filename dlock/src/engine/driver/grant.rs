@@ -9,7 +9,7 @@ use super::Engine;
 use crate::backend::Backend;
 use crate::engine::machine::GrantId;
 use crate::error::LossCause;
-use crate::key::{Key, PhysicalKey};
+use crate::key::PhysicalKey;
 
 /// Whether a lock is lost, and how.
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// From now on guards report the loss. The first cause counts.
-    pub(crate) fn set(&self, cause: LossCause) {
-        self.cause.get_or_init(|| cause);
+    /// From now on guards report the loss. `false`: it was set before, and that cause counts.
+    pub(crate) fn set(&self, cause: LossCause) -> bool {
+        self.cause.set(cause).is_ok()
     }
 
     /// Wakes those that wait for it, after it was [set](Self::set).
@@ -48,61 +48,75 @@ impl Loss {
     }
 }
 
-/// What guards know of their session.
+/// What guards know of their session. The guards of a server session share one, since all its locks
+/// are lost together. Each lock of an inline session has its own.
 #[derive(Debug)]
 pub(crate) struct SessionCell {
+    /// The server's number for the session.
     number: i64,
+    loss: Loss,
     /// Dropped with the last guard.
-    _presence: watch::Receiver<()>,
+    presence: watch::Receiver<()>,
 }
 
 impl SessionCell {
     /// The sender sees when the last guard is gone.
     pub(super) fn new(number: i64) -> (watch::Sender<()>, Arc<Self>) {
         let (guards, presence) = watch::channel(());
+        let loss = Loss::default();
         let cell = Self {
             number,
-            _presence: presence,
+            loss,
+            presence,
         };
         (guards, Arc::new(cell))
+    }
+
+    /// Another one for the same session.
+    pub(super) fn of_one_lock(&self) -> Arc<Self> {
+        Arc::new(Self {
+            number: self.number,
+            loss: Loss::default(),
+            presence: self.presence.clone(),
+        })
     }
 
     pub(super) fn number(&self) -> i64 {
         self.number
     }
+
+    pub(super) fn loss(&self) -> &Loss {
+        &self.loss
+    }
 }
 
-/// What the guards of one grant share. The driver has it as well, until the last guard is gone or
-/// the grant is lost.
+/// A grant of the machine, for one guard.
 #[derive(Debug)]
-pub(crate) struct GrantCell {
+pub(super) struct Granted {
     pub(super) id: GrantId,
     pub(super) key: PhysicalKey,
-    /// As the first guard calls it.
-    pub(super) name: Key,
     pub(super) session: Arc<SessionCell>,
-    pub(super) loss: Loss,
 }
 
 /// One guard's part of a grant; gives it back when it is dropped.
 pub(crate) struct Grant {
     engine: Arc<Engine>,
-    cell: Arc<GrantCell>,
+    granted: Granted,
     is_released: bool,
 }
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Grant").field(&self.cell).finish()
+        f.debug_tuple("Grant").field(&self.granted).finish()
     }
 }
 
 impl Grant {
-    pub(super) fn new(engine: Arc<Engine>, cell: Arc<GrantCell>) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, granted: Granted) -> Self {
         let is_released = false;
         Self {
             engine,
-            cell,
+            granted,
             is_released,
         }
     }
@@ -112,32 +126,32 @@ impl Grant {
     }
 
     pub(crate) fn key(&self) -> &PhysicalKey {
-        &self.cell.key
+        &self.granted.key
     }
 
     /// The server's number for the session that holds the lock.
     pub(crate) fn session(&self) -> i64 {
-        self.cell.session.number
+        self.granted.session.number
     }
 
     pub(crate) fn loss(&self) -> &Loss {
-        &self.cell.loss
+        &self.granted.session.loss
     }
 
     /// An error says how the lock was lost before. The release is on its way before the first await.
     pub(crate) async fn release(mut self) -> Result<(), LossCause> {
         self.is_released = true;
-        let cell = &self.cell;
+        let granted = &self.granted;
         let released = self
             .engine
-            .with(|shared, now, effects| shared.release_confirmed(cell, now, effects));
+            .with(|shared, now, effects| shared.release_confirmed(granted, now, effects));
         let was_held = match released {
             Ok(was_held) => was_held,
             Err(later) => later.await.unwrap_or(false),
         };
         match was_held {
             true => Ok(()),
-            false => Err(self.cell.loss.cause()),
+            false => Err(self.loss().cause()),
         }
     }
 }
@@ -145,9 +159,9 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if !self.is_released {
-            let cell = &self.cell;
+            let granted = &self.granted;
             self.engine
-                .with(|shared, now, effects| shared.release(cell, now, effects));
+                .with(|shared, now, effects| shared.release(granted, now, effects));
         }
     }
 }

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
+use sea_orm::DbErr;
 use tokio::time::sleep_until;
 
 use super::Engine;
 use super::grant::SessionCell;
-use super::inline;
 use super::questions::Question;
+use super::run::{Ran, Taken};
 use super::session_signals::SessionSignals;
 use super::task_end::TaskEnd;
-use crate::backend::{InlineSession, Request};
+use crate::backend::{Answer, Hold, InlineSession, Request};
 use crate::engine::machine::{Event, GrantId, Inspection, Job, SessionId, Traits};
 use crate::error::Phase;
 
@@ -109,22 +110,27 @@ fn waited(
     id: SessionId,
     grant: GrantId,
     request: &Request,
-    taken: Result<Option<Box<dyn crate::backend::Hold>>, sea_orm::DbErr>,
+    taken: Result<Option<Box<dyn Hold>>, DbErr>,
 ) {
-    let (hold, is_taken) = match taken {
+    let (hold, answer) = match taken {
         Ok(hold) => {
-            let is_taken = hold.is_some();
-            (hold, Ok(is_taken))
+            let answer = Answer::from(hold.is_some());
+            (hold, answer)
         }
-        Err(error) => (None, Err(error)),
+        Err(error) => (None, Answer::Failed(error)),
     };
     let event = Event::WaitEnded {
         session: id,
         grant,
-        answer: Some(inline::answer(is_taken)),
+        answer: Some(answer),
     };
-    let taken = hold.map(|hold| (id, grant, request.key.clone(), hold));
-    engine.with(|shared, now, effects| shared.ran(inline::Ran { event, taken }, now, effects));
+    let taken = hold.map(|hold| Taken {
+        session: id,
+        grant,
+        key: request.key.clone(),
+        hold,
+    });
+    engine.with(|shared, now, effects| shared.ran(Ran { event, taken }, now, effects));
 }
 
 async fn inspect(engine: &Arc<Engine>, session: &dyn InlineSession, inspection: Inspection) {

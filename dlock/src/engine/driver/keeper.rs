@@ -53,32 +53,28 @@ async fn keep(engine: &Arc<Engine>) {
 /// next warning may be due.
 async fn warn_of_long_waits(engine: &Arc<Engine>) -> Instant {
     let mut next = Instant::now() + LONG_WAIT;
-    let mut after = None;
+    let mut from = 0;
     loop {
-        let mut due = Vec::new();
-        let seen = engine.with(|shared, now, _| {
-            let mut found = Vec::new();
-            let seen = shared.long_waits(after, Instant::now(), |caller| {
-                found.push((
-                    caller.name.clone(),
-                    caller.key.clone(),
-                    caller.mode,
-                    caller.since,
-                ));
+        let (seen, due) = engine.with(|shared, now, _| {
+            let mut due = Vec::new();
+            let seen = shared.long_waits(from, Instant::now(), |request| {
+                due.push((request.key.clone(), request.mode, request.since));
             });
-            due.extend(found.into_iter().map(|(name, key, mode, since)| {
-                let held_by = shared.held_by(&key, mode, now);
-                (name, since, held_by)
-            }));
-            seen
+            let due = due.into_iter().map(|(key, mode, since)| {
+                let name = shared.machine.name(&key).cloned();
+                (name, since, shared.held_by(&key, mode, now))
+            });
+            (seen, due.collect::<Vec<_>>())
         });
         for (name, since, held_by) in due {
-            warn(&name, since.elapsed(), held_by.as_ref());
+            if let Some(name) = name {
+                warn(&name, since.elapsed(), held_by.as_ref());
+            }
         }
         next = next.min(seen.next);
-        after = seen.go_on;
-        if after.is_none() {
-            return next.max(Instant::now() + BETWEEN_LOOKS);
+        match seen.go_on {
+            Some(slot) => from = slot,
+            None => return next.max(Instant::now() + BETWEEN_LOOKS),
         }
         yield_now().await;
         // What has become due meanwhile.

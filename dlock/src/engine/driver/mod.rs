@@ -14,11 +14,13 @@ mod effects;
 mod exclusion;
 mod gather;
 mod grant;
+mod handles;
 mod inline;
 mod inline_task;
 mod keeper;
 mod questions;
 mod roster;
+mod run;
 mod session;
 mod session_signals;
 mod shared;
@@ -53,7 +55,7 @@ pub(crate) use self::warnings::warned;
 use super::Counters;
 use super::machine::{Census, Event, Job, SessionId, Settings, Time};
 use crate::backend::{Backend, Closed, SessionError};
-use crate::error::{Error, HeldBy};
+use crate::error::{Error, HeldBy, LossCause};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -143,7 +145,9 @@ impl Engine {
     /// The guards that are left lose their locks.
     pub(crate) fn abandon(self: &Arc<Self>) {
         self.with(|shared, now, effects| {
-            shared.handles.abandon();
+            for cell in shared.handles.abandon() {
+                effects.lose(cell, LossCause::Session);
+            }
             shared.handle(Event::Abandon, now, effects);
         });
         self.signals.set_abandoned();
@@ -200,10 +204,6 @@ impl Engine {
             shared.handle(event, now, effects);
             shared.next(id, now, effects)
         })
-    }
-
-    fn time(&self, instant: Instant) -> Time {
-        instant.saturating_duration_since(self.began)
     }
 
     fn instant(&self, time: Time) -> Instant {

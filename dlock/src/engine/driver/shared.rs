@@ -4,26 +4,28 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::callers::{Caller, Callers, LongWaits, Refusal};
+use super::callers::{Caller, Callers, LongWaits, Refusal, Request};
 use super::effects::{Effect, Effects};
-use super::grant::{Grant, GrantCell, Loss, SessionCell};
-use super::inline::{Handles, Ran};
+use super::grant::{Grant, Granted, SessionCell};
+use super::handles::Handles;
 use super::questions::Question;
 use super::roster::Roster;
+use super::run::Ran;
 use super::task_end::OwnId;
 use super::tasks::Tasks;
 use crate::backend::InlineSession;
 use crate::engine::machine::{
-    Acquire, Command, Event, GrantId, Inspection, Job, Machine, Reply, SessionId, Settings, Ticket,
-    Time, Traits,
+    Acquire, Command, Event, GrantId, Inspection, Job, Lost, Machine, Reply, SessionId, Settings,
+    Ticket, Time, Traits,
 };
 use crate::error::{Error, HeldBy, LossCause};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
+use crate::wait::Wait;
 
 pub(super) struct Shared {
     pub(super) machine: Machine,
@@ -31,8 +33,6 @@ pub(super) struct Shared {
     pub(super) handles: Handles,
     pub(super) roster: Roster,
     callers: Callers,
-    /// The grants of callers, with the number of their guards.
-    grants: HashMap<GrantId, (Arc<GrantCell>, usize), RandomState>,
     asking: Asking,
     /// An empty list, for its room.
     room: Vec<Command>,
@@ -42,11 +42,11 @@ pub(super) struct Shared {
     asked: u64,
 }
 
-/// The caller whose request is being handled: a reply that comes at once needs no channel.
+/// The [caller](Caller::Asking) whose request is being handled, and its reply.
 enum Asking {
     Nothing,
-    Lock(Ticket, Caller),
-    Locked(Result<Arc<GrantCell>, Refusal>),
+    Lock(Ticket, PhysicalKey),
+    Locked(Result<Granted, Refusal>),
     Release(Ticket),
     Released(bool),
 }
@@ -62,7 +62,6 @@ impl Shared {
             handles: Handles::default(),
             roster: Roster::default(),
             callers: Callers::default(),
-            grants: HashMap::default(),
             asking: Asking::Nothing,
             room: Vec::new(),
             timer: Time::MAX,
@@ -102,7 +101,7 @@ impl Shared {
                     run.map(|run| effects.run(run));
                 }
                 Command::Reply(ticket, reply) => self.reply(ticket, reply, effects),
-                Command::Lose(grant) => self.lose(grant, LossCause::Session, effects),
+                Command::Lose(lost) => self.lose(lost, effects),
             }
         }
         self.room = commands;
@@ -116,160 +115,147 @@ impl Shared {
             Reply::Granted { grant, session } => {
                 return self.grant(ticket, grant, session, effects);
             }
-            Reply::Busy => Refusal::Busy,
-            Reply::Deadlock => Refusal::Deadlock,
-            Reply::Failed(error) => match self.callers.take_question(ticket) {
-                Some(question) => return question.refuse(&error),
-                None => Refusal::Failed(error),
-            },
             Reply::Released(was_held) => return self.confirm(ticket, was_held, effects),
             Reply::Met => {
-                if let Some(Question::Meet(answer)) = self.callers.take_question(ticket) {
+                if let Some(Caller::Question(Question::Meet(answer))) = self.callers.take(ticket) {
                     // The caller may be gone.
                     drop(answer.send(Ok(())));
                 }
                 return;
             }
             // The way to the reply is dropped.
-            Reply::Restart => {
-                drop((
-                    self.callers.take(ticket),
-                    self.callers.take_question(ticket),
-                ));
-                return;
-            }
+            Reply::Restart => return drop(self.callers.take(ticket)),
+            Reply::Busy => Refusal::Busy,
+            Reply::Deadlock => Refusal::Deadlock,
+            Reply::Failed(error) => Refusal::Failed(error),
         };
-        match &self.asking {
-            Asking::Lock(asking, _) if *asking == ticket => {
-                self.asking = Asking::Locked(Err(refusal));
+        if let Asking::Lock(asking, _) = &self.asking
+            && *asking == ticket
+        {
+            self.asking = Asking::Locked(Err(refusal));
+            return;
+        }
+        match (self.callers.take(ticket), refusal) {
+            (Some(Caller::Lock(_, reply)), refusal) => {
+                effects.push(Effect::Refuse(reply, refusal));
             }
-            _ => {
-                if let Some((_, reply)) = self.callers.take(ticket) {
-                    effects.push(Effect::Reply(reply, Err(refusal)));
-                }
-            }
+            (Some(Caller::Question(question)), Refusal::Failed(error)) => question.refuse(&error),
+            _ => {}
         }
     }
 
     fn grant(&mut self, ticket: Ticket, id: GrantId, session: SessionId, effects: &mut Effects) {
-        let asking = mem::replace(&mut self.asking, Asking::Nothing);
-        let (caller, reply) = match asking {
-            Asking::Lock(asking, caller) if asking == ticket => (caller, None),
-            asking => {
-                self.asking = asking;
-                let Some((caller, reply)) = self.callers.take(ticket) else {
-                    return;
-                };
-                (caller, Some(reply))
-            }
-        };
-        let session = self.tasks.cell(session);
-        let session = Arc::clone(session.expect("BUG: a session that grants is open"));
-        let (cell, guards) = self.grants.entry(id).or_insert_with(|| {
-            let Caller { name, key, .. } = caller;
-            let loss = Loss::default();
-            let cell = GrantCell {
-                id,
-                key,
-                name,
-                session,
-                loss,
-            };
-            (Arc::new(cell), 0)
-        });
-        *guards += 1;
-        let cell = Arc::clone(cell);
-        match reply {
-            Some(reply) => effects.push(Effect::Reply(reply, Ok(cell))),
-            None => self.asking = Asking::Locked(Ok(cell)),
+        let cell = self.handles.cell(id).or_else(|| self.tasks.cell(session));
+        let session = Arc::clone(cell.expect("BUG: a session that grants is open"));
+        let granted = |key| Granted { id, key, session };
+        if let Asking::Lock(asking, key) = &self.asking
+            && *asking == ticket
+        {
+            self.asking = Asking::Locked(Ok(granted(key.clone())));
+        } else if let Some(Caller::Lock(request, reply)) = self.callers.take(ticket) {
+            effects.push(Effect::Grant(reply, granted(request.key)));
         }
     }
 
     fn confirm(&mut self, ticket: Ticket, was_held: bool, effects: &mut Effects) {
-        match self.asking {
-            Asking::Release(asking) if asking == ticket => {
-                self.asking = Asking::Released(was_held);
-            }
-            _ => {
-                if let Some(reply) = self.callers.take_confirm(ticket) {
-                    effects.push(Effect::Confirm(reply, was_held));
-                }
-            }
+        if let Asking::Release(asking) = self.asking
+            && asking == ticket
+        {
+            self.asking = Asking::Released(was_held);
+        } else if let Some(Caller::Release(reply)) = self.callers.take(ticket) {
+            effects.push(Effect::Confirm(reply, was_held));
         }
     }
 
-    fn lose(&mut self, grant: GrantId, cause: LossCause, effects: &mut Effects) {
-        if let Some(hold) = self.handles.lose(grant) {
-            effects.push(Effect::Drop(hold));
-        }
-        // One that is proved for the next caller has no guard.
-        if let Some((cell, _)) = self.grants.remove(&grant) {
-            cell.loss.set(cause);
-            effects.push(Effect::TellLoss(cell));
+    fn lose(&mut self, lost: Lost, effects: &mut Effects) {
+        let Lost {
+            grant,
+            session,
+            name,
+            ..
+        } = lost;
+        let cell = match self.handles.lose(grant) {
+            Some((cell, hold)) => {
+                hold.map(|hold| effects.push(Effect::Drop(hold)));
+                Some(cell)
+            }
+            None => self.tasks.cell(session).cloned(),
+        };
+        // A session whose task has ended with its runtime is not there any more.
+        if let Some(cell) = cell {
+            effects.lose(&cell, LossCause::Session);
+            let number = cell.number();
+            name.map(|name| effects.push(Effect::LogLoss(name, number)));
         }
     }
 
     /// A request for a lock. An error means that it is not answered yet.
     pub(super) fn acquire(
         &mut self,
-        caller: Caller,
-        deadline: Option<Time>,
-        one_try: bool,
+        name: &Key,
+        request: Request,
+        wait: Wait,
+        began: Instant,
         now: Time,
         effects: &mut Effects,
-    ) -> Result<Result<Arc<GrantCell>, Refusal>, Pending> {
+    ) -> Result<Result<Granted, Refusal>, Pending> {
         self.asked += 1;
-        let ticket = self.machine.ticket();
-        let request = Acquire {
+        let ticket = self.callers.begin(|slot| self.machine.ticket(slot));
+        let deadline = wait.deadline;
+        let acquire = Acquire {
             ticket,
-            key: caller.key.clone(),
-            mode: caller.mode,
-            deadline,
-            one_try,
+            key: request.key.clone(),
+            name: name.clone(),
+            mode: request.mode,
+            deadline: deadline.map(|deadline| deadline.saturating_duration_since(began)),
+            one_try: wait.one_try,
         };
-        self.asking = Asking::Lock(ticket, caller);
-        self.handle(Event::Acquire(request), now, effects);
+        self.asking = Asking::Lock(ticket, request.key.clone());
+        self.handle(Event::Acquire(acquire), now, effects);
         match mem::replace(&mut self.asking, Asking::Nothing) {
-            Asking::Locked(answer) => Ok(answer),
-            Asking::Lock(ticket, caller) => {
-                let (reply, answer) = oneshot::channel();
-                self.callers.wait(ticket, caller, reply);
-                Err((ticket, answer))
+            Asking::Locked(answer) => {
+                self.callers.take(ticket);
+                Ok(answer)
             }
-            Asking::Nothing | Asking::Release(_) | Asking::Released(_) => {
-                Ok(Err(Refusal::Failed(Error::PoolClosed)))
+            _ => {
+                let (reply, answer) = oneshot::channel();
+                self.callers.wait(ticket, Caller::Lock(request, reply));
+                Err((ticket, answer))
             }
         }
     }
 
     /// The caller waits no longer. Does nothing if it was answered.
     pub(super) fn cancel(&mut self, ticket: Ticket, now: Time, effects: &mut Effects) {
-        if let Some((Caller { key, .. }, _)) = self.callers.take(ticket) {
+        if let Some(Caller::Lock(Request { key, .. }, _)) = self.callers.take(ticket) {
             self.handle(Event::Cancel { ticket, key }, now, effects);
         }
     }
 
     /// A guard is gone.
-    pub(super) fn release(&mut self, cell: &GrantCell, now: Time, effects: &mut Effects) {
-        self.give_back(cell, None, now, effects);
+    pub(super) fn release(&mut self, granted: &Granted, now: Time, effects: &mut Effects) {
+        self.give_back(granted, None, now, effects);
     }
 
     /// A guard is gone, and its caller wants to know whether the lock was held until then. An error
     /// means that this is not known yet.
     pub(super) fn release_confirmed(
         &mut self,
-        cell: &GrantCell,
+        granted: &Granted,
         now: Time,
         effects: &mut Effects,
     ) -> Result<bool, oneshot::Receiver<bool>> {
-        let ticket = self.machine.ticket();
+        let ticket = self.callers.begin(|slot| self.machine.ticket(slot));
         self.asking = Asking::Release(ticket);
-        self.give_back(cell, Some(ticket), now, effects);
+        self.give_back(granted, Some(ticket), now, effects);
         match mem::replace(&mut self.asking, Asking::Nothing) {
-            Asking::Released(was_held) => Ok(was_held),
+            Asking::Released(was_held) => {
+                self.callers.take(ticket);
+                Ok(was_held)
+            }
             _ => {
                 let (reply, answer) = oneshot::channel();
-                self.callers.confirm(ticket, reply);
+                self.callers.wait(ticket, Caller::Release(reply));
                 Err(answer)
             }
         }
@@ -277,23 +263,15 @@ impl Shared {
 
     fn give_back(
         &mut self,
-        cell: &GrantCell,
+        granted: &Granted,
         confirm: Option<Ticket>,
         now: Time,
         effects: &mut Effects,
     ) {
         self.asked += 1;
-        let (grant, key) = (cell.id, cell.key.clone());
-        if let Some((_, guards)) = self.grants.get_mut(&grant) {
-            *guards -= 1;
-            if *guards == 0 {
-                // The next holder of this grant has a cell of its own.
-                self.grants.remove(&grant);
-            }
-        }
         let release = Event::Release {
-            grant,
-            key,
+            grant: granted.id,
+            key: granted.key.clone(),
             confirm,
         };
         self.handle(release, now, effects);
@@ -307,27 +285,34 @@ impl Shared {
         now: Time,
         effects: &mut Effects,
     ) -> Ticket {
-        let ticket = self.machine.ticket();
-        self.callers.ask(ticket, question);
+        let ticket = self.callers.begin(|slot| self.machine.ticket(slot));
+        self.callers.wait(ticket, Caller::Question(question));
         self.handle(event(ticket), now, effects);
         ticket
     }
 
     /// The caller waits no longer for an answer to its question.
     pub(super) fn leave(&mut self, ticket: Ticket, now: Time, effects: &mut Effects) {
-        if self.callers.take_question(ticket).is_some() {
+        if self.callers.take(ticket).is_some() {
             self.handle(Event::Leave(ticket), now, effects);
         }
     }
 
-    /// The question of this ticket, and the keys that are known here.
+    /// The question of this ticket, and for a list of locks the keys that are known here.
     pub(super) fn take_question(&mut self, ticket: Ticket) -> (Option<Question>, Vec<PhysicalKey>) {
-        let question = self.callers.take_question(ticket);
+        let question = self.question(ticket);
         let known = match question {
             Some(Question::Locks(_)) => self.names().into_keys().collect(),
             _ => Vec::new(),
         };
         (question, known)
+    }
+
+    fn question(&mut self, ticket: Ticket) -> Option<Question> {
+        match self.callers.take(ticket)? {
+            Caller::Question(question) => Some(question),
+            Caller::Lock(..) | Caller::Release(_) | Caller::Asking => None,
+        }
     }
 
     /// The session has ended that was to answer these.
@@ -338,7 +323,7 @@ impl Shared {
     ) {
         for inspection in inspections {
             if let Inspection::Question(ticket) = inspection
-                && let Some(question) = self.callers.take_question(ticket)
+                && let Some(question) = self.question(ticket)
             {
                 question.refuse(error);
             }
@@ -347,15 +332,7 @@ impl Shared {
 
     /// What the keys that are held or waited for are called here.
     pub(super) fn names(&self) -> HashMap<PhysicalKey, Key> {
-        let waited = self
-            .callers
-            .iter()
-            .map(|caller| (&caller.key, &caller.name));
-        let held = self
-            .grants
-            .values()
-            .map(|(cell, _)| (&cell.key, &cell.name));
-        let names = self.roster.names().chain(waited).chain(held);
+        let names = self.roster.names().chain(self.machine.names());
         names
             .map(|(key, name)| (key.clone(), name.clone()))
             .collect()
@@ -383,21 +360,26 @@ impl Shared {
 
     /// A thread has done something for an inline session.
     pub(super) fn ran(&mut self, ran: Ran, now: Time, effects: &mut Effects) {
-        if let Some((session, grant, key, hold)) = ran.taken {
-            self.handles.insert(session, grant, key, hold);
+        if let Some(taken) = ran.taken {
+            match self.tasks.cell(taken.session) {
+                Some(session) => self.handles.insert(taken, session.of_one_lock()),
+                // Its session has ended in between.
+                None => effects.push(Effect::Drop(taken.hold)),
+            }
         }
         self.handle(ran.event, now, effects);
     }
 
     /// All tasks of this epoch were dropped with their runtime.
     pub(super) fn runtime_ended(&mut self, epoch: u64, now: Time, effects: &mut Effects) {
-        if !self.tasks.runtime_ended(epoch) {
+        if !self.tasks.is_epoch(epoch) {
             return;
         }
         let before = self.machine.counters().lost;
-        for (_, (cell, _)) in self.grants.drain() {
-            cell.loss.set(LossCause::Runtime);
-            effects.push(Effect::TellLoss(cell));
+        self.lose_all(LossCause::Runtime, effects);
+        self.tasks.end_epoch();
+        for hold in self.handles.take_all() {
+            effects.push(Effect::Drop(hold));
         }
         self.handle(Event::RuntimeEnded, now, effects);
         let lost = self.roster.lose_all();
@@ -417,12 +399,16 @@ impl Shared {
         machine.count(|counters| roster.end(id, cause, counters));
     }
 
+    fn lose_all(&mut self, cause: LossCause, effects: &mut Effects) {
+        self.tasks.lose_all(cause, effects);
+        for cell in self.handles.cells() {
+            effects.lose(cell, cause);
+        }
+    }
+
     /// The machine has panicked: every guard reports its loss, and no caller waits any more.
     pub(super) fn break_down(&mut self, effects: &mut Effects) {
-        for (_, (cell, _)) in self.grants.drain() {
-            cell.loss.set(LossCause::Session);
-            effects.push(Effect::TellLoss(cell));
-        }
+        self.lose_all(LossCause::Session, effects);
         self.callers.clear();
         self.asking = Asking::Nothing;
         self.tasks.close_all(effects);
@@ -447,11 +433,11 @@ impl Shared {
 
     pub(super) fn long_waits(
         &mut self,
-        after: Option<Ticket>,
-        now: tokio::time::Instant,
-        warn: impl FnMut(&Caller),
+        from: usize,
+        now: Instant,
+        warn: impl FnMut(&Request),
     ) -> LongWaits {
-        self.callers.long_waits(after, now, warn)
+        self.callers.long_waits(from, now, warn)
     }
 
     pub(super) fn asked(&self) -> u64 {

@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 
 use super::effects::{Effect, Effects, Start, Task};
 use super::grant::SessionCell;
-use super::inline::Run;
+use super::run::Run;
 use super::session_signals::SessionSignals;
 use crate::backend::InlineSession;
 use crate::engine::machine::SessionId;
-use crate::error::Error;
+use crate::error::{Error, LossCause};
 
 /// The tasks of one pool.
 #[derive(Debug, Default)]
@@ -61,11 +61,11 @@ impl Tasks {
         self.count += 1;
         self.start_keeper(&runtime, effects);
         let epoch = self.epoch;
-        effects.push(Effect::Start(Start {
+        effects.push(Effect::Start(Box::new(Start {
             runtime,
             epoch,
             what: Task::Session(id, signals),
-        }));
+        })));
         Ok(())
     }
 
@@ -89,11 +89,11 @@ impl Tasks {
 
     fn start_keeper(&mut self, runtime: &Handle, effects: &mut Effects) {
         if !mem::replace(&mut self.has_keeper, true) {
-            effects.push(Effect::Start(Start {
+            effects.push(Effect::Start(Box::new(Start {
                 runtime: runtime.clone(),
                 epoch: self.epoch,
                 what: Task::Keeper,
-            }));
+            })));
         }
     }
 
@@ -152,7 +152,7 @@ impl Tasks {
 
     pub(super) fn defer(&mut self, run: Run, effects: &mut Effects) {
         // Of a session that has ended in between, the machine expects nothing.
-        if let Some(session) = self.sessions.get_mut(&run.session()) {
+        if let Some(session) = self.sessions.get_mut(&run.id) {
             session.deferred.push(run);
             effects.push(Effect::Wake(Arc::clone(&session.signals)));
         }
@@ -161,6 +161,17 @@ impl Tasks {
     pub(super) fn take_deferred(&mut self, id: SessionId) -> Vec<Run> {
         let session = self.sessions.get_mut(&id);
         session.map_or_else(Vec::new, |session| mem::take(&mut session.deferred))
+    }
+
+    /// All guards learn of this loss.
+    pub(super) fn lose_all(&self, cause: LossCause, effects: &mut Effects) {
+        for cell in self
+            .sessions
+            .values()
+            .filter_map(|session| session.cell.as_ref())
+        {
+            effects.lose(cell, cause);
+        }
     }
 
     /// Closes everything.
@@ -179,15 +190,16 @@ impl Tasks {
         }
     }
 
-    /// The runtime of this epoch has ended, and all tasks with it. `false` if that is known.
-    pub(super) fn runtime_ended(&mut self, epoch: u64) -> bool {
-        if self.epoch != epoch {
-            return false;
-        }
+    /// Whether the runtime of this epoch is the one that the tasks live on.
+    pub(super) fn is_epoch(&self, epoch: u64) -> bool {
+        self.epoch == epoch
+    }
+
+    /// The runtime has ended, and all tasks with it.
+    pub(super) fn end_epoch(&mut self) {
         *self = Self {
-            epoch: epoch + 1,
+            epoch: self.epoch + 1,
             ..Self::default()
         };
-        true
     }
 }

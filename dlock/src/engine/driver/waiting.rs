@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::callers::{Caller, Refusal};
+use super::callers::{Refusal, Request};
 use super::grant::Grant;
 use super::warnings::next_warning;
 use crate::engine::machine::Ticket;
@@ -71,19 +71,19 @@ impl Engine {
         mode: Mode,
         wait: Wait,
     ) -> Waiting {
-        let deadline = wait.deadline.map(|deadline| self.time(deadline));
-        let caller = Caller {
-            name: name.clone(),
+        let request = Request {
             key,
             mode,
             since: wait.since,
             next_warning: (!wait.quiet).then(|| next_warning(wait.since, wait.since)),
         };
         let answer = self.with(|shared, now, effects| {
-            shared.acquire(caller, deadline, wait.one_try, now, effects)
+            shared.acquire(name, request, wait, self.began, now, effects)
         });
         let state = match answer {
-            Ok(answer) => State::Answered(answer.map(|cell| Grant::new(Arc::clone(self), cell))),
+            Ok(answer) => {
+                State::Answered(answer.map(|granted| Grant::new(Arc::clone(self), granted)))
+            }
             Err((ticket, answer)) => State::Pending(ticket, answer),
         };
         let engine = Arc::clone(self);

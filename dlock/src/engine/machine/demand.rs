@@ -14,12 +14,13 @@ impl Machine {
         let Acquire {
             ticket,
             key,
+            name,
             mode,
             deadline,
             one_try,
         } = request;
         if let Err(error) = self.admit(step.now) {
-            return step.reply(ticket, Reply::Failed(error));
+            return step.reply(ticket, Reply::Failed(error.into()));
         }
         let entry = self.keys.entry(&key);
         let is_awaited = match entry.ask() {
@@ -30,6 +31,7 @@ impl Machine {
         if one_try && (is_awaited || entry.is_held_against(mode)) {
             return step.reply(ticket, Reply::Busy);
         }
+        entry.call(name);
         entry.line_mut().push(Waiter {
             ticket,
             mode,
@@ -153,7 +155,7 @@ impl Machine {
             };
             if entry.is_held_against(mode) {
                 let is_try = entry.line().front().is_some_and(|front| front.one_try);
-                self.keys.refuse_tries(key, 0..usize::MAX, step);
+                entry.line_mut().refuse_tries(0..usize::MAX, |_| true, step);
                 match is_try {
                     // The next in line may coexist with the holder.
                     true => continue,
@@ -297,7 +299,7 @@ impl Machine {
 
     pub(super) fn meet(&mut self, ticket: Ticket, step: &mut Step<'_>) {
         let reply = match self.admit(step.now) {
-            Err(error) => Reply::Failed(error),
+            Err(error) => Reply::Failed(error.into()),
             Ok(()) if self.sessions.any_is_up() => Reply::Met,
             Ok(()) => {
                 self.to_meet.push(ticket);
@@ -309,7 +311,7 @@ impl Machine {
 
     pub(super) fn inspect(&mut self, ticket: Ticket, step: &mut Step<'_>) {
         if let Err(error) = self.admit(step.now) {
-            return step.reply(ticket, Reply::Failed(error));
+            return step.reply(ticket, Reply::Failed(error.into()));
         }
         let inspection = Inspection::Question(ticket);
         let session = self.sessions.emptiest(|_| false);

@@ -5,16 +5,35 @@ use std::time::Duration;
 
 pub(super) use crate::backend::{Answer, Answers, Batch, Request};
 pub(super) use crate::error::Error;
-use crate::key::PhysicalKey;
+use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::server_lock::Holder;
 
 /// Since the machine began.
 pub(crate) type Time = Duration;
 
-/// A caller that waits for a [`Reply`]. The driver knows its channel.
+/// A caller that waits for a [`Reply`]. Later callers have greater tickets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ticket(pub(super) u64);
+pub(crate) struct Ticket {
+    number: u64,
+    /// Where the driver has the caller's channel. A slot is used again; a ticket is not.
+    slot: usize,
+}
+
+impl Ticket {
+    pub(super) fn new(number: u64, slot: usize) -> Self {
+        Self { number, slot }
+    }
+
+    /// Not less than all tickets up to this number.
+    pub(super) fn last(number: u64) -> Self {
+        Self::new(number, usize::MAX)
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        self.slot
+    }
+}
 
 /// A lock that the server has granted to the pool. Readers of one pool share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +47,8 @@ pub(crate) struct SessionId(pub(super) u64);
 pub(crate) struct Acquire {
     pub(crate) ticket: Ticket,
     pub(crate) key: PhysicalKey,
+    /// What the caller calls the key.
+    pub(crate) name: Key,
     pub(crate) mode: Mode,
     /// When the caller gives up, which it does by itself. The machine plans waits by it.
     pub(crate) deadline: Option<Time>,
@@ -178,10 +199,34 @@ pub(crate) enum Command {
     /// The thread that has this command does it, before anything else.
     Run(SessionId, Inline),
     Reply(Ticket, Reply),
-    /// The guards of this grant report its loss, and an inline session closes its handle.
-    Lose(GrantId),
+    /// The guards of this grant report its loss, and an inline session closes its handle. All grants
+    /// of another session are lost together.
+    Lose(Lost),
     /// The session is forgotten: its task ends it, after all guards have been told.
     CloseSession(SessionId),
+}
+
+/// A grant that is lost.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) grant: GrantId,
+    pub(crate) session: SessionId,
+    pub(crate) guards: u64,
+    /// What its key is called; `None`: no caller has it.
+    pub(crate) name: Option<Key>,
+}
+
+impl Lost {
+    /// A lock that came after its session had ended.
+    pub(super) fn unknown(grant: GrantId, session: SessionId) -> Self {
+        let (guards, name) = (0, None);
+        Self {
+            grant,
+            session,
+            guards,
+            name,
+        }
+    }
 }
 
 /// What an inline session does.
@@ -211,7 +256,8 @@ pub(crate) enum Reply {
     /// Only to requests for [`one_try`](Acquire::one_try).
     Busy,
     Deadlock,
-    Failed(Error),
+    /// Replies are moved often, and seldom are errors.
+    Failed(Box<Error>),
     /// Whether the lock was held until now.
     Released(bool),
     Met,

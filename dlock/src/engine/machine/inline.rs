@@ -1,7 +1,9 @@
 //! Sessions without a server in between: what they do is done at once, by the thread that asks.
 
 use super::Machine;
-use super::event::{Answer, Command, GrantId, Inline, Reply, Request, SessionId, Step, Ticket};
+use super::event::{
+    Answer, Command, GrantId, Inline, Lost, Reply, Request, SessionId, Step, Ticket,
+};
 use super::keys::{Ask, Dropped, HandOver};
 use crate::key::PhysicalKey;
 
@@ -41,13 +43,13 @@ impl Machine {
         if asked != Some(Ask::Try(Some(session))) {
             // The session has ended in between.
             if let Answer::Yes = answer {
-                step.push(Command::Lose(grant));
+                step.push(Command::Lose(Lost::unknown(grant, session)));
             }
             return;
         }
         self.keys.entry(&request.key).set_ask(Ask::Nothing);
         // Later callers were not asked for.
-        let last = Ticket(grant.0);
+        let last = Ticket::last(grant.0);
         self.tried(session, grant, request, answer, Some(last), step);
         self.put_to_wait(step);
         self.open_for_demand(step);
@@ -110,15 +112,15 @@ impl Machine {
 
     pub(super) fn grant_lost(&mut self, grant: GrantId, key: &PhysicalKey, step: &mut Step<'_>) {
         let entry = self.keys.get_mut(key);
-        let Some((session, guards)) = entry.and_then(|entry| entry.lose(grant)) else {
+        let Some(lost) = entry.and_then(|entry| entry.lose(grant)) else {
             return;
         };
-        if let Some(session) = self.sessions.get_mut(session) {
+        if let Some(session) = self.sessions.get_mut(lost.session) {
             session.has_lost();
         }
-        self.wake_to_close(session, step);
-        self.counters.lost += guards;
-        step.push(Command::Lose(grant));
+        self.wake_to_close(lost.session, step);
+        self.counters.lost += lost.guards;
+        step.push(Command::Lose(lost));
         self.advance(key, step);
     }
 }

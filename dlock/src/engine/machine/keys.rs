@@ -4,14 +4,14 @@ mod contention;
 mod entry;
 mod line;
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
 pub(super) use self::entry::{Ask, Dropped, Entry, Grant, HandOver, TENURE};
 pub(super) use self::line::Waiter;
-use super::event::{Command, GrantId, Reply, SessionId, Step, Time};
+use super::event::{Command, Lost, Reply, SessionId, Step, Time};
 use crate::key::PhysicalKey;
 use crate::server_lock::Holder;
 
@@ -48,10 +48,8 @@ impl Keys {
 
     pub(super) fn entry(&mut self, key: &PhysicalKey) -> &mut Entry {
         let Self { entries, spare } = self;
-        match entries.entry(key.clone()) {
-            hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hash_map::Entry::Vacant(place) => place.insert(spare.pop().unwrap_or_default()),
-        }
+        let entry = entries.entry(key.clone());
+        entry.or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
     /// Forgets a key of which nothing is left.
@@ -90,11 +88,11 @@ impl Keys {
         keys
     }
 
-    /// Forgets everything. Returns the grants, sorted, with the number of their guards.
-    pub(super) fn drain(&mut self) -> Vec<(GrantId, u64)> {
+    /// Forgets everything. Returns the grants, sorted.
+    pub(super) fn drain(&mut self) -> Vec<Lost> {
         let entries = self.entries.drain();
         let mut grants: Vec<_> = entries.flat_map(|(_, entry)| entry.into_grants()).collect();
-        grants.sort_unstable();
+        grants.sort_unstable_by_key(|lost| lost.grant);
         grants
     }
 

@@ -15,13 +15,13 @@ impl Machine {
         let gives_up = session.is_stillborn() && self.sessions.note_stillborn(step.now);
         let keys = self.keys.of_session(id);
         for key in &keys {
-            for (grant, guards) in self.keys.entry(key).forget_session(id) {
-                self.counters.lost += guards;
-                step.push(Command::Lose(grant));
+            for lost in self.keys.entry(key).forget_session(id) {
+                self.counters.lost += lost.guards;
+                step.push(Command::Lose(lost));
             }
         }
         for inspection in session.take_inspections() {
-            let reply = |ticket| Command::Reply(ticket, Reply::Failed(error.clone()));
+            let reply = |ticket| Command::Reply(ticket, Reply::Failed(error.clone().into()));
             step.extend(inspection.ticket().map(reply));
         }
         let lost = |ticket| Command::Reply(ticket, Reply::Released(false));

@@ -52,8 +52,8 @@ use fastrand::Rng;
 
 use self::backoff::BackOffs;
 pub(super) use self::event::{
-    Acquire, Command, Event, GrantId, Inline, Inspection, Job, Reply, SessionId, Ticket, Time,
-    Traits,
+    Acquire, Command, Event, GrantId, Inline, Inspection, Job, Lost, Reply, SessionId, Ticket,
+    Time, Traits,
 };
 use self::event::{Error, Step};
 use self::keys::Keys;
@@ -134,10 +134,10 @@ impl Machine {
         what(&mut self.counters);
     }
 
-    /// The name of the next caller. Later callers have greater tickets: a ticket is drawn and
-    /// handed in without letting go of the machine in between.
-    pub(super) fn ticket(&mut self) -> Ticket {
-        Ticket(self.next_id())
+    /// The next caller's ticket. It is drawn and handed in without letting go of the machine in
+    /// between, so that tickets come in order.
+    pub(super) fn ticket(&mut self, slot: usize) -> Ticket {
+        Ticket::new(self.next_id(), slot)
     }
 
     /// Every change of the state but [`next`](Self::next).
@@ -263,8 +263,8 @@ impl Machine {
     /// Forgets all keys and sessions.
     fn lose_all(&mut self, step: &mut Step<'_>) {
         let grants = self.keys.drain();
-        self.counters.lost += grants.iter().map(|(_, guards)| guards).sum::<u64>();
-        step.extend(grants.into_iter().map(|(grant, _)| Command::Lose(grant)));
+        self.counters.lost += grants.iter().map(|lost| lost.guards).sum::<u64>();
+        step.extend(grants.into_iter().map(Command::Lose));
         self.unassigned.clear();
         let lost = |ticket| Command::Reply(ticket, Reply::Released(false));
         step.extend(self.sessions.drain().into_iter().map(lost));
@@ -288,7 +288,7 @@ impl Machine {
     }
 
     fn refuse_all(&mut self, error: &Error, step: &mut Step<'_>) {
-        self.reply_to_all(&Reply::Failed(error.clone()), step);
+        self.reply_to_all(&Reply::Failed(error.clone().into()), step);
         self.unassigned.clear();
         for key in self.keys.sorted() {
             self.keys.withdraw_unassigned(&key);

@@ -51,7 +51,7 @@ impl Machine {
 
     /// What is waiting to be sent on this session, as far as it is still wanted.
     fn send(&mut self, id: SessionId, step: &mut Step<'_>) -> Option<Job> {
-        let last = Ticket(self.last_id);
+        let last = Ticket::last(self.last_id);
         let Self { sessions, keys, .. } = self;
         let mut unwanted = Vec::new();
         let batch = sessions.get_mut(id)?.send(last, |key| {

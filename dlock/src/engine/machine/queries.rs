@@ -5,7 +5,7 @@ use super::sessions::Session;
 use super::{Machine, Phase};
 use crate::engine::Counters;
 use crate::error::HeldBy;
-use crate::key::PhysicalKey;
+use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 
 /// How much there is of what.
@@ -40,6 +40,16 @@ impl Machine {
 
     pub(in crate::engine) fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What the keys that are held or waited for are called.
+    pub(in crate::engine) fn names(&self) -> impl Iterator<Item = (&PhysicalKey, &Key)> {
+        let entries = self.keys.iter();
+        entries.filter_map(|(key, entry)| Some((key, entry.name()?)))
+    }
+
+    pub(in crate::engine) fn name(&self, key: &PhysicalKey) -> Option<&Key> {
+        self.keys.get(key)?.name()
     }
 
     /// The holder that keeps a request of this mode waiting, as far as it is known.

@@ -139,7 +139,7 @@ impl Machine {
             Answer::Deadlock => self.fail(&request.key, &Reply::Deadlock, step),
             Answer::Failed(error) => {
                 let error = During::Acquire.failed(error);
-                self.fail(&request.key, &Reply::Failed(error), step);
+                self.fail(&request.key, &Reply::Failed(error.into()), step);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Machine;
 use super::backoff::Turn;
 use super::event::{
-    Answer, Command, GrantId, Inspection, Job, Request, SessionId, Step, Ticket, Time,
+    Answer, Command, GrantId, Inspection, Job, Lost, Request, SessionId, Step, Ticket, Time,
 };
 use super::keys::{Ask, Entry};
 use super::sessions::WaitOrder;
@@ -62,7 +62,7 @@ impl Machine {
         let Some(session) = self.sessions.replied(id, step.now) else {
             if let Some(Answer::Yes) = answer {
                 // The handle of an inline session that was forgotten in between.
-                step.push(Command::Lose(grant));
+                step.push(Command::Lose(Lost::unknown(grant, id)));
             }
             return;
         };
@@ -84,7 +84,7 @@ impl Machine {
             // Of another mode, a try may succeed.
             entry
                 .line_mut()
-                .refuse_answered(request.mode, Ticket(u64::MAX), step);
+                .refuse_answered(request.mode, Ticket::last(u64::MAX), step);
         }
         let still_wanted = entry.wanted() == Some(request.mode);
         let again = match &answer {

@@ -214,7 +214,7 @@ async fn upgrade(
             Answer::No if !wait.one_try && !wish.reply.is_closed() => {}
             Answer::No => break Err(Refusal::Busy),
             Answer::Deadlock => break Err(Refusal::Deadlock),
-            Answer::Failed(error) => break Err(Refusal::Failed(Phase::Acquire.failed(error))),
+            Answer::Failed(error) => break Err(Refusal::from(Phase::Acquire.failed(error))),
         }
     };
     // The caller may have given up.

@@ -54,12 +54,11 @@ async fn acquire(core: &Core, name: &Key, mode: Mode, wait: Wait) -> Result<Gran
         quiet: true,
         ..wait
     };
-    let key = core.physical_key_warned(name, wait).await;
-    let key = key.map_err(Refusal::Failed)?;
+    let key = core.physical_key_warned(name, wait).await?;
     let mut waiting = core.engine.acquire(name, key, mode, wait);
     let answer = poll_fn(|context| waiting.poll_answer(context)).await;
     // The runtime ends, and this task with it.
-    answer.unwrap_or(Err(Refusal::Failed(Error::NoRuntime)))
+    answer.unwrap_or(Err(Refusal::from(Error::NoRuntime)))
 }
 
 async fn hold(

@@ -34,7 +34,7 @@ async fn serve(task: &OwnTask, mut order: Order) -> Option<FinalReply> {
                 is_private,
             })) => return sidecar::serve(task, order, connection, is_private).await,
             Ok(None) => return None,
-            Err(error) => return Some(refuse(order, Refusal::Failed(error))),
+            Err(error) => return Some(refuse(order, Refusal::from(error))),
         };
         match on_session(task, session, order, &mut stillborn).await {
             Served::Over(reply) => return reply,
@@ -131,7 +131,7 @@ async fn on_session(
                 asked => asked,
             }
         }
-        Err(error) => Ok(Asked::Refused(Refusal::Failed(error))),
+        Err(error) => Ok(Asked::Refused(Refusal::from(error))),
     };
     let refusal = match asked {
         Ok(Asked::Refused(refusal)) => Some(refusal),
@@ -139,7 +139,7 @@ async fn on_session(
         Err(SessionError::Refused(error)) => {
             task.engine().refuse(None, number, &error);
             task.session_lost();
-            Some(Refusal::Failed(error))
+            Some(Refusal::from(error))
         }
         Err(error) => {
             tracing::warn!(session = number, %error, "dlock: session lost");
@@ -149,7 +149,7 @@ async fn on_session(
             if *stillborn < MAX_STILLBORN {
                 return Served::Again(order);
             }
-            Some(Refusal::Failed(error.of(Phase::Acquire)))
+            Some(Refusal::from(error.of(Phase::Acquire)))
         }
     };
     session.close().await;
@@ -193,7 +193,7 @@ async fn ask(
             Answer::Deadlock => return Ok(Asked::Refused(Refusal::Deadlock)),
             Answer::Failed(error) => {
                 let error = Phase::Acquire.failed(error);
-                return Ok(Asked::Refused(Refusal::Failed(error)));
+                return Ok(Asked::Refused(Refusal::from(error)));
             }
             Answer::No if slices == 0 => task.contended(),
             Answer::No => {}
@@ -219,8 +219,8 @@ async fn ask(
         answer = tokio::select! {
             biased;
             () = reply.closed() => return Ok(Asked::Unwanted),
-            () = signals.closing() => return Ok(Asked::Refused(Refusal::Failed(Error::PoolClosed))),
-            error = refusals.next() => return Ok(Asked::Refused(Refusal::Failed(error))),
+            () = signals.closing() => return Ok(Asked::Refused(Refusal::from(Error::PoolClosed))),
+            error = refusals.next() => return Ok(Asked::Refused(Refusal::from(error))),
             answer = next => answer?,
         };
         slices = slices.saturating_add(1);

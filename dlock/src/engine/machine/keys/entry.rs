@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::contention::Contention;
 use super::line::Line;
 use crate::engine::machine::backoff::Turn;
-use crate::engine::machine::event::{GrantId, Reply, SessionId, Step, Ticket, Time};
+use crate::engine::machine::event::{GrantId, Lost, Reply, SessionId, Step, Ticket, Time};
 use crate::error::HeldBy;
+use crate::key::Key;
 use crate::mode::Mode;
 
 /// For this long after a grant readers may join, and for this long a reply proves that its session
@@ -15,6 +16,8 @@ pub(crate) const TENURE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
+    /// What the first of its callers calls the key.
+    name: Option<Key>,
     line: Line,
     contention: Contention,
     /// One exclusive, or any number that coexist, each on a session of its own.
@@ -90,6 +93,14 @@ pub(crate) enum HandOver {
 }
 
 impl Entry {
+    pub(crate) fn name(&self) -> Option<&Key> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn call(&mut self, name: Key) {
+        self.name.get_or_insert(name);
+    }
+
     pub(crate) fn line(&self) -> &Line {
         &self.line
     }
@@ -274,11 +285,11 @@ impl Entry {
         found.map(|index| self.releasing.swap_remove(index));
     }
 
-    /// A lock is gone. Returns its session and the number of its guards.
-    pub(crate) fn lose(&mut self, id: GrantId) -> Option<(SessionId, u64)> {
+    /// A lock is gone.
+    pub(crate) fn lose(&mut self, id: GrantId) -> Option<Lost> {
         let index = self.grants.iter().position(|grant| grant.id == id)?;
         let lost = self.grants.swap_remove(index);
-        Some((lost.session, lost.guards))
+        Some(lost.into_lost(self.name.clone()))
     }
 
     pub(crate) fn releasing(&self) -> &[SessionId] {
@@ -304,20 +315,21 @@ impl Entry {
             || self.ask.session() == Some(session)
     }
 
-    /// The session has ended. Returns its grants with the numbers of their guards.
-    pub(crate) fn forget_session(&mut self, session: SessionId) -> Vec<(GrantId, u64)> {
+    /// The session has ended. Returns its grants.
+    pub(crate) fn forget_session(&mut self, session: SessionId) -> Vec<Lost> {
         self.releasing.retain(|releasing| *releasing != session);
         if self.ask.session() == Some(session) {
             self.ask = Ask::Nothing;
         }
         let lost = self.grants.extract_if(.., |grant| grant.session == session);
-        lost.map(|grant| (grant.id, grant.guards)).collect()
+        lost.map(|grant| grant.into_lost(self.name.clone()))
+            .collect()
     }
 
-    pub(super) fn into_grants(self) -> impl Iterator<Item = (GrantId, u64)> {
-        self.grants
-            .into_iter()
-            .map(|grant| (grant.id, grant.guards))
+    pub(super) fn into_grants(self) -> impl Iterator<Item = Lost> {
+        let Self { grants, name, .. } = self;
+        let grants = grants.into_iter();
+        grants.map(move |grant| grant.into_lost(name.clone()))
     }
 
     pub(super) fn is_unused(&self) -> bool {
@@ -329,6 +341,7 @@ impl Entry {
 
     /// Makes an unused entry as good as new.
     pub(super) fn reset(&mut self) {
+        self.name = None;
         self.calm();
         self.line.shrink();
     }
@@ -351,6 +364,21 @@ impl Entry {
 }
 
 impl Grant {
+    fn into_lost(self, name: Option<Key>) -> Lost {
+        let Self {
+            id,
+            session,
+            guards,
+            ..
+        } = self;
+        Lost {
+            grant: id,
+            session,
+            guards,
+            name,
+        }
+    }
+
     pub(crate) fn session(&self) -> SessionId {
         self.session
     }

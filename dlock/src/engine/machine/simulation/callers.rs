@@ -34,7 +34,7 @@ impl World {
     pub(super) fn act(&mut self, process: usize, client: usize) {
         match self.processes[process].clients[client].state.clone() {
             State::Thinking => {
-                let ticket = self.processes[process].machine.ticket();
+                let ticket = self.processes[process].machine.ticket(0);
                 let (request, gives_up) = self.habits.request(ticket, self.now, &mut self.rng);
                 self.call(process, ticket, Caller::Client(client));
                 let since = self.now;
@@ -56,7 +56,7 @@ impl World {
             State::Holding(grant, key) => {
                 let is_confirmed = self.rng.bool();
                 let confirm = is_confirmed.then(|| {
-                    let ticket = self.processes[process].machine.ticket();
+                    let ticket = self.processes[process].machine.ticket(0);
                     self.call(process, ticket, Caller::Release);
                     ticket
                 });

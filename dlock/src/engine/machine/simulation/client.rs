@@ -96,9 +96,11 @@ impl Habits {
             0 => after(rng.u64(0..1500)),
             _ => None,
         };
+        let key = rng.u64(0..self.keys).cast_signed();
         let request = Acquire {
             ticket,
-            key: PhysicalKey::Int(rng.u64(0..self.keys).cast_signed()),
+            key: PhysicalKey::Int(key),
+            name: key.into(),
             mode: match rng.f64() < self.readers {
                 true => Mode::Shared,
                 false => Mode::Exclusive,

@@ -124,12 +124,12 @@ impl World {
             15 => self.refuse(process),
             16 => self.leave(process),
             17 => {
-                let ticket = self.processes[process].machine.ticket();
+                let ticket = self.processes[process].machine.ticket(0);
                 self.call(process, ticket, Caller::Meeting);
                 self.handle(process, Event::Meet(ticket));
             }
             _ => {
-                let ticket = self.processes[process].machine.ticket();
+                let ticket = self.processes[process].machine.ticket(0);
                 self.call(process, ticket, Caller::Inspection);
                 self.handle(process, Event::Inspect(ticket));
             }

@@ -6,7 +6,9 @@ use super::faults::ended;
 use super::process::{Handle, Process, Task};
 use super::server::Backend;
 use super::world::{Assignment, Happening, Response, Wait, World};
-use crate::engine::machine::event::{Answer, Command, Event, Inline, Inspection, Job, SessionId};
+use crate::engine::machine::event::{
+    Answer, Command, Event, Inline, Inspection, Job, Lost, SessionId,
+};
 
 impl World {
     pub(super) fn task(&mut self, job: Assignment) -> Option<&mut Task> {
@@ -70,7 +72,7 @@ impl World {
                 }
                 Command::StopWait(session) => self.stop_wait(process, session),
                 Command::Reply(ticket, reply) => self.reply(process, ticket, reply),
-                Command::Lose(grant) => {
+                Command::Lose(Lost { grant, .. }) => {
                     // One that is looked at for the next caller has no guard.
                     let is_inline = self.processes[process].traits.is_inline;
                     if let Some(handle) = self.processes[process].handles.remove(&grant) {

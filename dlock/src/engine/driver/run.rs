@@ -1,0 +1,141 @@
+//! What threads do for inline sessions.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::grant::SessionCell;
+use crate::backend::{Answer, Hold, InlineSession, Request};
+use crate::engine::machine::{Event, GrantId, SessionId, Ticket};
+use crate::key::PhysicalKey;
+
+/// The lock of one grant.
+pub(super) struct Handle {
+    pub(super) session: SessionId,
+    pub(super) key: PhysicalKey,
+    pub(super) cell: Arc<SessionCell>,
+    hold: Mutex<Option<Box<dyn Hold>>>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle")
+            .field(&self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(taken: Taken, cell: Arc<SessionCell>) -> Self {
+        let Taken {
+            session, key, hold, ..
+        } = taken;
+        let hold = Mutex::new(Some(hold));
+        Self {
+            session,
+            key,
+            cell,
+            hold,
+        }
+    }
+
+    /// Whether the lock is there. One that was closed meanwhile counts as there: its release tells.
+    pub(super) fn is_in_place(&self) -> bool {
+        let hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        hold.as_ref()
+            .is_none_or(|hold| hold.is_in_place().unwrap_or(false))
+    }
+
+    pub(super) fn take(&self) -> Option<Box<dyn Hold>> {
+        self.hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Whether the lock was there until now.
+    fn close(&self) -> bool {
+        let hold = self.take();
+        hold.is_some_and(|hold| hold.is_in_place().unwrap_or(false))
+    }
+}
+
+/// What a thread does for an inline session.
+pub(super) struct Run {
+    pub(super) id: SessionId,
+    pub(super) work: Work,
+}
+
+pub(super) enum Work {
+    Try(Arc<dyn InlineSession>, GrantId, Request),
+    Prove(GrantId, PhysicalKey, Option<Ticket>, Option<Arc<Handle>>),
+    Release(PhysicalKey, Option<Ticket>, Option<Arc<Handle>>),
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Run").field(&self.id).finish_non_exhaustive()
+    }
+}
+
+/// What came of a run.
+pub(super) struct Ran {
+    pub(super) event: Event,
+    pub(super) taken: Option<Taken>,
+}
+
+/// A lock that was taken.
+pub(super) struct Taken {
+    pub(super) session: SessionId,
+    pub(super) grant: GrantId,
+    pub(super) key: PhysicalKey,
+    pub(super) hold: Box<dyn Hold>,
+}
+
+impl Work {
+    pub(super) fn carry_out(self, session: SessionId) -> Ran {
+        let mut taken = None;
+        let event = match self {
+            Self::Try(inline, grant, request) => {
+                let answer = match inline.try_lock(&request) {
+                    Ok(Some(hold)) => {
+                        let key = request.key.clone();
+                        taken = Some(Taken {
+                            session,
+                            grant,
+                            key,
+                            hold,
+                        });
+                        Answer::Yes
+                    }
+                    Ok(None) => Answer::No,
+                    Err(error) => Answer::Failed(error),
+                };
+                Event::Tried {
+                    session,
+                    grant,
+                    request,
+                    answer,
+                }
+            }
+            Self::Prove(grant, key, confirm, handle) => Event::Proved {
+                grant,
+                key,
+                confirm,
+                is_held: handle.is_some_and(|handle| handle.is_in_place()),
+            },
+            Self::Release(key, confirm, handle) => {
+                let was_held = handle.is_some_and(|handle| handle.close());
+                if !was_held {
+                    tracing::warn!(%key, "dlock: lock lost");
+                }
+                Event::Returned {
+                    session,
+                    key,
+                    confirm,
+                    was_held,
+                }
+            }
+        };
+        Ran { event, taken }
+    }
+}
