@@ -21,12 +21,12 @@
 //! __private.rs     what the code that #[with_dlock] (package `dlock-macros`) writes calls
 //! orm/             SeaORM: rows of entities, errors as DbErr and as answers of web services
 //! lock/            builders and guards: what a DLock can do, DLockGuard, PinnedLock, TransactionLock
-//! pool/            LockPool and its builder, the registry of connections, `.dlock(key)`;
-//!                  one queue per key, many locks on few sessions. Knows no database
-//!   pinned/          locks on sessions of their own
-//!   tests/           the pool alone, on a server in memory, with faults and paused time
-//! engine/          the pool's state once more, as a pure machine with its simulation; built for
-//!                  tests only, until it drives the pool
+//! pool/            LockPool and its builder, the registry of connections, `.dlock(key)`
+//!   own/             locks with a session of their own: pinned ones, and those that can be upgraded
+//!   tests/           the pool on a server in memory, with faults and paused time
+//! engine/          which request is answered when, and by which session. Knows no database
+//!   machine/         the pool's state as a pure state machine, with its simulation
+//!   driver/          runs the machine: the mutex, a task for each session, timers, channels
 //! backend/         the seam to the databases, and the list of them
 //!   postgres/        advisory locks; `dlock::compat`
 //!   mysql/           user-level locks of MySQL and MariaDB
@@ -40,8 +40,8 @@
 //! key.rs  mode.rs  wait.rs  error.rs  server_lock.rs    vocabulary that all share
 //! ```
 //!
-//! Imports point down: `orm → lock → pool → backend → vocabulary`. A backend imports neither `pool`,
-//! `lock` nor `orm`, and no other backend.
+//! Imports point down: `orm → lock → pool → engine → backend → vocabulary`. A backend imports
+//! neither `engine`, `pool`, `lock` nor `orm`, and no other backend.
 //!
 //! A database is one folder of `backend/`, its lines in `backend/mod.rs`, and its feature in
 //! `Cargo.toml`. Deleting these leaves a crate that compiles. A folder has `keys.rs` (its

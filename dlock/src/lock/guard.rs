@@ -77,10 +77,11 @@ impl DLockGuard {
         self.0.grant().lost().await;
     }
 
-    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it have left. SQL Server only.
+    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it
+    /// have left. SQL Server only.
     ///
-    /// New readers of this process wait from now on; those of others do while the server is waited with, which it is where the session holds nothing else and another one is there for the
-    /// other locks. Else it is tried again every 2.5 to 250 ms, and readers of others that overlap without end may keep it waiting.
+    /// The server waits, in slices of 2 s: new readers wait behind the upgrade. Readers that wait at
+    /// the end of a slice may get the lock before the next slice begins.
     ///
     /// Nothing happens before the [`DLockUpgrade`] is awaited.
     pub fn upgrade(&mut self) -> DLockUpgrade<'_> {

@@ -17,10 +17,14 @@ impl<'a, C> DLock<'a, C> {
         self.mode(Mode::Shared)
     }
 
-    /// One holder at a time, and readers beside it; it can be [upgraded](DLockGuard::upgrade) to an exclusive lock. So who reads first and perhaps writes then keeps other
-    /// writers out, but no readers before it has to. SQL Server only, elsewhere [`Error::Unsupported`].
+    /// One holder at a time, and readers beside it. It can be [upgraded](DLockGuard::upgrade) to an
+    /// exclusive lock: a task that reads first and perhaps writes then keeps other writers out, and
+    /// keeps readers out only while it writes. SQL Server only, elsewhere [`Error::Unsupported`].
     ///
-    /// Within a process it is first come, first served, whatever the modes: behind somebody who waits for an update lock, readers wait, too.
+    /// Each update lock has a session of its own, like a [pinned](Self::pinned) lock, since the server
+    /// waits on it for the upgrade. At most
+    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) are open at a time. The
+    /// server alone orders waiters for such locks and for others, also those of one process.
     pub fn update(self) -> Self {
         self.mode(Mode::Update)
     }

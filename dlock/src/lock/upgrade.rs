@@ -22,7 +22,8 @@ impl<'a> DLockUpgrade<'a> {
         }
     }
 
-    /// Gives up after this long. Zero means one try. Without it the pool's [`default_timeout`](crate::LockPoolBuilder::default_timeout) counts, or the wait has no end.
+    /// Gives up after this long. Zero means one try. Without it the pool's
+    /// [`default_timeout`](crate::LockPoolBuilder::default_timeout) counts, or the wait has no end.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -32,14 +33,19 @@ impl<'a> DLockUpgrade<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] when readers are still there, and [`Error::Deadlock`] when the server ended the wait because of a circle: the lock is held as before.
-    /// [`Error::Lost`] when the lock was lost meanwhile. [`Error::Database`] when the server refused, after which its session is lost, too, a moment later.
-    /// [`Error::Unsupported`] on another database than SQL Server, for a shared lock, and outside of a tokio runtime. A lock that is exclusive already stays so.
+    /// The lock is held as before after [`Error::Timeout`], when readers are still there, and after
+    /// [`Error::Deadlock`], when the server ended the wait because of a cycle.
+    ///
+    /// [`Error::Lost`] when the lock was lost meanwhile. [`Error::Database`] when the server refused;
+    /// its session is lost a moment later. [`Error::Unsupported`] on another database than SQL Server,
+    /// and for a shared lock. [`Error::NoRuntime`] outside of a tokio runtime. A lock that is exclusive
+    /// already stays so.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the lock held at least as before. What has been sent to the server by then, also when it ends by its timeout, may still be granted, within two seconds;
-    /// then only readers notice.
+    /// Dropping the future leaves the lock held at least as before. A request that was sent to the
+    /// server by then, also when it ends by its timeout, may still be granted within 2 s; only readers
+    /// notice.
     pub async fn acquire(self) -> Result<(), Error> {
         self.guard.upgrade_within(self.timeout).await
     }

@@ -117,9 +117,12 @@ impl<'a> LockPoolBuilder<'a> {
         self
     }
 
-    /// At most this many sessions for [pinned](crate::DLock::pinned) locks, beside the others. Default 4, at least 1.
+    /// At most this many sessions that hold one lock each, beside the shared ones: of
+    /// [pinned](crate::DLock::pinned) locks, and of [update](crate::DLock::update) locks. Default 4,
+    /// at least 1.
     ///
-    /// Further pinned locks wait for their turn, under their own timeout; so who asks for a second one while he holds one may wait for himself.
+    /// Further such locks wait for a session, under their own timeout. A task that asks for a second
+    /// one while it holds one may wait for itself.
     pub fn max_pinned_sessions(mut self, sessions: usize) -> Self {
         self.config.max_pinned_sessions = sessions;
         self
