@@ -1,6 +1,6 @@
 //! What a change of the state causes outside of the mutex.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -80,27 +80,19 @@ impl Effects {
         self.wakes_keeper = true;
     }
 
-    /// # Panics
-    ///
-    /// When a waker panics, after all effects were carried out.
+    /// A waker of a caller that panics loses no other effect. Its panic ends here: the thread may be
+    /// that of a session with locks of others.
     pub(super) fn carry_out(&mut self, engine: &Arc<Engine>) {
         if !self.runs.is_empty() {
             engine.run(self.take_runs());
         }
         let mut list = self.list.drain(..);
-        let mut panicked = None;
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            for effect in list.by_ref() {
-                effect.carry_out(engine);
-            }
-        })) {
-            panicked.get_or_insert(panic);
+        let mut all = || list.by_ref().for_each(|effect| effect.carry_out(engine));
+        while catch_unwind(AssertUnwindSafe(&mut all)).is_err() {
+            tracing::error!("dlock: the waker of a caller panicked");
         }
         if self.wakes_keeper {
             engine.wake_keeper.notify_one();
-        }
-        if let Some(panic) = panicked {
-            resume_unwind(panic);
         }
     }
 }

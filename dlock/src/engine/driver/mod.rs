@@ -55,7 +55,7 @@ pub(crate) use self::warnings::warned;
 use super::Counters;
 use super::machine::{Census, Event, Job, SessionId, Settings, Time};
 use crate::backend::{Backend, Closed, SessionError};
-use crate::error::{Error, HeldBy, LossCause};
+use crate::error::{Error, HeldBy};
 use crate::key::PhysicalKey;
 use crate::mode::Mode;
 
@@ -144,12 +144,7 @@ impl Engine {
 
     /// The guards that are left lose their locks.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        self.with(|shared, now, effects| {
-            for cell in shared.handles.abandon() {
-                effects.lose(cell, LossCause::Session);
-            }
-            shared.handle(Event::Abandon, now, effects);
-        });
+        self.with(|shared, now, effects| shared.abandon(now, effects));
         self.signals.set_abandoned();
     }
 
@@ -218,6 +213,13 @@ impl Engine {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::warn!(%error, cause, "dlock: session refused");
         }
+    }
+
+    /// As a bug in the machine would.
+    #[cfg(test)]
+    pub(crate) fn panic_inside(self: &Arc<Self>) {
+        let broken = catch_unwind(AssertUnwindSafe(|| self.with(|_, _, _| panic!("a test"))));
+        assert!(broken.is_err());
     }
 
     /// One change of the state, and afterwards, outside of the mutex, its effects.

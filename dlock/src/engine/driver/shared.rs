@@ -376,8 +376,11 @@ impl Shared {
             return;
         }
         let before = self.machine.counters().lost;
-        self.lose_all(LossCause::Runtime, effects);
+        self.tasks.lose_all(LossCause::Runtime, effects);
         self.tasks.end_epoch();
+        for cell in self.handles.cells() {
+            effects.lose(cell, LossCause::Runtime);
+        }
         for hold in self.handles.take_all() {
             effects.push(Effect::Drop(hold));
         }
@@ -399,16 +402,23 @@ impl Shared {
         machine.count(|counters| roster.end(id, cause, counters));
     }
 
-    fn lose_all(&mut self, cause: LossCause, effects: &mut Effects) {
-        self.tasks.lose_all(cause, effects);
-        for cell in self.handles.cells() {
-            effects.lose(cell, cause);
+    /// The guards that are left lose their locks. Those of inline sessions stay taken until the
+    /// session ends, so that guards have a while to notice.
+    pub(super) fn abandon(&mut self, now: Time, effects: &mut Effects) {
+        self.abandon_handles(effects);
+        self.handle(Event::Abandon, now, effects);
+    }
+
+    fn abandon_handles(&mut self, effects: &mut Effects) {
+        for cell in self.handles.abandon() {
+            effects.lose(cell, LossCause::Session);
         }
     }
 
     /// The machine has panicked: every guard reports its loss, and no caller waits any more.
     pub(super) fn break_down(&mut self, effects: &mut Effects) {
-        self.lose_all(LossCause::Session, effects);
+        self.tasks.lose_all(LossCause::Session, effects);
+        self.abandon_handles(effects);
         self.callers.clear();
         self.asking = Asking::Nothing;
         self.tasks.close_all(effects);

@@ -3,6 +3,7 @@
 mod chaos;
 mod fake;
 mod faults;
+mod panics;
 mod queueing;
 mod refused;
 mod sessions;
