@@ -38,6 +38,8 @@ mod keys;
 mod loss;
 mod next;
 mod queries;
+#[cfg(test)]
+mod scenarios;
 mod sessions;
 #[cfg(test)]
 mod simulation;
