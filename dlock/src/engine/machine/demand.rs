@@ -238,9 +238,11 @@ impl Machine {
                 None => self.await_another_session(key, step),
             };
         }
-        let served = entry.line().served_by_next_tries();
-        self.keys.refuse_tries(key, served..usize::MAX, step);
         let entry = self.keys.entry(key);
+        let served = entry.line().served_by_next_tries();
+        entry
+            .line_mut()
+            .refuse_tries(served..usize::MAX, |_| true, step);
         entry.set_ask(Ask::Try(session));
         match session.and_then(|id| Some((id, self.sessions.get_mut(id)?))) {
             Some((id, session)) if session.is_inline() => self.try_inline(id, key, step),
@@ -276,19 +278,25 @@ impl Machine {
         }
     }
 
-    /// Nobody waits for this key. It is forgotten, unless something of it is left: a try that was
+    /// No caller waits for this key. It is forgotten, unless something of it is left: a try that was
     /// not sent yet is left out when it is its turn.
     pub(super) fn rest(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
-        self.end_back_off(key);
         let Some(entry) = self.keys.get_mut(key) else {
             return;
         };
         match entry.ask() {
             Ask::Nothing => entry.calm(),
+            Ask::BackOff(turn) => {
+                self.backoffs.remove(turn);
+                entry.set_ask(Ask::Nothing);
+                entry.calm();
+            }
             Ask::Wait(session) => step.push(Command::StopWait(session)),
-            Ask::Try(_) | Ask::BackOff(_) | Ask::Probe(_) => {}
+            Ask::Try(_) | Ask::Probe(_) => {}
         }
-        self.keys.forget_unused(key);
+        if entry.is_unused() {
+            self.keys.forget(key);
+        }
     }
 
     pub(super) fn leave(&mut self, ticket: Ticket) {

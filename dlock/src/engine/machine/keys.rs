@@ -53,9 +53,8 @@ impl Keys {
     }
 
     /// Forgets a key of which nothing is left.
-    pub(super) fn forget_unused(&mut self, key: &PhysicalKey) {
-        if self.entries.get(key).is_some_and(|entry| entry.is_unused())
-            && let Some(mut entry) = self.entries.remove(key)
+    pub(super) fn forget(&mut self, key: &PhysicalKey) {
+        if let Some(mut entry) = self.entries.remove(key)
             && self.spare.len() < MAX_SPARE
         {
             entry.reset();

@@ -67,7 +67,6 @@ impl Machine {
         });
         for key in unwanted {
             self.advance(&key, step);
-            self.keys.forget_unused(&key);
         }
         batch.map(Job::Exchange)
     }

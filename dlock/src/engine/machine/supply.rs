@@ -107,7 +107,6 @@ impl Machine {
         }
         for request in releases {
             self.advance(&request.key, step);
-            self.keys.forget_unused(&request.key);
         }
         if let Some(session) = self.sessions.get_mut(id) {
             session.keep_room(in_flight);

@@ -39,7 +39,8 @@ impl Machine {
 
     /// It is tried for, or waited for, or nobody wants it any more.
     pub(super) fn end_back_off(&mut self, key: &PhysicalKey) {
-        if let Some(entry) = self.keys.get_mut(key)
+        if !self.backoffs.is_empty()
+            && let Some(entry) = self.keys.get_mut(key)
             && let Ask::BackOff(turn) = entry.ask()
         {
             entry.set_ask(Ask::Nothing);

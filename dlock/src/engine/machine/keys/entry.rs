@@ -332,7 +332,7 @@ impl Entry {
         grants.map(move |grant| grant.into_lost(name.clone()))
     }
 
-    pub(super) fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.line.is_empty()
             && self.grants.is_empty()
             && self.releasing.is_empty()
