@@ -202,6 +202,7 @@ macro_rules! contract {
             pinned_loss {
                 a_killed_pinned_session_is_reported
                 a_pinned_body_is_dropped_when_its_lock_is_lost
+                a_pinned_body_in_a_transaction_is_dropped_after_its_next_statement
                 a_lost_pinned_connection_never_comes_back
             }
             pinned_release {
