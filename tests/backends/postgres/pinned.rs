@@ -12,6 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::server::{PATIENCE, Server, key, name, options, url};
 use super::sessions::with_hook;
 
+/// A pinned session is pinged every half second while it is idle.
+const PROMPT: Duration = Duration::from_secs(2);
+
 async fn show(db: &impl ConnectionTrait, setting: &str) -> String {
     let show = format!("SELECT current_setting('{setting}')");
     let show = Statement::from_string(db.get_database_backend(), show);
@@ -55,13 +58,13 @@ async fn hooks_and_limits_of_the_application_are_in_force_on_a_pinned_session() 
     sleep(Duration::from_millis(700)).await;
     assert!(guard.is_held());
     assert_eq!(server.holders(wanted).await, 1);
-    // The last of them ends the session.
+    // The last of them ends the session, which its next statement shows.
     let txn = guard.begin().await.unwrap();
-    timeout(PATIENCE, guard.lost()).await.unwrap();
+    server.until_free(wanted).await;
     assert!(txn.commit().await.is_err());
+    timeout(PROMPT, guard.lost()).await.unwrap();
     let released = guard.release().await;
     assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
-    server.until_free(wanted).await;
 }
 
 #[tokio::test]
