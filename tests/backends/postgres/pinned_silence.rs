@@ -1,47 +1,30 @@
-//! A network that goes silent under a pinned lock, while it is idle and while it is at work.
+//! A network that goes silent under a pinned lock that is idle.
 
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
 use dlock_tests::connect;
-use sea_orm::{ConnectionTrait, TransactionTrait};
-use tokio::time::{Instant, timeout};
+use sea_orm::ConnectionTrait;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::server::{PATIENCE, Server, holders, key};
 use super::silence::{Flow, Proxy};
 use crate::suite::in_one_of;
 
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// As documented, and what a busy machine adds.
+/// The session is pinged every 500 ms; a busy machine adds the rest.
 const LATE: Duration = Duration::from_millis(700);
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Doing {
-    Nothing,
-    Transaction,
-    Statement,
-}
-
-pub(super) async fn is_lost_in_time(doing: Doing) {
+#[tokio::test]
+async fn a_pinned_lock_whose_network_falls_silent_is_lost() {
     let (mut server, key) = (Server::main().await, key());
     let lost = in_one_of(2, KEEPALIVE + LATE, async || {
         let proxy = Proxy::start().await;
         let db = connect(&proxy.url, 1).await;
         let pool = LockPool::builder(&db).keepalive(KEEPALIVE).install();
         let guard = db.dlock(key).pinned().await?;
-        let mut txn = None;
-        match doing {
-            Doing::Nothing => {}
-            Doing::Transaction => txn = Some(guard.begin().await?),
-            Doing::Statement => {
-                let connection = (*guard).clone();
-                tokio::spawn(async move {
-                    drop(connection.execute_unprepared("SELECT pg_sleep(60)").await);
-                });
-            }
-        }
-        // A while, so that all that a quiet life needs is there.
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        // Between two pings.
+        sleep(Duration::from_millis(750)).await;
         proxy.fresh(Flow::Silent);
         proxy.silence();
         let start = Instant::now();
@@ -61,22 +44,12 @@ pub(super) async fn is_lost_in_time(doing: Doing) {
             "{:?}",
             after.elapsed()
         );
-        drop(txn);
-        server
-            .run(&format!(
-                "SELECT pg_terminate_backend(pid) FROM {}",
-                holders(key)
-            ))
-            .await;
+        let ended = format!("SELECT pg_terminate_backend(pid) FROM {}", holders(key));
+        server.run(&ended).await;
         server.until_free(key).await;
         Ok(took)
     });
     lost.await.expect("the loss in time");
-}
-
-#[tokio::test]
-async fn a_pinned_lock_whose_network_falls_silent_is_lost() {
-    is_lost_in_time(Doing::Nothing).await;
 }
 
 #[tokio::test]
@@ -87,7 +60,7 @@ async fn a_pinned_release_into_silence_does_not_hang() {
     LockPool::builder(&db).keepalive(keepalive).install();
     let key = key();
     let guard = db.dlock(key).pinned().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     proxy.fresh(Flow::Silent);
     proxy.silence();
     let released = timeout(keepalive + PATIENCE, guard.release()).await;

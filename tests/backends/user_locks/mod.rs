@@ -204,7 +204,8 @@ macro_rules! user_locks {
                 a_pinned_lock_whose_network_falls_silent_is_lost
             }
             pinned_silence_at_work {
-                a_pinned_lock_whose_network_falls_silent_in_a_transaction_is_lost
+                a_pinned_release_at_work_into_silence_is_an_error_of_the_release
+                a_pinned_release_at_work_on_a_silent_connection_frees_the_lock
             }
             proxies {
                 a_session_that_holds_nothing_is_left_in_peace
