@@ -100,6 +100,9 @@ impl PinnedLock {
 
     /// Holds the lock around `body`, which works on the session of the lock; see [`DLock::run`].
     ///
+    /// When the lock is lost the body is dropped at its next await. A body at work on the session
+    /// learns of its loss by its next statement, which fails: see [`PinnedGuard::lost`].
+    ///
     /// # Errors
     ///
     /// Those of [`DLock::run`].

@@ -17,21 +17,45 @@ use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::pool::PinnedGrant;
 
-/// A lock that is held, and the connection to work with under it, on the very session that holds it: what is done here cannot outlive the lock.
+/// A lock that is held, and a connection on the server session that holds it: work on it cannot
+/// outlive the lock.
 ///
-/// It dereferences to a [`DatabaseConnection`] that has this one session and never opens another; `&guard` serves wherever SeaORM takes a connection, for
-/// transactions and (feature `stream`) streams too. It is opened like the application's connections, with their `after_connect` hook and their limits for statements; their other hooks, and
-/// what SeaORM itself knows of a connection (metrics, access control), stay behind. `guard.dlock(key)` asks the application's own [`LockPool`](crate::LockPool).
+/// It dereferences to a [`DatabaseConnection`] that has this one session and never opens another.
+/// `&guard` serves wherever SeaORM takes a connection, also for transactions and (feature `stream`)
+/// streams. `guard.dlock(key)` asks the application's own [`LockPool`](crate::LockPool).
 ///
-/// [`release`](Self::release) and drop end the session, with all that is set in it. A transaction that is still open then is rolled back before the lock is free: half a second later the
-/// session is ended from outside, by another one. Statements on a copy of the connection fail from then on.
+/// The session is opened like the application's connections, with their `after_connect` hook and
+/// their statement limits. Their other hooks do not run, and SeaORM's own settings of a connection
+/// (metrics, access control) do not apply.
 ///
-/// | database | |
-/// |---|---|
-/// | PostgreSQL | `pg_advisory_unlock_all()` on it gives the lock away, which is noticed at its release. `DISCARD ALL` and `RESET ALL` take the stamp away by which the session proves itself: the lock is reported lost, and the session ended, within half a second |
-/// | MySQL, MariaDB | an idle session is asked by a statement: `FOUND_ROWS()`, `ROW_COUNT()` and `SHOW WARNINGS` belong into the transaction of what they are about. The server ends a session that sends nothing in a transaction for 40 times the pool's [`keepalive`](crate::LockPoolBuilder::keepalive), a minute at least |
-/// | SQLite | no session holds locks: the connection is one of its own beside the lock. Nobody can end a transaction from outside: the lock stays until it ends, and when the lock is lost or taken away by [`close_timeout`](crate::LockPool::close_timeout), a transaction that is open may still commit. A database in memory that only one connection can see has no pinned locks |
-/// | a mock | the mock itself, which outlives the lock |
+/// # Loss
+///
+/// Uncommitted work dies with the session. The pool pings the session every 500 ms while the
+/// connection is idle. While the holder is at work on it (an open transaction, a running statement,
+/// a stream) no session of the pool asks about it: the holder's next statement fails. See
+/// [`lost`](Self::lost).
+///
+/// # Release
+///
+/// [`release`](Self::release) and drop close the session, with all that is set in it. Work that is
+/// still going on has 500 ms to end. Then the pool opens a session, which ends this one on the
+/// server within 5 s: the server rolls back before the lock is free. Statements on a copy of the
+/// connection fail from then on.
+///
+/// # Databases
+///
+/// * **PostgreSQL:** `pg_advisory_unlock_all()` on it gives the lock away: the release reports it.
+///   `DISCARD ALL` and `RESET ALL` remove the stamp by which the session proves itself: the next
+///   ping reports the lock lost and closes the session.
+/// * **MySQL, MariaDB:** the ping is a statement: `FOUND_ROWS()`, `ROW_COUNT()` and `SHOW WARNINGS`
+///   belong in the transaction of the statement that they are about. The server ends a session that
+///   sends nothing in a transaction for 40 times the pool's
+///   [`keepalive`](crate::LockPoolBuilder::keepalive), a minute at least.
+/// * **SQLite:** no session holds locks: the connection is one of its own beside the lock. No other
+///   session can end its transaction: the lock stays until that ends. When the lock is lost, or
+///   taken away by [`close_timeout`](crate::LockPool::close_timeout), an open transaction may still
+///   commit. A database in memory that only one connection can see has no pinned locks.
+/// * **A mock:** the connection is the mock itself, which outlives the lock.
 ///
 /// Dropping it releases on any thread, with or without a runtime, also while panicking; `let _ =` holds nothing.
 ///
@@ -76,17 +100,26 @@ impl PinnedGuard {
         self.0.mode
     }
 
-    /// Whether the lock is still held, as far as is known: `false` once its session is known to be lost.
+    /// Whether the lock is still held, as far as is known: `false` once [`lost`](Self::lost)
+    /// resolves.
     pub fn is_held(&self) -> bool {
         !self.0.grant().loss().is_set()
     }
 
-    /// Resolves when the lock is lost with its session, and never before: within a second when the session ends, within the pool's
-    /// [`keepalive`](crate::LockPoolBuilder::keepalive) and half a second more when the network goes silent.
+    /// Resolves when the lock is lost with its session, and never before.
     ///
-    /// The session is asked every half second. While a transaction or a statement is at work on it, one of the pool's other sessions is asked instead, which is
-    /// opened for that if there is none. That it is refused is no loss, and a loss shows when the work is done then; that nobody is there is one, found out within some seconds where
-    /// the server is gone, and within twice the keepalive in a network that was silent before.
+    /// * The connection is idle, and its socket closes: within 1 s.
+    /// * The connection is idle, and its network goes silent: within the pool's
+    ///   [`keepalive`](crate::LockPoolBuilder::keepalive) and 500 ms.
+    /// * The holder is at work on it: within 1 s after the holder's next statement has failed and
+    ///   the connection is idle again.
+    ///
+    /// A statement that fails inside a transaction leaves the connection at work until the
+    /// transaction is dropped; a failed `COMMIT` ends it. A server that closes the session rolls
+    /// back what was not committed.
+    ///
+    /// In a silent network, a statement fails by the limits that the application or its operating
+    /// system has set for it. dlock reports no loss before that.
     ///
     /// # Cancel safety
     ///
@@ -95,12 +128,18 @@ impl PinnedGuard {
         self.0.grant().loss().wait().await;
     }
 
-    /// Gives the lock back, waits until the server has confirmed it, and ends the session.
+    /// Gives the lock back, waits until the server has confirmed it, and closes the session.
+    ///
+    /// While the holder is at work on the session it takes 500 ms, and up to 5 s more to
+    /// [end the session](Self#release).
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] when the session was lost before: from some moment on the lock was not held any more. [`Error::Database`] of the phase release when
-    /// a transaction is at work on the connection for half a second more and cannot be ended: on SQLite always, elsewhere when the server refuses it. The lock is free as soon as that ends.
+    /// [`Error::Lost`] when the session was lost before: the lock was free from some moment on.
+    ///
+    /// [`Error::Database`] of the phase release when the holder is at work for 500 ms more and the
+    /// session cannot be ended within 5 s after that: on SQLite always, elsewhere when no session
+    /// can be opened or the server refuses. The lock is free as soon as the work ends.
     ///
     /// # Cancel safety
     ///

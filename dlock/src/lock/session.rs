@@ -106,10 +106,13 @@ impl<'a, C> DLock<'a, C> {
         Ok(grant.map(|grant| DLockGuard::new(key, mode, grant)))
     }
 
-    /// Holds the lock on a session of its own, and gives a guard that is the connection to work with on that very session: so the work ends with the lock.
+    /// Holds the lock on a session of its own. The guard is a connection on that session, so
+    /// uncommitted work ends with the lock.
     ///
-    /// It costs a connection for each lock and for each waiter, at most
-    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks share theirs. What each database makes of it is told at [`PinnedGuard`](crate::PinnedGuard).
+    /// Each lock and each waiter costs a connection, at most
+    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) at a time; plain locks
+    /// share theirs. For loss, release and per-database behaviour see
+    /// [`PinnedGuard`](crate::PinnedGuard).
     ///
     /// Nothing happens before the [`PinnedLock`] is awaited.
     pub fn pinned(self) -> PinnedLock

@@ -125,7 +125,10 @@ impl LockPool {
         self.owner()?.core.engine.locks().await
     }
 
-    /// Closes the pool: requests that wait and new ones get [`Error::PoolClosed`] at once, guards that are held are waited for, then the sessions close.
+    /// Closes the pool: requests that wait and new ones get [`Error::PoolClosed`] at once. It waits
+    /// for the guards that are held, then closes the sessions.
+    ///
+    /// It also waits for a pinned session whose release has failed, until the work on it ends.
     ///
     /// # Cancel safety
     ///
@@ -137,9 +140,12 @@ impl LockPool {
         }
     }
 
-    /// Like [`close`](Self::close), but waits at most `limit` for the guards. Those that are left then report their loss, which drops the bodies of
-    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction); the sessions close when the last guard is gone, after one second at the latest. A pinned session
-    /// that is at work even then is ended by the server, as soon as that can be asked to.
+    /// Like [`close`](Self::close), but waits at most `limit` for the guards.
+    ///
+    /// Those that are left then report their loss, which drops the bodies of
+    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction). The sessions close
+    /// when the last guard is gone, after 1 s at the latest. A pinned session that is still at work
+    /// then is ended on the server by a session that the pool opens for that, within 5 s more.
     ///
     /// # Cancel safety
     ///
