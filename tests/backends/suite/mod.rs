@@ -207,6 +207,7 @@ macro_rules! contract {
             }
             pinned_release {
                 work_that_a_release_has_ended_fails
+                a_release_at_work_reports_a_lock_that_was_lost_before
             }
         }
         $crate::suite::mount! { suite, $backend, [$(#[ignore = $silent_url])?]:

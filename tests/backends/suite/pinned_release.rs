@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool, Phase};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use super::at_work::{Work, leave_at_work};
 use super::{Failure, OrmBackend, Outcome, Scene, elapsed, in_one_of, soon};
@@ -43,6 +43,24 @@ pub(crate) async fn work_that_a_release_has_ended_fails<B: OrmBackend>(
     }
     assert_eq!(counter.read(&db).await?, 0);
     Ok(counter.remove(&db).await?)
+}
+
+/// The holder has sent nothing since then.
+pub(crate) async fn a_release_at_work_reports_a_lock_that_was_lost_before<B: OrmBackend>(
+    scene: &Scene<B>,
+) -> Outcome {
+    let (ours, theirs) = (scene.db("ours").await, scene.db("theirs").await);
+    let key = scene.key();
+    let guard = ours.dlock(key).pinned().await?;
+    let txn = guard.begin().await?;
+    scene.kill_sessions("ours").await?;
+    scene.until_free(key).await?;
+    let next = theirs.dlock(key).try_acquire().await?;
+    assert!(next.is_some());
+    let released = soon("the release", guard.release()).await?;
+    assert!(matches!(released, Err(Error::Lost { .. })), "{released:?}");
+    drop(txn);
+    Ok(())
 }
 
 pub(crate) async fn a_copy_of_a_pinned_connection_ends_with_its_lock<B: OrmBackend>(
