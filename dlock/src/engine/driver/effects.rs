@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::callers::{GrantReply, Refusal};
 use super::grant::{Grant, Granted, SessionCell};
-use super::run::Run;
+use super::run::{InlineLock, Run};
 use super::session_signals::SessionSignals;
 use crate::backend::{Hold, InlineSession};
 use crate::engine::machine::SessionId;
@@ -39,7 +39,9 @@ pub(super) enum Effect {
     LogRuntimeLoss(u64),
     /// An inline session waits no longer.
     Leave(Arc<dyn InlineSession>),
-    /// A lock without a holder.
+    /// A lock of an inline session that is lost.
+    Close(Arc<InlineLock>),
+    /// A lock of an inline session that has ended in between.
     Drop(Box<dyn Hold>),
     Start(Box<Start>),
 }
@@ -115,6 +117,7 @@ impl Effect {
                 tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");
             }
             Self::Leave(session) => session.leave(),
+            Self::Close(lock) => lock.close(),
             Self::Drop(hold) => drop(hold),
             Self::Start(start) => engine.start(*start),
         }

@@ -42,19 +42,17 @@ impl Engine {
 
     /// The session ends, and with it the locks that its guards have lost.
     pub(super) fn drop_abandoned(self: &Arc<Self>, id: SessionId) {
-        let handles = self.with(|shared, _, _| shared.handles.take_abandoned(id));
-        drop(handles);
+        let locks = self.with(|shared, _, _| shared.inline_locks.take_abandoned(id));
+        drop(locks);
     }
 
     /// Looks whether the locks of this session are still there. Returns those that are not.
-    pub(super) fn lost_handles(self: &Arc<Self>, id: SessionId) -> Vec<Event> {
-        let handles = self.with(|shared, _, _| shared.handles.of_session(id));
-        let gone = handles
-            .into_iter()
-            .filter(|(_, handle)| !handle.is_in_place());
-        gone.map(|(grant, handle)| Event::GrantLost {
+    pub(super) fn lost_inline_locks(self: &Arc<Self>, id: SessionId) -> Vec<Event> {
+        let locks = self.with(|shared, _, _| shared.inline_locks.of_session(id));
+        let gone = locks.into_iter().filter(|(_, lock)| !lock.is_in_place());
+        gone.map(|(grant, lock)| Event::GrantLost {
             grant,
-            key: handle.key.clone(),
+            key: lock.key.clone(),
         })
         .collect()
     }

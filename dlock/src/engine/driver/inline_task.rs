@@ -71,7 +71,7 @@ async fn carry_out_jobs(
             }
             // Its locks may be taken away one by one.
             Job::Ping => {
-                for lost in engine.lost_handles(id) {
+                for lost in engine.lost_inline_locks(id) {
                     engine.report(lost);
                 }
                 engine.report(Event::Pinged(id));

@@ -120,8 +120,9 @@ impl OwnTask {
 
     fn change(&self, change: impl FnOnce(&mut Entry, &mut Counters)) {
         self.engine().with(|shared, _, _| {
-            let entry = shared.roster.entries.get_mut(&self.id);
-            entry.map(|entry| shared.machine.count(|counters| change(entry, counters)));
+            if let Some(entry) = shared.roster.entries.get_mut(&self.id) {
+                shared.machine.count(|counters| change(entry, counters));
+            }
         });
     }
 

@@ -9,22 +9,22 @@ use crate::engine::machine::{Event, GrantId, SessionId, Ticket};
 use crate::key::PhysicalKey;
 
 /// The lock of one grant.
-pub(super) struct Handle {
+pub(super) struct InlineLock {
     pub(super) session: SessionId,
     pub(super) key: PhysicalKey,
     pub(super) cell: Arc<SessionCell>,
     hold: Mutex<Option<Box<dyn Hold>>>,
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for InlineLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle")
+        f.debug_tuple("InlineLock")
             .field(&self.key)
             .finish_non_exhaustive()
     }
 }
 
-impl Handle {
+impl InlineLock {
     pub(super) fn new(taken: Taken, cell: Arc<SessionCell>) -> Self {
         let Taken {
             session, key, hold, ..
@@ -45,17 +45,19 @@ impl Handle {
             .is_none_or(|hold| hold.is_in_place().unwrap_or(false))
     }
 
-    pub(super) fn take(&self) -> Option<Box<dyn Hold>> {
-        self.hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Whether the lock was there until now.
-    fn close(&self) -> bool {
+    /// Gives the lock back. Returns whether it was there until now.
+    fn release(&self) -> bool {
         let hold = self.take();
         hold.is_some_and(|hold| hold.is_in_place().unwrap_or(false))
+    }
+
+    pub(super) fn close(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<Box<dyn Hold>> {
+        let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        hold.take()
     }
 }
 
@@ -67,8 +69,13 @@ pub(super) struct Run {
 
 pub(super) enum Work {
     Try(Arc<dyn InlineSession>, GrantId, Request),
-    Prove(GrantId, PhysicalKey, Option<Ticket>, Option<Arc<Handle>>),
-    Release(PhysicalKey, Option<Ticket>, Option<Arc<Handle>>),
+    Prove(
+        GrantId,
+        PhysicalKey,
+        Option<Ticket>,
+        Option<Arc<InlineLock>>,
+    ),
+    Release(PhysicalKey, Option<Ticket>, Option<Arc<InlineLock>>),
 }
 
 impl fmt::Debug for Run {
@@ -117,14 +124,14 @@ impl Work {
                     answer,
                 }
             }
-            Self::Prove(grant, key, confirm, handle) => Event::Proved {
+            Self::Prove(grant, key, confirm, lock) => Event::Proved {
                 grant,
                 key,
                 confirm,
-                is_held: handle.is_some_and(|handle| handle.is_in_place()),
+                is_held: lock.is_some_and(|lock| lock.is_in_place()),
             },
-            Self::Release(key, confirm, handle) => {
-                let was_held = handle.is_some_and(|handle| handle.close());
+            Self::Release(key, confirm, lock) => {
+                let was_held = lock.is_some_and(|lock| lock.release());
                 if !was_held {
                     tracing::warn!(%key, "dlock: lock lost");
                 }

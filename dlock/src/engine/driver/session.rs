@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::alarm::{Alarm, in_time};
 use super::grant::SessionCell;
 use super::session_signals::SessionSignals;
 use super::task_end::TaskEnd;
-use super::{Engine, LOSS_GRACE, connect_error, exclusion, gather, inline_task};
+use super::{Engine, LOSS_GRACE, connect_error, exclusion, inline_task};
 use crate::backend::{Opened, Session, SessionError};
 use crate::engine::machine::{Event, Job, SessionId, Traits};
 use crate::error::{Error, Phase};
@@ -115,7 +116,8 @@ async fn carry_out_jobs(
                     next = Some(engine.report_and_go_on(answered, id));
                 } else {
                     engine.report(answered);
-                    gather::gather(engine, id, count).await;
+                    // The callers that were answered run first: their next requests travel together.
+                    yield_now().await;
                 }
             }
             Job::Wait {

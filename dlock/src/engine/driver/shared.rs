@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::callers::{Caller, Callers, LongWaits, Refusal, Request};
 use super::effects::{Effect, Effects};
 use super::grant::{Grant, Granted, SessionCell};
-use super::handles::Handles;
+use super::inline_locks::InlineLocks;
 use super::questions::Question;
 use super::roster::Roster;
 use super::run::Ran;
@@ -30,7 +30,7 @@ use crate::wait::Wait;
 pub(super) struct Shared {
     pub(super) machine: Machine,
     pub(super) tasks: Tasks,
-    pub(super) handles: Handles,
+    pub(super) inline_locks: InlineLocks,
     pub(super) roster: Roster,
     callers: Callers,
     asking: Asking,
@@ -38,8 +38,6 @@ pub(super) struct Shared {
     room: Vec<Command>,
     /// The keeper sleeps until then.
     timer: Time,
-    /// Counts requests.
-    asked: u64,
 }
 
 /// The [caller](Caller::Asking) whose request is being handled, and its reply.
@@ -59,13 +57,12 @@ impl Shared {
         Self {
             machine: Machine::new(settings, fastrand::u64(..)),
             tasks: Tasks::new(runtime),
-            handles: Handles::default(),
+            inline_locks: InlineLocks::default(),
             roster: Roster::default(),
             callers: Callers::default(),
             asking: Asking::Nothing,
             room: Vec::new(),
             timer: Time::MAX,
-            asked: 0,
         }
     }
 
@@ -97,8 +94,10 @@ impl Shared {
                 Command::StopWait(id) => self.tasks.stop_wait(id, effects),
                 Command::CloseSession(id) => self.tasks.close(id, effects),
                 Command::Run(id, inline) => {
-                    let run = self.handles.run(id, self.tasks.inline(id), inline);
-                    run.map(|run| effects.run(run));
+                    let run = self.inline_locks.run(id, self.tasks.inline(id), inline);
+                    if let Some(run) = run {
+                        effects.run(run);
+                    }
                 }
                 Command::Reply(ticket, reply) => self.reply(ticket, reply, effects),
                 Command::Lose(lost) => self.lose(lost, effects),
@@ -145,7 +144,10 @@ impl Shared {
     }
 
     fn grant(&mut self, ticket: Ticket, id: GrantId, session: SessionId, effects: &mut Effects) {
-        let cell = self.handles.cell(id).or_else(|| self.tasks.cell(session));
+        let cell = self
+            .inline_locks
+            .cell(id)
+            .or_else(|| self.tasks.cell(session));
         let session = Arc::clone(cell.expect("BUG: a session that grants is open"));
         let granted = |key| Granted { id, key, session };
         if let Asking::Lock(asking, key) = &self.asking
@@ -174,18 +176,21 @@ impl Shared {
             name,
             ..
         } = lost;
-        let cell = match self.handles.lose(grant) {
-            Some((cell, hold)) => {
-                hold.map(|hold| effects.push(Effect::Drop(hold)));
-                Some(cell)
+        let cell = match self.inline_locks.lose(grant) {
+            Some(lock) => {
+                let cell = Arc::clone(&lock.cell);
+                effects.push(Effect::Close(lock));
+                cell
             }
-            None => self.tasks.cell(session).cloned(),
+            None => match self.tasks.cell(session) {
+                Some(cell) => Arc::clone(cell),
+                // Its task has ended with its runtime.
+                None => return,
+            },
         };
-        // A session whose task has ended with its runtime is not there any more.
-        if let Some(cell) = cell {
-            effects.lose(&cell, LossCause::Session);
-            let number = cell.number();
-            name.map(|name| effects.push(Effect::LogLoss(name, number)));
+        effects.lose(&cell, LossCause::Session);
+        if let Some(name) = name {
+            effects.push(Effect::LogLoss(name, cell.number()));
         }
     }
 
@@ -199,7 +204,6 @@ impl Shared {
         now: Time,
         effects: &mut Effects,
     ) -> Result<Result<Granted, Refusal>, Pending> {
-        self.asked += 1;
         let ticket = self.callers.begin(|slot| self.machine.ticket(slot));
         let deadline = wait.deadline;
         let acquire = Acquire {
@@ -268,7 +272,6 @@ impl Shared {
         now: Time,
         effects: &mut Effects,
     ) {
-        self.asked += 1;
         let release = Event::Release {
             grant: granted.id,
             key: granted.key.clone(),
@@ -362,7 +365,7 @@ impl Shared {
     pub(super) fn ran(&mut self, ran: Ran, now: Time, effects: &mut Effects) {
         if let Some(taken) = ran.taken {
             match self.tasks.cell(taken.session) {
-                Some(session) => self.handles.insert(taken, session.of_one_lock()),
+                Some(session) => self.inline_locks.insert(taken, session.of_one_lock()),
                 // Its session has ended in between.
                 None => effects.push(Effect::Drop(taken.hold)),
             }
@@ -378,11 +381,9 @@ impl Shared {
         let before = self.machine.counters().lost;
         self.tasks.lose_all(LossCause::Runtime, effects);
         self.tasks.end_epoch();
-        for cell in self.handles.cells() {
-            effects.lose(cell, LossCause::Runtime);
-        }
-        for hold in self.handles.take_all() {
-            effects.push(Effect::Drop(hold));
+        for lock in self.inline_locks.take_all() {
+            effects.lose(&lock.cell, LossCause::Runtime);
+            effects.push(Effect::Close(lock));
         }
         self.handle(Event::RuntimeEnded, now, effects);
         let lost = self.roster.lose_all();
@@ -405,12 +406,12 @@ impl Shared {
     /// The guards that are left lose their locks. Those of inline sessions stay taken until the
     /// session ends, so that guards have a while to notice.
     pub(super) fn abandon(&mut self, now: Time, effects: &mut Effects) {
-        self.abandon_handles(effects);
+        self.abandon_inline_locks(effects);
         self.handle(Event::Abandon, now, effects);
     }
 
-    fn abandon_handles(&mut self, effects: &mut Effects) {
-        for cell in self.handles.abandon() {
+    fn abandon_inline_locks(&mut self, effects: &mut Effects) {
+        for cell in self.inline_locks.abandon() {
             effects.lose(cell, LossCause::Session);
         }
     }
@@ -418,7 +419,7 @@ impl Shared {
     /// The machine has panicked: every guard reports its loss, and no caller waits any more.
     pub(super) fn break_down(&mut self, effects: &mut Effects) {
         self.tasks.lose_all(LossCause::Session, effects);
-        self.abandon_handles(effects);
+        self.abandon_inline_locks(effects);
         self.callers.clear();
         self.asking = Asking::Nothing;
         self.tasks.close_all(effects);
@@ -448,10 +449,6 @@ impl Shared {
         warn: impl FnMut(&Request),
     ) -> LongWaits {
         self.callers.long_waits(from, now, warn)
-    }
-
-    pub(super) fn asked(&self) -> u64 {
-        self.asked
     }
 
     /// No session is left and none will be opened.

@@ -1,7 +1,6 @@
 //! What the machine answers about itself. Nothing changes.
 
-use super::event::{Error, SessionId, Time};
-use super::sessions::Session;
+use super::event::{Error, Time};
 use super::{Machine, Phase};
 use crate::engine::Counters;
 use crate::error::HeldBy;
@@ -74,11 +73,6 @@ impl Machine {
     /// Whether any session is open.
     pub(in crate::engine) fn has_session(&self) -> bool {
         self.sessions.any_is_up()
-    }
-
-    /// How many requests wait for this session.
-    pub(in crate::engine) fn pending(&self, id: SessionId) -> usize {
-        self.sessions.get(id).map_or(0, Session::pending)
     }
 
     /// Whether an [inspection](super::event::Event::Inspect) has a session that can be asked now.

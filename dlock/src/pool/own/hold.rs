@@ -87,7 +87,12 @@ pub(super) async fn hold(
                     }
                     None
                 }
-                released => confirm(answer, released),
+                released => {
+                    if released.is_err() {
+                        task.session_lost();
+                    }
+                    confirm(answer, released)
+                }
             }
         }
         End::Abandoned => {
@@ -236,7 +241,10 @@ async fn give_back(
         tracing::warn!(session = number, key = %name, "dlock: a pinned lock is released while a transaction or statement is at work on its session, which is ended");
         let ended = timeout(LONGEST_END, end_from_outside(engine, lock, number)).await;
         let ended = ended.unwrap_or_else(|_elapsed| Err(SessionError::silent(LONGEST_END)));
-        return ended.map_err(|error| release_failed(error));
+        return match ended.map_err(release_failed)? {
+            true => Ok(()),
+            false => Err(lost()),
+        };
     };
     let batch = Batch::of_releases(vec![lock.clone()]);
     let session = taken.map_err(|_closed| lost())?;
@@ -256,12 +264,13 @@ async fn give_back(
     }
 }
 
-/// Another session ends the one whose holder does not leave it, as an operator would.
+/// Another session ends the one whose holder does not leave it, as an operator would. Returns whether
+/// it held the lock until then.
 async fn end_from_outside(
     engine: &Engine,
     lock: &Request,
     number: i64,
-) -> Result<(), SessionError> {
+) -> Result<bool, SessionError> {
     let Opened::Server(mut other) = engine.backend().connect().await? else {
         return Err(SessionError::ended("no server session holds locks there"));
     };
@@ -274,16 +283,19 @@ async fn end_holder(
     other: &mut dyn Session,
     lock: &Request,
     number: i64,
-) -> Result<(), SessionError> {
+) -> Result<bool, SessionError> {
     let Some(other) = other.observe_sessions() else {
         return Err(SessionError::ended("sessions are not pinned there"));
     };
+    if !other.is_held_by(lock, number).await? {
+        return Ok(false);
+    }
     other.end_holder(lock, number).await?;
     // A session that is ended holds its locks for a moment.
     while other.is_held_by(lock, number).await? {
         sleep(UNTIL_ENDED).await;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn release_failed(error: SessionError) -> Error {

@@ -38,7 +38,7 @@ async fn serve(task: &OwnTask, mut order: Order) -> Option<FinalReply> {
         };
         match on_session(task, session, order, &mut stillborn).await {
             Served::Over(reply) => return reply,
-            Served::Again(again) => order = again,
+            Served::Again(again) => order = *again,
         }
     }
 }
@@ -106,7 +106,7 @@ async fn connect(backend: &Arc<dyn Backend>, purpose: &Purpose) -> Result<Base, 
 enum Served {
     Over(Option<FinalReply>),
     /// It died before it got the lock.
-    Again(Order),
+    Again(Box<Order>),
 }
 
 /// The life of one session.
@@ -147,7 +147,7 @@ async fn on_session(
             order.is_open.store(false, Ordering::Relaxed);
             *stillborn += 1;
             if *stillborn < MAX_STILLBORN {
-                return Served::Again(order);
+                return Served::Again(Box::new(order));
             }
             Some(Refusal::from(error.of(Phase::Acquire)))
         }

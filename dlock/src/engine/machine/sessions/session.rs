@@ -136,11 +136,6 @@ impl Session {
         self.held + self.running + self.mailbox.tries.len() + in_flight
     }
 
-    /// Requests that were not sent yet.
-    pub(crate) fn pending(&self) -> usize {
-        self.mailbox.releases.len() + self.mailbox.tries.len()
-    }
-
     /// Holds nothing and has nothing to do.
     pub(crate) fn is_free(&self) -> bool {
         self.can_try()

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::grant::SessionCell;
-use super::run::{Handle, Run, Taken, Work};
-use crate::backend::{Hold, InlineSession};
+use super::run::{InlineLock, Run, Taken, Work};
+use crate::backend::InlineSession;
 use crate::engine::machine::{GrantId, Inline, SessionId};
 
 /// The locks of inline sessions, by their grants.
 #[derive(Debug, Default)]
-pub(super) struct Handles {
-    by_grant: HashMap<GrantId, Arc<Handle>, RandomState>,
+pub(super) struct InlineLocks {
+    by_grant: HashMap<GrantId, Arc<InlineLock>, RandomState>,
     /// Locks that were taken away from their guards, until their session's task ends.
-    abandoned: Vec<Arc<Handle>>,
+    abandoned: Vec<Arc<InlineLock>>,
 }
 
-impl Handles {
-    /// What the thread that has this command does. The handle of a lock that is given back goes
+impl InlineLocks {
+    /// What the thread that has this command does. The lock of a lock that is given back goes
     /// with it: dropped undone, it is given back as well.
     pub(super) fn run(
         &mut self,
@@ -46,8 +46,8 @@ impl Handles {
     /// A lock was taken.
     pub(super) fn insert(&mut self, taken: Taken, cell: Arc<SessionCell>) {
         let grant = taken.grant;
-        let handle = Handle::new(taken, cell);
-        self.by_grant.insert(grant, Arc::new(handle));
+        let lock = InlineLock::new(taken, cell);
+        self.by_grant.insert(grant, Arc::new(lock));
     }
 
     /// What the guards of this grant learn of its loss by.
@@ -55,44 +55,35 @@ impl Handles {
         Some(&self.by_grant.get(&grant)?.cell)
     }
 
-    pub(super) fn cells(&self) -> impl Iterator<Item = &Arc<SessionCell>> {
-        self.by_grant.values().map(|handle| &handle.cell)
-    }
-
-    /// A grant is lost. Its lock is to be dropped outside of the mutex.
-    pub(super) fn lose(
-        &mut self,
-        grant: GrantId,
-    ) -> Option<(Arc<SessionCell>, Option<Box<dyn Hold>>)> {
-        let handle = self.by_grant.remove(&grant)?;
-        Some((Arc::clone(&handle.cell), handle.take()))
+    /// A grant is lost. Its lock is to be closed outside of the mutex.
+    pub(super) fn lose(&mut self, grant: GrantId) -> Option<Arc<InlineLock>> {
+        self.by_grant.remove(&grant)
     }
 
     /// All grants are about to be lost. Their locks stay until their session ends, so that guards
     /// have a while to notice.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = &Arc<SessionCell>> {
-        let handles = self.by_grant.drain().map(|(_, handle)| handle);
-        self.abandoned.extend(handles);
-        self.abandoned.iter().map(|handle| &handle.cell)
+        let locks = self.by_grant.drain().map(|(_, lock)| lock);
+        self.abandoned.extend(locks);
+        self.abandoned.iter().map(|lock| &lock.cell)
     }
 
-    /// All locks, to be dropped outside of the mutex.
-    pub(super) fn take_all(&mut self) -> Vec<Box<dyn Hold>> {
-        let handles = self.by_grant.drain().map(|(_, handle)| handle);
-        let handles = handles.chain(self.abandoned.drain(..));
-        handles.filter_map(|handle| handle.take()).collect()
+    /// All locks, to be closed outside of the mutex.
+    pub(super) fn take_all(&mut self) -> Vec<Arc<InlineLock>> {
+        let locks = self.by_grant.drain().map(|(_, lock)| lock);
+        locks.chain(self.abandoned.drain(..)).collect()
     }
 
-    pub(super) fn take_abandoned(&mut self, session: SessionId) -> Vec<Arc<Handle>> {
-        let mine = |handle: &mut Arc<Handle>| handle.session == session;
+    pub(super) fn take_abandoned(&mut self, session: SessionId) -> Vec<Arc<InlineLock>> {
+        let mine = |lock: &mut Arc<InlineLock>| lock.session == session;
         self.abandoned.extract_if(.., mine).collect()
     }
 
-    pub(super) fn of_session(&self, session: SessionId) -> Vec<(GrantId, Arc<Handle>)> {
-        let handles = self.by_grant.iter();
-        let found = handles.filter(|(_, handle)| handle.session == session);
+    pub(super) fn of_session(&self, session: SessionId) -> Vec<(GrantId, Arc<InlineLock>)> {
+        let locks = self.by_grant.iter();
+        let found = locks.filter(|(_, lock)| lock.session == session);
         found
-            .map(|(grant, handle)| (*grant, Arc::clone(handle)))
+            .map(|(grant, lock)| (*grant, Arc::clone(lock)))
             .collect()
     }
 }
