@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
 use dlock_tests::connect;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::server::{PATIENCE, Server, holders, key};
@@ -70,4 +70,44 @@ async fn a_pinned_release_into_silence_does_not_hang() {
     let ended = format!("SELECT pg_terminate_backend(pid) FROM {}", holders(key));
     server.run(&ended).await;
     server.until_free(key).await;
+}
+
+/// sqlx pings a connection that comes back to its pool, without a limit. The connection counts as at
+/// work until that ends.
+#[tokio::test]
+async fn a_pinned_lock_whose_network_falls_silent_right_after_a_statement_is_lost() {
+    let (mut server, key) = (Server::main().await, key());
+    let proxy = Proxy::start().await;
+    let db = connect(&proxy.url, 1).await;
+    LockPool::builder(&db).keepalive(KEEPALIVE).install();
+    let guard = db.dlock(key).pinned().await.unwrap();
+    sleep(Duration::from_millis(750)).await;
+    guard.execute_unprepared("SELECT 1").await.unwrap();
+    proxy.fresh(Flow::Silent);
+    proxy.silence();
+    let lost = timeout(PATIENCE, guard.lost()).await;
+    let ended = format!("SELECT pg_terminate_backend(pid) FROM {}", holders(key));
+    server.run(&ended).await;
+    lost.expect("the loss");
+}
+
+/// The holder's own limit has ended its statement, and it has dropped its transaction.
+#[tokio::test]
+async fn a_pinned_lock_that_its_holder_leaves_in_a_silent_network_is_lost() {
+    let (mut server, key) = (Server::main().await, key());
+    let proxy = Proxy::start().await;
+    let db = connect(&proxy.url, 1).await;
+    LockPool::builder(&db).keepalive(KEEPALIVE).install();
+    let guard = db.dlock(key).pinned().await.unwrap();
+    let txn = guard.begin().await.unwrap();
+    proxy.fresh(Flow::Silent);
+    proxy.silence();
+    let limit = Duration::from_millis(300);
+    let statement = timeout(limit, txn.execute_unprepared("SELECT 1")).await;
+    assert!(statement.is_err());
+    drop(txn);
+    let lost = timeout(PATIENCE, guard.lost()).await;
+    let ended = format!("SELECT pg_terminate_backend(pid) FROM {}", holders(key));
+    server.run(&ended).await;
+    lost.expect("the loss");
 }
