@@ -100,7 +100,7 @@ impl Backend for MySqlBackend {
             .clone()
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
             .disable_statement_logging();
-        let (_, connection) = self.open(&options).await?;
+        let (_, connection) = self.open(&self.pool, &options).await?;
         let mut session = MySqlSession::on(Transport::Owned(connection.detach()));
         let checked = in_time(self.keepalive, session.check(self, Limits::None)).await;
         let session = keep_if(checked, session).await?;
@@ -125,7 +125,7 @@ impl Backend for MySqlBackend {
     }
 
     async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
-        let (pool, connection) = self.open(&self.latest.options()).await?;
+        let (pool, connection) = self.open(&self.pool, &self.latest.options()).await?;
         let mut session = MySqlSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
         let session = keep_if(checked, session).await?;
@@ -147,14 +147,15 @@ fn random_key() -> PhysicalKey {
 impl MySqlBackend {
     async fn open(
         &self,
+        pool: &MySqlPoolOptions,
         options: &MySqlConnectOptions,
     ) -> Result<(MySqlPool, PoolConnection<sqlx::MySql>), SessionError> {
-        let open = || open_alone(self.pool.clone(), options.clone());
+        let open = || open_alone(pool.clone(), options.clone());
         let opening = Opening::<sqlx::MySql> {
             options,
             is_starting,
             limit: self.keepalive,
-            acquire_timeout: self.pool.get_acquire_timeout(),
+            acquire_timeout: pool.get_acquire_timeout(),
             trouble: &self.trouble,
         };
         opening.connect(open).await.map_err(refused)
