@@ -1,5 +1,7 @@
 //! Connections for pinned locks, on which the holder of the lock works.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use sea_orm::DatabaseConnection;
 
@@ -22,6 +24,12 @@ pub(crate) trait PinnedSession: Send {
 
     /// The session, as soon as its holder has left it. Cancel safe.
     async fn taken(&mut self) -> Result<&mut dyn Session, SessionError>;
+
+    /// When the connection set out on its way back to the pool, unless it was taken out again.
+    ///
+    /// On its way it is checked by a round trip to the server, which has no limit of its own. While
+    /// [`take`](Self::take) returns `None` and this is a time, the connection is on its way.
+    fn returning_since(&self) -> Option<Instant>;
 
     /// Lets the holder work on it.
     fn lend(&mut self);

@@ -35,7 +35,7 @@ use crate::backend::sqlx::open::{
     Configure, Opening, Setting, in_time, keep_if, nobody_listens, open_alone, refused,
     session_error, set_all,
 };
-use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
+use crate::backend::sqlx::pinned::{NOWHERE, Returns, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::Error;
 use crate::key::CurrentDatabase;
@@ -125,12 +125,14 @@ impl Backend for MySqlBackend {
     }
 
     async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
-        let (pool, connection) = self.open(&self.pool, &self.latest.options()).await?;
+        let returns = Returns::default();
+        let watched = returns.watch(self.pool.clone());
+        let (pool, connection) = self.open(&watched, &self.latest.options()).await?;
         let mut session = MySqlSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(self, Limits::Applications)).await;
         let session = keep_if(checked, session).await?;
         let nowhere = MySqlConnectOptions::new().socket(NOWHERE);
-        let pinned = SharedSession::new(pool, session, nowhere);
+        let pinned = SharedSession::new(pool, session, returns, nowhere);
         Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }

@@ -29,7 +29,7 @@ use crate::backend::sqlx::open::{
     Configure, Opening, Setting, in_time, keep_if, nobody_listens, open_alone, refused,
     session_error, set_all,
 };
-use crate::backend::sqlx::pinned::{NOWHERE, SharedSession, Slot};
+use crate::backend::sqlx::pinned::{NOWHERE, Returns, SharedSession, Slot};
 use crate::backend::sqlx::{Latest, SqlxDatabase, for_one_session};
 use crate::error::Error;
 use crate::key::CurrentDatabase;
@@ -229,13 +229,14 @@ impl Backend for PgBackend {
     async fn open_pinned(&self) -> Result<PinnedBase, SessionError> {
         let token = random_token();
         let options = self.options(&token);
-        let open = || open_alone(self.pool.clone(), options.clone());
+        let returns = Returns::default();
+        let open = || open_alone(returns.watch(self.pool.clone()), options.clone());
         let (pool, connection) = self.open(open, &options).await?;
         let mut session = PgSession::on(Transport::Pinned(Slot::of(connection)));
         let checked = in_time(self.keepalive, session.check(&token, self, &[])).await;
         let session = keep_if(checked, session).await?;
         let nowhere = PgConnectOptions::new_without_pgpass().socket(NOWHERE);
-        let pinned = SharedSession::new(pool, session, nowhere);
+        let pinned = SharedSession::new(pool, session, returns, nowhere);
         Ok(PinnedBase::Session(Box::new(pinned)))
     }
 }

@@ -2,13 +2,14 @@
 //! connection and can never have another.
 
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sea_orm::DatabaseConnection;
-use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
 use sea_orm::sqlx::{self, Connection, Database, Pool};
 use tokio::time::timeout;
 
@@ -58,17 +59,53 @@ impl<DB: SqlxDatabase> Drop for Slot<DB> {
     }
 }
 
+/// When the only connection of a pool set out on its way back to it, if it may still be on its way.
+///
+/// sqlx pings a connection that comes back, without a limit, and runs no hook after that. The time
+/// therefore stays until the connection is taken out again.
+#[derive(Clone, Default)]
+pub(crate) struct Returns(Arc<Mutex<Option<Instant>>>);
+
+impl Returns {
+    /// Sets two hooks of the pool. `Pool::try_acquire` runs neither of them: its caller clears the
+    /// time itself.
+    pub(crate) fn watch<DB: Database>(&self, pool: PoolOptions<DB>) -> PoolOptions<DB> {
+        let (begun, ended) = (self.clone(), self.clone());
+        pool.after_release(move |_, _| {
+            begun.set(Some(Instant::now()));
+            Box::pin(async { Ok(true) })
+        })
+        .before_acquire(move |_, _| {
+            ended.set(None);
+            Box::pin(async { Ok(true) })
+        })
+    }
+
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
 pub(crate) struct SharedSession<DB: SqlxDatabase, S: PinnableSession<DB>> {
     pool: Pool<DB>,
     session: S,
+    returns: Returns,
 }
 
 impl<DB: SqlxDatabase, S: PinnableSession<DB>> SharedSession<DB, S> {
     /// The session is on the only connection of the pool, which is never opened again behind its
-    /// back.
-    pub(crate) fn new(pool: Pool<DB>, session: S, nowhere: Options<DB>) -> Self {
+    /// back. The pool was opened with the hooks of `returns`.
+    pub(crate) fn new(pool: Pool<DB>, session: S, returns: Returns, nowhere: Options<DB>) -> Self {
         pool.set_connect_options(nowhere);
-        Self { pool, session }
+        Self {
+            pool,
+            session,
+            returns,
+        }
     }
 }
 
@@ -83,10 +120,17 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
     }
 
     fn take(&mut self) -> Result<Option<&mut dyn Session>, SessionError> {
-        let Self { pool, session } = self;
+        let Self {
+            pool,
+            session,
+            returns,
+        } = self;
         let slot = session.slot();
         if slot.0.is_none() {
             slot.0 = pool.try_acquire();
+            if slot.0.is_some() {
+                returns.set(None);
+            }
         }
         match slot.0 {
             Some(_) => Ok(Some(session)),
@@ -98,7 +142,7 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
     }
 
     async fn taken(&mut self) -> Result<&mut dyn Session, SessionError> {
-        let Self { pool, session } = self;
+        let Self { pool, session, .. } = self;
         while session.slot().0.is_none() {
             session.slot().0 = match pool.acquire().await {
                 Ok(connection) => Some(connection),
@@ -108,6 +152,10 @@ impl<DB: SqlxDatabase, S: PinnableSession<DB>> PinnedSession for SharedSession<D
             };
         }
         Ok(session)
+    }
+
+    fn returning_since(&self) -> Option<Instant> {
+        self.returns.since()
     }
 
     /// sqlx looks at the connection once more before anybody gets it.

@@ -121,7 +121,7 @@ pub(super) async fn hold(
 }
 
 /// Until the guard is done, or the lock lost. A session at work shows its loss by the next statement
-/// of its holder, and here when it is idle again.
+/// of its holder, and here when it is idle again, or too long on its way back from work.
 async fn watch_over(
     task: &OwnTask,
     session: &mut OwnSession,
@@ -158,7 +158,15 @@ async fn watch_over(
             _ = heartbeat.tick() => {
                 let alive = match session.take() {
                     Ok(Some(idle)) => within(engine.reply_timeout(), idle.ping()).await,
-                    Ok(None) => continue,
+                    Ok(None) => {
+                        let limit = engine.reply_timeout();
+                        match session.returning_since() {
+                            Some(since) if since.elapsed() > limit => {
+                                Err(SessionError::silent(limit))
+                            }
+                            _ => continue,
+                        }
+                    }
                     Err(error) => Err(error),
                 };
                 if let Err(error) = alive {

@@ -1,5 +1,7 @@
 //! A session that holds one lock.
 
+use std::time::Instant;
+
 use sea_orm::DatabaseConnection;
 
 use crate::backend::{PinnedSession, Session, SessionError};
@@ -40,6 +42,14 @@ impl OwnSession {
         match self {
             Self::Plain(session) => Ok(&mut **session),
             Self::Pinned(session) => session.taken().await,
+        }
+    }
+
+    /// When its connection set out on its way back; see [`PinnedSession::returning_since`].
+    pub(super) fn returning_since(&self) -> Option<Instant> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Pinned(session) => session.returning_since(),
         }
     }
 
