@@ -72,8 +72,7 @@ async fn a_pinned_release_into_silence_does_not_hang() {
     server.until_free(key).await;
 }
 
-/// sqlx pings a connection that comes back to its pool, without a limit. The connection counts as at
-/// work until that ends.
+/// sqlx pings a connection that comes back to its pool, without a limit.
 #[tokio::test]
 async fn a_pinned_lock_whose_network_falls_silent_right_after_a_statement_is_lost() {
     let (mut server, key) = (Server::main().await, key());

@@ -202,6 +202,9 @@ macro_rules! user_locks {
             }
             pinned_silence {
                 a_pinned_lock_whose_network_falls_silent_is_lost
+                a_pinned_lock_whose_network_falls_silent_right_after_a_statement_is_lost
+                a_pinned_lock_that_its_holder_leaves_in_a_silent_network_is_lost
+                a_pinned_lock_at_work_for_longer_than_the_keepalive_is_kept
             }
             pinned_silence_at_work {
                 a_pinned_release_at_work_into_silence_is_an_error_of_the_release

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dlock::{DLockExt, Error, LockPool};
-use sea_orm::ConnectionTrait;
-use tokio::time::{Instant, sleep};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::proxy::Fresh;
 use super::{Scene, Server};
@@ -42,4 +42,67 @@ pub(crate) async fn a_pinned_lock_whose_network_falls_silent_is_lost<S: Server>(
         Ok(took)
     })
     .await
+}
+
+/// sqlx pings a connection that comes back to its pool, without a limit.
+pub(crate) async fn a_pinned_lock_whose_network_falls_silent_right_after_a_statement_is_lost<
+    S: Server,
+>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, proxy) = (scene.raw().await?, scene.proxy().await?);
+    let (db, key) = (proxy.db(), scene.key());
+    let pool = LockPool::builder(&db).keepalive(KEEPALIVE).install();
+    let guard = db.dlock(key).pinned().await?;
+    let holder = raw.holder(key).await?.expect("it is held");
+    sleep(Duration::from_millis(750)).await;
+    guard.execute_unprepared("SELECT 1").await?;
+    proxy.fresh(Fresh::Silent);
+    proxy.silence().await;
+    soon("the loss", guard.lost()).await?;
+    assert_eq!(pool.status().counters.lost, 1);
+    raw.kill("CONNECTION", holder).await;
+    raw.until_free(key).await
+}
+
+/// The holder's own limit has ended its statement, and it has dropped its transaction.
+pub(crate) async fn a_pinned_lock_that_its_holder_leaves_in_a_silent_network_is_lost<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let (mut raw, proxy) = (scene.raw().await?, scene.proxy().await?);
+    let (db, key) = (proxy.db(), scene.key());
+    let pool = LockPool::builder(&db).keepalive(KEEPALIVE).install();
+    let guard = db.dlock(key).pinned().await?;
+    let holder = raw.holder(key).await?.expect("it is held");
+    let txn = guard.begin().await?;
+    proxy.fresh(Fresh::Silent);
+    proxy.silence().await;
+    let limit = Duration::from_millis(300);
+    let statement = timeout(limit, txn.execute_unprepared("SELECT 1")).await;
+    assert!(statement.is_err());
+    drop(txn);
+    soon("the loss", guard.lost()).await?;
+    assert_eq!(pool.status().counters.lost, 1);
+    raw.kill("CONNECTION", holder).await;
+    raw.until_free(key).await
+}
+
+/// Work that takes long is no silence.
+pub(crate) async fn a_pinned_lock_at_work_for_longer_than_the_keepalive_is_kept<S: Server>(
+    scene: &Scene<S>,
+) -> Outcome {
+    let proxy = scene.proxy().await?;
+    let (db, key) = (proxy.db(), scene.key());
+    let pool = LockPool::builder(&db)
+        .keepalive(Duration::from_millis(500))
+        .install();
+    let guard = db.dlock(key).pinned().await?;
+    guard.execute_unprepared("SELECT 1").await?;
+    let txn = guard.begin().await?;
+    sleep(KEEPALIVE).await;
+    txn.commit().await?;
+    assert!(guard.is_held());
+    guard.release().await?;
+    assert_eq!(pool.status().counters.lost, 0);
+    Ok(())
 }
