@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use super::core::{Core, MAX_RUNTIMES};
 use super::grant::Grant;
 use super::log_end;
 use super::own::{self, OwnGrant, Purpose};
-use crate::engine::Waiting;
+use crate::engine::{Waiting, warned};
 use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
@@ -173,19 +173,15 @@ impl Acquiring {
     /// else.
     fn ask_own(&self, name: &Key) -> Result<Own, Error> {
         self.core.try_physical_key(name)?;
-        let is_open = Arc::default();
-        let asking = own::ask(
-            Arc::clone(&self.core),
-            Purpose::Upgrade,
-            name.clone(),
-            self.mode,
-            self.wait,
-            Arc::clone(&is_open),
-        );
-        Ok(Own {
-            asking: Box::pin(asking),
-            is_open,
-        })
+        let is_open = Arc::<AtomicBool>::default();
+        let (core, name, mode, wait) = (Arc::clone(&self.core), name.clone(), self.mode, self.wait);
+        let opened = Arc::clone(&is_open);
+        let asking = Box::pin(async move {
+            let purpose = Purpose::Upgrade;
+            let asking = own::ask(Arc::clone(&core), purpose, name.clone(), mode, wait, opened);
+            warned(pin!(asking), &name, wait, || core.held_by(&name, mode)).await
+        });
+        Ok(Own { asking, is_open })
     }
 
     fn enter_line(&mut self, name: &Key, key: PhysicalKey) -> Result<(), Error> {

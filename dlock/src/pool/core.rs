@@ -48,13 +48,13 @@ impl Core {
 
     /// What the server will know this key by; if need be, a session is opened to find out.
     pub(super) async fn physical_key(&self, key: &Key) -> Result<PhysicalKey, Error> {
-        for _ in 0..=MAX_RUNTIMES {
+        for _ in 0..MAX_RUNTIMES {
             if let Some(physical) = self.try_physical_key(key)? {
                 return Ok(physical);
             }
             self.engine.meet().await?;
         }
-        Err(Error::NoRuntime)
+        self.try_physical_key(key)?.ok_or(Error::NoRuntime)
     }
 
     /// `None`: the server must be known first.

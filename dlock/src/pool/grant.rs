@@ -72,10 +72,10 @@ impl Grant {
         };
         let to = to?;
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        if let Self::Own(grant) = self
-            && from != to
-        {
-            grant.upgrade(name, to, timeout).await?;
+        match self {
+            _ if from == to => {}
+            Self::Own(grant) => grant.upgrade(name, to, timeout).await?,
+            Self::Pooled(_) => unreachable!("BUG: a lock that can be upgraded has its own session"),
         }
         Ok(to)
     }

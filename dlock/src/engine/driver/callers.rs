@@ -94,9 +94,9 @@ impl Callers {
         is_it.then(|| self.slots.remove(ticket.slot()).1)
     }
 
-    /// Every caller's way to a reply is dropped.
-    pub(super) fn clear(&mut self) {
-        self.slots.clear();
+    /// All of them.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Caller> {
+        self.slots.drain().map(|(_, caller)| caller)
     }
 
     /// Looks at a few callers, from this slot on: calls `warn` with those whose warning of a long

@@ -7,14 +7,15 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::Engine;
-use super::callers::{GrantReply, Refusal};
-use super::grant::{Grant, Granted, SessionCell};
+use super::callers::{Caller, GrantReply, Refusal};
+use super::grant::{Grant, Granted, Loss};
+use super::questions::Question;
 use super::run::{InlineLock, Run};
 use super::session_signals::SessionSignals;
+use super::{Engine, cause};
 use crate::backend::{Hold, InlineSession};
 use crate::engine::machine::SessionId;
-use crate::error::{LossCause, RUNTIME_ENDED};
+use crate::error::{Error, LossCause, RUNTIME_ENDED};
 use crate::key::Key;
 
 /// Commands of one change, resolved to their receivers.
@@ -31,10 +32,15 @@ pub(super) enum Effect {
     Grant(GrantReply, Granted),
     Refuse(GrantReply, Refusal),
     Confirm(oneshot::Sender<bool>, bool),
+    Answer(Box<Question>, Result<(), Box<Error>>),
+    /// The way to a reply is dropped: the caller learns that there is none.
+    Forget(Box<Caller>),
     /// Guards learn of their loss, which was flagged.
-    TellLoss(Arc<SessionCell>),
+    TellLoss(Arc<Loss>),
     /// A lock is lost that has this name, with the session of this number.
     LogLoss(Key, i64),
+    /// The session of this number has answered so that its locks are not known any more.
+    LogDoubt(Box<Error>, i64),
     /// So many guards have lost their locks with their runtime: one line for all.
     LogRuntimeLoss(u64),
     /// An inline session waits no longer.
@@ -64,10 +70,14 @@ impl Effects {
     }
 
     /// Guards have lost their locks.
-    pub(super) fn lose(&mut self, cell: &Arc<SessionCell>, cause: LossCause) {
-        if cell.loss().set(cause) {
-            self.push(Effect::TellLoss(Arc::clone(cell)));
+    pub(super) fn lose(&mut self, loss: &Arc<Loss>, cause: LossCause) {
+        if loss.set(cause) {
+            self.push(Effect::TellLoss(Arc::clone(loss)));
         }
+    }
+
+    pub(super) fn extend(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        self.list.extend(effects);
     }
 
     pub(super) fn run(&mut self, run: Run) {
@@ -85,11 +95,14 @@ impl Effects {
     /// A waker of a caller that panics loses no other effect. Its panic ends here: the thread may be
     /// that of a session with locks of others.
     pub(super) fn carry_out(&mut self, engine: &Arc<Engine>) {
-        if !self.runs.is_empty() {
-            engine.run(self.take_runs());
-        }
+        let mut runs = self.take_runs();
         let mut list = self.list.drain(..);
-        let mut all = || list.by_ref().for_each(|effect| effect.carry_out(engine));
+        let mut all = || {
+            if !runs.is_empty() {
+                engine.run(std::mem::take(&mut runs));
+            }
+            list.by_ref().for_each(|effect| effect.carry_out(engine));
+        };
         while catch_unwind(AssertUnwindSafe(&mut all)).is_err() {
             tracing::error!("dlock: the waker of a caller panicked");
         }
@@ -109,9 +122,16 @@ impl Effect {
             }
             Self::Refuse(reply, refusal) => drop(reply.send(Err(refusal))),
             Self::Confirm(reply, was_held) => drop(reply.send(was_held)),
-            Self::TellLoss(cell) => cell.loss().tell(),
+            Self::Answer(question, Ok(())) => question.accept(),
+            Self::Answer(question, Err(error)) => question.refuse(&error),
+            Self::Forget(caller) => drop(caller),
+            Self::TellLoss(loss) => loss.tell(),
             Self::LogLoss(key, session) => {
                 tracing::warn!(session, %key, "dlock: lock lost");
+            }
+            Self::LogDoubt(error, session) => {
+                let cause = cause(&error);
+                tracing::warn!(session, %error, cause, "dlock: session lost");
             }
             Self::LogRuntimeLoss(locks) => {
                 tracing::warn!(locks, "dlock: locks were lost {RUNTIME_ENDED}");

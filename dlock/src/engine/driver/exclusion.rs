@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::Engine;
 use super::alarm::within;
 use crate::backend::{Answer, Batch, Request, Session, SessionError};
@@ -42,22 +40,19 @@ pub(super) async fn prove(
     if !matches!(taken.tries[..], [Answer::Yes]) {
         return Ok(());
     }
-    let is_excluded = match engine.ask_exclusion(lock.clone()) {
-        Some(is_excluded) => timeout(PATIENCE, is_excluded).await.ok(),
-        None => None,
-    };
+    let is_excluded = engine.ask_exclusion(lock.clone(), PATIENCE).await;
     within(limit, session.exchange(&Batch::of_releases(vec![lock]))).await?;
     match is_excluded {
-        Some(Ok(true)) => {
+        Some(true) => {
             engine.backend.set_excludes();
             Ok(())
         }
-        Some(Ok(false)) => {
+        Some(false) => {
             engine.backend.refuse_for_good(&NO_EXCLUSION);
             Err(SessionError::Refused(NO_EXCLUSION))
         }
         // The other session had no time, or ended.
-        Some(Err(_)) | None => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -48,13 +48,14 @@ impl Loss {
     }
 }
 
-/// What guards know of their session. The guards of a server session share one, since all its locks
-/// are lost together. Each lock of an inline session has its own.
+/// What guards know of their session.
 #[derive(Debug)]
 pub(crate) struct SessionCell {
     /// The server's number for the session.
     number: i64,
-    loss: Loss,
+    /// The guards of a server session share one, since all its locks are lost together. Each lock of
+    /// an inline session has its own.
+    loss: Arc<Loss>,
     /// Dropped with the last guard.
     presence: watch::Receiver<()>,
 }
@@ -63,7 +64,7 @@ impl SessionCell {
     /// The sender sees when the last guard is gone.
     pub(super) fn new(number: i64) -> (watch::Sender<()>, Arc<Self>) {
         let (guards, presence) = watch::channel(());
-        let loss = Loss::default();
+        let loss = Arc::default();
         let cell = Self {
             number,
             loss,
@@ -72,11 +73,11 @@ impl SessionCell {
         (guards, Arc::new(cell))
     }
 
-    /// Another one for the same session.
-    pub(super) fn of_one_lock(&self) -> Arc<Self> {
+    /// For a guard whose lock is lost by itself.
+    pub(super) fn of_one_lock(&self, loss: Arc<Loss>) -> Arc<Self> {
         Arc::new(Self {
             number: self.number,
-            loss: Loss::default(),
+            loss,
             presence: self.presence.clone(),
         })
     }
@@ -85,7 +86,7 @@ impl SessionCell {
         self.number
     }
 
-    pub(super) fn loss(&self) -> &Loss {
+    pub(super) fn loss(&self) -> &Arc<Loss> {
         &self.loss
     }
 }
@@ -136,6 +137,11 @@ impl Grant {
 
     pub(crate) fn loss(&self) -> &Loss {
         &self.granted.session.loss
+    }
+
+    /// For another guard of the same lock.
+    pub(crate) fn shared_loss(&self) -> Arc<Loss> {
+        Arc::clone(&self.granted.session.loss)
     }
 
     /// An error says how the lock was lost before. The release is on its way before the first await.

@@ -40,12 +40,6 @@ impl Engine {
         }
     }
 
-    /// The session ends, and with it the locks that its guards have lost.
-    pub(super) fn drop_abandoned(self: &Arc<Self>, id: SessionId) {
-        let locks = self.with(|shared, _, _| shared.inline_locks.take_abandoned(id));
-        drop(locks);
-    }
-
     /// Looks whether the locks of this session are still there. Returns those that are not.
     pub(super) fn lost_inline_locks(self: &Arc<Self>, id: SessionId) -> Vec<Event> {
         let locks = self.with(|shared, _, _| shared.inline_locks.of_session(id));

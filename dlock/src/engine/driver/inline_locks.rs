@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::grant::SessionCell;
+use super::grant::Loss;
 use super::run::{InlineLock, Run, Taken, Work};
 use crate::backend::InlineSession;
 use crate::engine::machine::{GrantId, Inline, SessionId};
@@ -19,7 +19,7 @@ pub(super) struct InlineLocks {
 }
 
 impl InlineLocks {
-    /// What the thread that has this command does. The lock of a lock that is given back goes
+    /// What the thread that has this command does. A lock that is given back goes
     /// with it: dropped undone, it is given back as well.
     pub(super) fn run(
         &mut self,
@@ -44,15 +44,15 @@ impl InlineLocks {
     }
 
     /// A lock was taken.
-    pub(super) fn insert(&mut self, taken: Taken, cell: Arc<SessionCell>) {
+    pub(super) fn insert(&mut self, taken: Taken) {
         let grant = taken.grant;
-        let lock = InlineLock::new(taken, cell);
-        self.by_grant.insert(grant, Arc::new(lock));
+        self.by_grant
+            .insert(grant, Arc::new(InlineLock::new(taken)));
     }
 
-    /// What the guards of this grant learn of its loss by.
-    pub(super) fn cell(&self, grant: GrantId) -> Option<&Arc<SessionCell>> {
-        Some(&self.by_grant.get(&grant)?.cell)
+    /// The lock of this grant.
+    pub(super) fn get(&self, grant: GrantId) -> Option<&Arc<InlineLock>> {
+        self.by_grant.get(&grant)
     }
 
     /// A grant is lost. Its lock is to be closed outside of the mutex.
@@ -62,10 +62,10 @@ impl InlineLocks {
 
     /// All grants are about to be lost. Their locks stay until their session ends, so that guards
     /// have a while to notice.
-    pub(super) fn abandon(&mut self) -> impl Iterator<Item = &Arc<SessionCell>> {
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = &Arc<Loss>> {
         let locks = self.by_grant.drain().map(|(_, lock)| lock);
         self.abandoned.extend(locks);
-        self.abandoned.iter().map(|lock| &lock.cell)
+        self.abandoned.iter().map(|lock| &lock.loss)
     }
 
     /// All locks, to be closed outside of the mutex.

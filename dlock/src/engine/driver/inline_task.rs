@@ -8,12 +8,12 @@ use tokio::time::sleep_until;
 
 use super::Engine;
 use super::grant::SessionCell;
-use super::questions::Question;
+use super::questions::{Asked, Question};
 use super::run::{Ran, Taken};
 use super::session_signals::SessionSignals;
 use super::task_end::TaskEnd;
 use crate::backend::{Answer, Hold, InlineSession, Request};
-use crate::engine::machine::{Event, GrantId, Inspection, Job, SessionId, Traits};
+use crate::engine::machine::{Event, GrantId, Job, SessionId, Traits};
 use crate::error::Phase;
 
 /// A session waits by trying again, and answers at once.
@@ -37,7 +37,6 @@ pub(super) async fn serve(
     engine.with(|shared, now, effects| shared.opened(id, TRAITS, cell, inline, now, effects));
     carry_out_jobs(&engine, id, signals, &*session).await;
     engine.await_guards(id, guards).await;
-    engine.drop_abandoned(id);
     tracing::debug!(session = number, "dlock: session closed");
     end.finish();
 }
@@ -77,8 +76,11 @@ async fn carry_out_jobs(
                 engine.report(Event::Pinged(id));
             }
             Job::Inspect(inspections) => {
-                for inspection in inspections {
-                    inspect(engine, session, inspection).await;
+                for question in engine.take_questions(inspections) {
+                    if let Asked::Caller(Question::Locks(answer)) = question {
+                        let locks = session.locks().await;
+                        drop(answer.send(locks.map_err(|error| Phase::Inspect.failed(error))));
+                    }
                 }
                 engine.report(Event::Inspected(id));
             }
@@ -131,15 +133,4 @@ fn waited(
         hold,
     });
     engine.with(|shared, now, effects| shared.ran(Ran { event, taken }, now, effects));
-}
-
-async fn inspect(engine: &Arc<Engine>, session: &dyn InlineSession, inspection: Inspection) {
-    let Inspection::Question(ticket) = inspection else {
-        return;
-    };
-    let (question, _) = engine.with(|shared, _, _| shared.take_question(ticket));
-    if let Some(Question::Locks(answer)) = question {
-        let locks = session.locks().await;
-        drop(answer.send(locks.map_err(|error| Phase::Inspect.failed(error))));
-    }
 }

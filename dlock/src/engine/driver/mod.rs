@@ -209,7 +209,7 @@ impl Engine {
     /// A session could not be opened, for this reason.
     fn log_refused_session(error: &Error) {
         if !matches!(error, Error::PoolClosed) {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let cause = cause(error);
             tracing::warn!(%error, cause, "dlock: session refused");
         }
     }
@@ -247,6 +247,11 @@ impl Engine {
             resume_unwind(panic)
         })
     }
+}
+
+/// Why an error came about, for the log.
+fn cause(error: &Error) -> Option<String> {
+    std::error::Error::source(error).map(ToString::to_string)
 }
 
 /// The error of a session that could not be opened.

@@ -1,14 +1,17 @@
 //! Questions about the server's locks, which a session answers between its batches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::alarm::within;
 use super::{Engine, exclusion};
 use crate::backend::{Request, Session, SessionError};
 use crate::engine::machine::{Event, Inspection, Ticket};
 use crate::error::{Error, Phase};
+use crate::key::PhysicalKey;
 use crate::server_lock::ServerLock;
 
 /// A caller's question, and where its answer goes.
@@ -23,6 +26,14 @@ pub(super) enum Question {
 }
 
 impl Question {
+    /// What was asked for is there.
+    pub(super) fn accept(self) {
+        if let Self::Meet(answer) = self {
+            // The caller may be gone.
+            drop(answer.send(Ok(())));
+        }
+    }
+
     /// It gets no other answer.
     pub(super) fn refuse(self, error: &Error) {
         // The caller may be gone.
@@ -40,6 +51,16 @@ impl Question {
     }
 }
 
+/// A question in the hands of a session's task. Dropped with the task, it drops its way to an answer.
+pub(super) enum Asked {
+    Caller(Question),
+    /// The machine wants to know who holds this key.
+    Blocker(PhysicalKey),
+}
+
+/// So many runtimes may end under one question.
+const MAX_RUNTIMES: usize = 3;
+
 impl Engine {
     /// Waits until a session is open, and the server known by it.
     pub(crate) async fn meet(self: &Arc<Self>) -> Result<(), Error> {
@@ -51,15 +72,22 @@ impl Engine {
 
     /// The server's locks.
     pub(crate) async fn locks(self: &Arc<Self>) -> Result<Vec<ServerLock>, Error> {
-        let (answer, locks) = oneshot::channel();
-        let asking = self.ask(Question::Locks(answer), Event::Inspect);
-        let mut locks = locks.await.unwrap_or(Err(Error::PoolClosed))?;
-        drop(asking);
-        let names = self.with(|shared, _, _| shared.names());
-        for lock in &mut locks {
-            lock.name = names.get(&lock.key).cloned();
+        for _ in 0..MAX_RUNTIMES {
+            let (answer, locks) = oneshot::channel();
+            let asking = self.ask(Question::Locks(answer), Event::Inspect);
+            // A runtime that ends drops the sender: the next turn asks on ours.
+            let Ok(answer) = locks.await else {
+                continue;
+            };
+            drop(asking);
+            let mut locks = answer?;
+            let names = self.with(|shared, _, _| shared.names());
+            for lock in &mut locks {
+                lock.name = names.get(&lock.key).cloned();
+            }
+            return Ok(locks);
         }
-        Ok(locks)
+        Err(Error::NoRuntime)
     }
 
     fn ask(self: &Arc<Self>, question: Question, event: fn(Ticket) -> Event) -> Asking<'_> {
@@ -70,20 +98,37 @@ impl Engine {
         }
     }
 
-    /// Asks another session than the one that is being opened, if one is free: whether this lock is
-    /// refused to it.
-    pub(super) fn ask_exclusion(
+    /// Asks another session than the one that is being opened whether this lock is refused to it.
+    /// `None`: no other session is free, or has answered within `limit`.
+    pub(super) async fn ask_exclusion(
         self: &Arc<Self>,
         lock: Request,
-    ) -> Option<oneshot::Receiver<bool>> {
+        limit: Duration,
+    ) -> Option<bool> {
         let (answer, is_excluded) = oneshot::channel();
-        self.with(|shared, now, effects| {
+        let ticket = self.with(|shared, now, effects| {
             let question = Question::Excluded(lock, answer);
-            shared.machine.can_inspect().then(|| {
-                shared.ask(question, Event::Inspect, now, effects);
-            })
+            let can_ask = shared.machine.can_inspect();
+            can_ask.then(|| shared.ask(question, Event::Inspect, now, effects))
         })?;
-        Some(is_excluded)
+        let _asking = Asking {
+            engine: self,
+            ticket,
+        };
+        timeout(limit, is_excluded).await.ok()?.ok()
+    }
+
+    /// The questions of these inspections, as far as their callers are there.
+    pub(super) fn take_questions(self: &Arc<Self>, inspections: Vec<Inspection>) -> Vec<Asked> {
+        self.with(|shared, _, _| {
+            let asked = inspections
+                .into_iter()
+                .filter_map(|inspection| match inspection {
+                    Inspection::Question(ticket) => shared.take_question(ticket).map(Asked::Caller),
+                    Inspection::Blocker(key) => Some(Asked::Blocker(key)),
+                });
+            asked.collect()
+        })
     }
 
     /// Answers the questions of this session. A statement may be refused and the session as good as
@@ -93,14 +138,18 @@ impl Engine {
         session: &mut dyn Session,
         inspections: Vec<Inspection>,
     ) -> Result<(), SessionError> {
-        let mut inspections = inspections.into_iter();
-        for inspection in inspections.by_ref() {
-            let ended = match self.look(session, inspection).await {
+        let mut questions = self.take_questions(inspections).into_iter();
+        for question in questions.by_ref() {
+            let ended = match self.look(session, question).await {
                 Ok(()) | Err(SessionError::Statement(_)) => continue,
                 Err(error) => error,
             };
             let error = ended.clone().of(Phase::Inspect);
-            self.with(|shared, _, _| shared.refuse_questions(inspections, &error));
+            for question in questions {
+                if let Asked::Caller(question) = question {
+                    question.refuse(&error);
+                }
+            }
             return Err(ended);
         }
         Ok(())
@@ -109,35 +158,36 @@ impl Engine {
     async fn look(
         self: &Arc<Self>,
         session: &mut dyn Session,
-        inspection: Inspection,
+        question: Asked,
     ) -> Result<(), SessionError> {
         let limit = self.reply_timeout;
-        let ticket = match inspection {
-            Inspection::Question(ticket) => ticket,
-            Inspection::Blocker(key) => {
+        match question {
+            Asked::Blocker(key) => {
                 let found = within(limit, session.holder_of(&key)).await;
                 let (holder, error) = match found {
                     Ok(holder) => (holder, Ok(())),
                     Err(error) => (None, Err(error)),
                 };
                 self.report(Event::BlockerFound { key, holder });
-                return error;
+                error
             }
-        };
-        let (question, known) = self.with(|shared, _, _| shared.take_question(ticket));
-        match question {
-            // Its caller is gone.
-            None | Some(Question::Meet(_)) => Ok(()),
-            Some(Question::Locks(answer)) => {
+            Asked::Caller(Question::Meet(_)) => Ok(()),
+            Asked::Caller(Question::Locks(answer)) => {
+                let known = self.with(|shared, _, _| shared.names());
+                let known: Vec<_> = known.into_keys().collect();
                 let locks = within(limit, session.locks(&known)).await;
                 let error = locks.as_ref().err().cloned();
                 drop(answer.send(locks.map_err(|error| error.of(Phase::Inspect))));
                 error.map_or(Ok(()), Err)
             }
-            Some(Question::Excluded(lock, answer)) => {
-                let is_excluded = within(limit, exclusion::is_excluded(session, lock)).await?;
+            Asked::Caller(Question::Excluded(lock, answer)) => {
+                let is_excluded = within(limit, exclusion::is_excluded(session, lock)).await;
                 // The new session may have stopped waiting.
-                let _ = answer.send(is_excluded);
+                let _ = answer.send(is_excluded.map_err(|error| match error {
+                    // This session may hold the probe lock.
+                    SessionError::Statement(error) => SessionError::Ended(error),
+                    error => error,
+                })?);
                 Ok(())
             }
         }
@@ -153,6 +203,6 @@ struct Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.engine
-            .with(|shared, now, effects| shared.leave(self.ticket, now, effects));
+            .with(|shared, now, effects| shared.withdraw(self.ticket, now, effects));
     }
 }

@@ -1,9 +1,12 @@
 //! What threads do for inline sessions.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::grant::SessionCell;
+use super::grant::Loss;
+use sea_orm::DbErr;
+
 use crate::backend::{Answer, Hold, InlineSession, Request};
 use crate::engine::machine::{Event, GrantId, SessionId, Ticket};
 use crate::key::PhysicalKey;
@@ -12,7 +15,7 @@ use crate::key::PhysicalKey;
 pub(super) struct InlineLock {
     pub(super) session: SessionId,
     pub(super) key: PhysicalKey,
-    pub(super) cell: Arc<SessionCell>,
+    pub(super) loss: Arc<Loss>,
     hold: Mutex<Option<Box<dyn Hold>>>,
 }
 
@@ -25,7 +28,7 @@ impl fmt::Debug for InlineLock {
 }
 
 impl InlineLock {
-    pub(super) fn new(taken: Taken, cell: Arc<SessionCell>) -> Self {
+    pub(super) fn new(taken: Taken) -> Self {
         let Taken {
             session, key, hold, ..
         } = taken;
@@ -33,7 +36,7 @@ impl InlineLock {
         Self {
             session,
             key,
-            cell,
+            loss: Arc::default(),
             hold,
         }
     }
@@ -103,7 +106,9 @@ impl Work {
         let mut taken = None;
         let event = match self {
             Self::Try(inline, grant, request) => {
-                let answer = match inline.try_lock(&request) {
+                let tried = caught(|| inline.try_lock(&request));
+                let answer = match tried.unwrap_or_else(|| Err(DbErr::Custom(PANICKED.to_owned())))
+                {
                     Ok(Some(hold)) => {
                         let key = request.key.clone();
                         taken = Some(Taken {
@@ -128,10 +133,10 @@ impl Work {
                 grant,
                 key,
                 confirm,
-                is_held: lock.is_some_and(|lock| lock.is_in_place()),
+                is_held: lock.is_some_and(|lock| caught(|| lock.is_in_place()).unwrap_or(false)),
             },
             Self::Release(key, confirm, lock) => {
-                let was_held = lock.is_some_and(|lock| lock.release());
+                let was_held = lock.is_some_and(|lock| caught(|| lock.release()).unwrap_or(false));
                 if !was_held {
                     tracing::warn!(%key, "dlock: lock lost");
                 }
@@ -145,4 +150,11 @@ impl Work {
         };
         Ran { event, taken }
     }
+}
+
+const PANICKED: &str = "BUG: a try for the lock panicked";
+
+/// `None`: it panicked. The machine waits for an answer all the same.
+fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }

@@ -19,10 +19,10 @@ use super::task_end::OwnId;
 use super::tasks::Tasks;
 use crate::backend::InlineSession;
 use crate::engine::machine::{
-    Acquire, Command, Event, GrantId, Inspection, Job, Lost, Machine, Reply, SessionId, Settings,
-    Ticket, Time, Traits,
+    Acquire, Command, Event, GrantId, Job, Lost, Machine, Reply, SessionId, Settings, Ticket, Time,
+    Traits,
 };
-use crate::error::{Error, HeldBy, LossCause};
+use crate::error::{HeldBy, LossCause};
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
@@ -92,7 +92,12 @@ impl Shared {
                 }
                 Command::Wake(id) => self.tasks.wake(id, effects),
                 Command::StopWait(id) => self.tasks.stop_wait(id, effects),
-                Command::CloseSession(id) => self.tasks.close(id, effects),
+                Command::CloseSession(id, doubt) => {
+                    if let (Some(error), Some(cell)) = (doubt, self.tasks.cell(id)) {
+                        effects.push(Effect::LogDoubt(error, cell.number()));
+                    }
+                    self.tasks.close(id, effects);
+                }
                 Command::Run(id, inline) => {
                     let run = self.inline_locks.run(id, self.tasks.inline(id), inline);
                     if let Some(run) = run {
@@ -116,14 +121,13 @@ impl Shared {
             }
             Reply::Released(was_held) => return self.confirm(ticket, was_held, effects),
             Reply::Met => {
-                if let Some(Caller::Question(Question::Meet(answer))) = self.callers.take(ticket) {
-                    // The caller may be gone.
-                    drop(answer.send(Ok(())));
+                if let Some(Caller::Question(question)) = self.callers.take(ticket) {
+                    effects.push(Effect::Answer(Box::new(question), Ok(())));
                 }
                 return;
             }
             // The way to the reply is dropped.
-            Reply::Restart => return drop(self.callers.take(ticket)),
+            Reply::Restart => return self.forget(ticket, effects),
             Reply::Busy => Refusal::Busy,
             Reply::Deadlock => Refusal::Deadlock,
             Reply::Failed(error) => Refusal::Failed(error),
@@ -138,17 +142,25 @@ impl Shared {
             (Some(Caller::Lock(_, reply)), refusal) => {
                 effects.push(Effect::Refuse(reply, refusal));
             }
-            (Some(Caller::Question(question)), Refusal::Failed(error)) => question.refuse(&error),
+            (Some(Caller::Question(question)), Refusal::Failed(error)) => {
+                effects.push(Effect::Answer(Box::new(question), Err(error)));
+            }
             _ => {}
         }
     }
 
+    fn forget(&mut self, ticket: Ticket, effects: &mut Effects) {
+        let caller = self.callers.take(ticket);
+        effects.extend(caller.map(|caller| Effect::Forget(Box::new(caller))));
+    }
+
     fn grant(&mut self, ticket: Ticket, id: GrantId, session: SessionId, effects: &mut Effects) {
-        let cell = self
-            .inline_locks
-            .cell(id)
-            .or_else(|| self.tasks.cell(session));
-        let session = Arc::clone(cell.expect("BUG: a session that grants is open"));
+        let cell = self.tasks.cell(session);
+        let cell = cell.expect("BUG: a session that grants is open");
+        let session = match self.inline_locks.get(id) {
+            Some(lock) => cell.of_one_lock(Arc::clone(&lock.loss)),
+            None => Arc::clone(cell),
+        };
         let granted = |key| Granted { id, key, session };
         if let Asking::Lock(asking, key) = &self.asking
             && *asking == ticket
@@ -176,21 +188,17 @@ impl Shared {
             name,
             ..
         } = lost;
-        let cell = match self.inline_locks.lose(grant) {
-            Some(lock) => {
-                let cell = Arc::clone(&lock.cell);
-                effects.push(Effect::Close(lock));
-                cell
-            }
-            None => match self.tasks.cell(session) {
-                Some(cell) => Arc::clone(cell),
-                // Its task has ended with its runtime.
-                None => return,
-            },
-        };
-        effects.lose(&cell, LossCause::Session);
-        if let Some(name) = name {
-            effects.push(Effect::LogLoss(name, cell.number()));
+        let cell = self.tasks.cell(session);
+        let number = cell.map(|cell| cell.number());
+        if let Some(lock) = self.inline_locks.lose(grant) {
+            effects.lose(&lock.loss, LossCause::Session);
+            effects.push(Effect::Close(lock));
+        } else if let Some(cell) = cell {
+            effects.lose(cell.loss(), LossCause::Session);
+        }
+        // With its runtime, a session has gone before, and all losses are one line.
+        if let (Some(name), Some(number)) = (name, number) {
+            effects.push(Effect::LogLoss(name, number));
         }
     }
 
@@ -295,41 +303,17 @@ impl Shared {
     }
 
     /// The caller waits no longer for an answer to its question.
-    pub(super) fn leave(&mut self, ticket: Ticket, now: Time, effects: &mut Effects) {
+    pub(super) fn withdraw(&mut self, ticket: Ticket, now: Time, effects: &mut Effects) {
         if self.callers.take(ticket).is_some() {
             self.handle(Event::Leave(ticket), now, effects);
         }
     }
 
-    /// The question of this ticket, and for a list of locks the keys that are known here.
-    pub(super) fn take_question(&mut self, ticket: Ticket) -> (Option<Question>, Vec<PhysicalKey>) {
-        let question = self.question(ticket);
-        let known = match question {
-            Some(Question::Locks(_)) => self.names().into_keys().collect(),
-            _ => Vec::new(),
-        };
-        (question, known)
-    }
-
-    fn question(&mut self, ticket: Ticket) -> Option<Question> {
+    /// The question of this ticket, unless its caller is gone.
+    pub(super) fn take_question(&mut self, ticket: Ticket) -> Option<Question> {
         match self.callers.take(ticket)? {
             Caller::Question(question) => Some(question),
             Caller::Lock(..) | Caller::Release(_) | Caller::Asking => None,
-        }
-    }
-
-    /// The session has ended that was to answer these.
-    pub(super) fn refuse_questions(
-        &mut self,
-        inspections: impl Iterator<Item = Inspection>,
-        error: &Error,
-    ) {
-        for inspection in inspections {
-            if let Inspection::Question(ticket) = inspection
-                && let Some(question) = self.question(ticket)
-            {
-                question.refuse(error);
-            }
         }
     }
 
@@ -364,10 +348,10 @@ impl Shared {
     /// A thread has done something for an inline session.
     pub(super) fn ran(&mut self, ran: Ran, now: Time, effects: &mut Effects) {
         if let Some(taken) = ran.taken {
-            match self.tasks.cell(taken.session) {
-                Some(session) => self.inline_locks.insert(taken, session.of_one_lock()),
+            match self.tasks.has(taken.session) {
+                true => self.inline_locks.insert(taken),
                 // Its session has ended in between.
-                None => effects.push(Effect::Drop(taken.hold)),
+                false => effects.push(Effect::Drop(taken.hold)),
             }
         }
         self.handle(ran.event, now, effects);
@@ -382,7 +366,7 @@ impl Shared {
         self.tasks.lose_all(LossCause::Runtime, effects);
         self.tasks.end_epoch();
         for lock in self.inline_locks.take_all() {
-            effects.lose(&lock.cell, LossCause::Runtime);
+            effects.lose(&lock.loss, LossCause::Runtime);
             effects.push(Effect::Close(lock));
         }
         self.handle(Event::RuntimeEnded, now, effects);
@@ -411,8 +395,8 @@ impl Shared {
     }
 
     fn abandon_inline_locks(&mut self, effects: &mut Effects) {
-        for cell in self.inline_locks.abandon() {
-            effects.lose(cell, LossCause::Session);
+        for loss in self.inline_locks.abandon() {
+            effects.lose(loss, LossCause::Session);
         }
     }
 
@@ -420,7 +404,8 @@ impl Shared {
     pub(super) fn break_down(&mut self, effects: &mut Effects) {
         self.tasks.lose_all(LossCause::Session, effects);
         self.abandon_inline_locks(effects);
-        self.callers.clear();
+        let callers = self.callers.drain();
+        effects.extend(callers.map(|caller| Effect::Forget(Box::new(caller))));
         self.asking = Asking::Nothing;
         self.tasks.close_all(effects);
         self.machine.reset();

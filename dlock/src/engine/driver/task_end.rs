@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::effects::Effect;
 use crate::backend::SessionError;
 use crate::engine::machine::{Event, SessionId};
 use crate::error::{LossCause, Phase};
@@ -70,18 +71,27 @@ impl Drop for TaskEnd {
                 shared.runtime_ended(epoch, now, effects);
             }
             match self.owner {
-                Owner::Keeper => return,
+                Owner::Keeper => {
+                    if cause.is_some() {
+                        shared.tasks.keeper_ended();
+                    }
+                }
                 Owner::Session(session) => {
                     if cause.is_some() {
                         let error = SessionError::ended(PANICKED).of(Phase::Acquire);
                         shared.handle(Event::SessionLost { session, error }, now, effects);
                     }
                     shared.tasks.forget(session);
+                    let abandoned = shared.inline_locks.take_abandoned(session);
+                    effects.extend(abandoned.into_iter().map(Effect::Close));
                 }
                 Owner::Own(id) => shared.end_own(id, cause),
             }
-            shared.tasks.ended(epoch);
         });
+        if !matches!(self.owner, Owner::Keeper) {
+            // After the locks of the session were closed.
+            self.engine.with(|shared, _, _| shared.tasks.ended(epoch));
+        }
         self.engine.task_ended.notify_waiters();
     }
 }

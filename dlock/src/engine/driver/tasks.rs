@@ -170,7 +170,7 @@ impl Tasks {
             .values()
             .filter_map(|session| session.cell.as_ref())
         {
-            effects.lose(cell, cause);
+            effects.lose(cell.loss(), cause);
         }
     }
 
@@ -178,6 +178,11 @@ impl Tasks {
     pub(super) fn close_all(&mut self, effects: &mut Effects) {
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         ids.into_iter().for_each(|id| self.close(id, effects));
+    }
+
+    /// The keeper has panicked: the next session that is opened brings another one.
+    pub(super) fn keeper_ended(&mut self) {
+        self.has_keeper = false;
     }
 
     pub(super) fn is_over(&self) -> bool {

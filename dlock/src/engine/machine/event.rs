@@ -203,7 +203,8 @@ pub(crate) enum Command {
     /// of another session are lost together.
     Lose(Lost),
     /// The session is forgotten: its task ends it, after all guards have been told.
-    CloseSession(SessionId),
+    /// An error: its last answer makes all its locks doubtful.
+    CloseSession(SessionId, Option<Box<Error>>),
 }
 
 /// A grant that is lost.

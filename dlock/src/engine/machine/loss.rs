@@ -61,7 +61,7 @@ impl Machine {
         let sessions: Vec<_> = self.sessions.ids().collect();
         for id in sessions {
             self.session_lost(id, error, step);
-            step.push(Command::CloseSession(id));
+            step.push(Command::CloseSession(id, None));
         }
         self.sessions.forgive_stillborn();
     }

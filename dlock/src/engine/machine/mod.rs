@@ -241,7 +241,7 @@ impl Machine {
                 self.keys.entry(&key).forget_session(id);
                 self.rest(&key, step);
             }
-            step.push(Command::CloseSession(id));
+            step.push(Command::CloseSession(id, None));
         }
         step.extend(self.sessions.ids().map(Command::Wake));
     }
@@ -251,7 +251,8 @@ impl Machine {
         self.close(step);
         let sessions: Vec<_> = self.sessions.ids().collect();
         self.lose_all(step);
-        step.extend(sessions.into_iter().map(Command::CloseSession));
+        let close = |id| Command::CloseSession(id, None);
+        step.extend(sessions.into_iter().map(close));
     }
 
     /// The tasks of all sessions were dropped with their runtime. Waiters begin anew on another

@@ -12,7 +12,7 @@ use crate::key::PhysicalKey;
 impl Machine {
     pub(super) fn session_up(&mut self, id: SessionId, traits: Traits, step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
-            return step.push(Command::CloseSession(id));
+            return step.push(Command::CloseSession(id, None));
         };
         session.up(traits, step.now);
         session.push_inspections(self.inspections.drain(..));
@@ -82,7 +82,7 @@ impl Machine {
         if !session.fits(&answers) {
             let error = During::Acquire.unreadable();
             self.session_lost(id, &error, step);
-            return step.push(Command::CloseSession(id));
+            return step.push(Command::CloseSession(id, Some(error.into())));
         }
         let Some(mut in_flight) = session.take_in_flight(step.now) else {
             return;
@@ -114,7 +114,7 @@ impl Machine {
         if let Some(error) = doubt {
             // The rest of what it holds may be gone as well.
             self.session_lost(id, &error, step);
-            return step.push(Command::CloseSession(id));
+            return step.push(Command::CloseSession(id, Some(error.into())));
         }
         self.answer_probes(id, step);
         // Not before every answer is known: what was granted here makes this session one that

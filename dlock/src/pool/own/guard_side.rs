@@ -38,22 +38,23 @@ impl Drop for TellLoss {
 
 /// What the task has of its guard.
 pub(super) struct GuardSide {
-    pub(super) wishes: mpsc::UnboundedReceiver<Wish>,
+    /// Dropped first: a guard whose wish is not received finds the loss flagged.
     pub(super) loss: TellLoss,
+    pub(super) wishes: mpsc::UnboundedReceiver<Wish>,
     presence: watch::Sender<()>,
 }
 
 impl GuardSide {
-    /// The guard's side goes to the caller.
+    /// The guard's side goes to the caller. It reports its lock lost when `loss` is set.
     pub(super) fn new(
         core: Arc<Core>,
         request: &Request,
         session: i64,
+        loss: Arc<Loss>,
         connection: Option<DatabaseConnection>,
     ) -> (Self, OwnGrant) {
         let (sender, wishes) = mpsc::unbounded_channel();
         let (presence, present) = watch::channel(());
-        let loss = Arc::<Loss>::default();
         let grant = OwnGrant {
             core,
             key: request.key.clone(),

@@ -27,6 +27,8 @@ const LONGEST_END: Duration = Duration::from_secs(5);
 /// The server is asked again after this long whether a session has ended.
 const UNTIL_ENDED: Duration = Duration::from_millis(5);
 
+const REFUSED: &str = "the lock pool was refused";
+
 /// How such a lock ends.
 enum End {
     /// The guard is done, and may wait for the answer.
@@ -58,7 +60,7 @@ pub(super) async fn hold(
         (Purpose::Pin(pool), Some(connection)) => Some(Guest::new(connection.clone(), pool)),
         _ => None,
     };
-    let (mut guard, grant) = GuardSide::new(core, &request, number, connection);
+    let (mut guard, grant) = GuardSide::new(core, &request, number, Arc::default(), connection);
     task.granted(&request, !reply.is_closed());
     session.lend();
     // A caller that is gone drops the grant, which is a release.
@@ -142,6 +144,7 @@ async fn watch_over(
                     let upgraded = tokio::select! {
                         upgraded = upgrade(engine, session, request, wish, wishes) => upgraded,
                         () = engine.signals().abandoned() => return End::Abandoned,
+                        _ = refusals.next() => return End::Lost(SessionError::ended(REFUSED)),
                     };
                     task.upgraded(request.mode);
                     match upgraded {
@@ -153,7 +156,7 @@ async fn watch_over(
             },
             () = engine.signals().abandoned() => return End::Abandoned,
             _ = refusals.next() => {
-                return End::Lost(SessionError::ended("the lock pool was refused"));
+                return End::Lost(SessionError::ended(REFUSED));
             }
             _ = heartbeat.tick() => {
                 let alive = match session.take() {

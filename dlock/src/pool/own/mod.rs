@@ -22,7 +22,7 @@ use super::LockPool;
 use super::core::{Core, MAX_RUNTIMES};
 use crate::backend::Backend;
 use crate::engine::{Loss, Refusal, Refusals, warned};
-use crate::error::{Error, LossCause};
+use crate::error::Error;
 use crate::key::{Key, PhysicalKey};
 use crate::mode::Mode;
 use crate::wait::Wait;
@@ -97,7 +97,7 @@ impl OwnGrant {
             Ok(released) => released,
             Err(_task_ended) if is_gone => Err(Error::lost(name, cause)),
             // The task was dropped with the release on its way.
-            Err(_task_ended) => Err(Error::lost(name, LossCause::Session)),
+            Err(_task_ended) => Err(Error::lost(name, self.loss.cause())),
         }
     }
 
@@ -125,7 +125,11 @@ impl OwnGrant {
         };
         Err(refused.unwrap_or_else(|| {
             core.engine.count(|counters| counters.timeouts += 1);
-            core.timed_out(name, to, wait, false)
+            Error::Timeout {
+                key: name.clone(),
+                waited: wait.since.elapsed(),
+                held_by: None,
+            }
         }))
     }
 }

@@ -81,7 +81,8 @@ async fn hold(
         key: lock.key().clone(),
         mode,
     };
-    let (mut guard, grant) = GuardSide::new(core, &request, number, Some(connection));
+    let (mut guard, grant) =
+        GuardSide::new(core, &request, number, lock.shared_loss(), Some(connection));
     // A caller that is gone drops the grant, which is a release.
     drop(reply.send(Ok(grant)));
     let answer = tokio::select! {

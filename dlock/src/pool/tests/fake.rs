@@ -30,6 +30,8 @@ pub(super) enum Fault {
     WrongServer,
     /// Every request of the statement is refused; nothing changes.
     Fail,
+    /// The code of a session that answers at once panics.
+    Panic,
     /// The session dies before the statement does anything.
     DieBefore,
     /// The session dies after the statement has taken effect.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::time::{sleep, timeout};
 
-use super::fake::Server;
+use super::fake::{Fault, Server};
 use super::{MS, acquire, acquire_later, config, exclusive, shared, shared_later};
 use crate::error::Error;
 use crate::mode::Mode;
@@ -66,4 +66,24 @@ async fn a_broken_pool_reports_every_guard_lost_and_refuses_everything() {
             .expect("it is closed");
         assert_eq!((server.held(), server.sessions()), (0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_panics_is_an_error_of_its_request() {
+    let server = Server::local();
+    let pool = server.pool("a", config());
+    let other = exclusive(&pool, 2).await;
+    server.inject([Fault::Panic]);
+    let refused = acquire(&pool, 1, Mode::Exclusive, None).await;
+    assert!(
+        matches!(refused, Err(Error::Database { .. })),
+        "{refused:?}"
+    );
+    assert!(other.is_held());
+    drop(exclusive(&pool, 1).await);
+    drop(other);
+    timeout(5000 * MS, pool.close())
+        .await
+        .expect("it is closed");
+    assert_eq!((server.held(), server.sessions()), (0, 0));
 }

@@ -234,6 +234,24 @@ async fn close_ends_a_wait_on_the_server() {
     assert!(matches!(waiter.await.unwrap(), Err(Error::PoolClosed)));
 }
 
+/// Guards have a second to notice their loss, and these have noticed at once.
+#[tokio::test(start_paused = true)]
+async fn close_timeout_waits_no_longer_than_for_the_last_guard() {
+    for server in [Server::new(), Server::local()] {
+        let pool = server.pool("a", config());
+        let guard = exclusive(&pool, 1).await;
+        let started = Instant::now();
+        let closed = pool.close_timeout(100 * MS);
+        let gone = async {
+            guard.lost().await;
+            drop(guard);
+        };
+        tokio::join!(closed, gone);
+        assert!(started.elapsed() < 200 * MS, "{:?}", started.elapsed());
+        assert_eq!((server.held(), server.sessions()), (0, 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_closes_the_pool_after_the_last_guard() {
     let server = Server::new();

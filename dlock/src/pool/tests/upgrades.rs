@@ -152,6 +152,23 @@ async fn an_upgrade_whose_session_dies_is_a_loss() {
     }
 }
 
+/// It waits for a reader of another process, and another session of its pool is refused.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_ends_when_the_pool_is_refused() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = update(&here, 1).await;
+    let reader = shared(&there, 1).await;
+    let upgrading = upgrade_later(held, 1);
+    sleep(100 * MS).await;
+    server.inject([Fault::WrongSession]);
+    assert!(acquire(&here, 2, Mode::Exclusive, None).await.is_err());
+    let upgraded = timeout(SECOND, upgrading).await.expect("it ends");
+    let upgraded = upgraded.unwrap();
+    assert!(matches!(upgraded, Err(Error::Lost { .. })), "{upgraded:?}");
+    drop(reader);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_the_server_refuses_leaves_the_lock_as_it_was() {
     let server = Server::new();

@@ -84,7 +84,7 @@ impl World {
                         None => assert!(is_inline, "a lost grant has guards"),
                     }
                 }
-                Command::CloseSession(session) => self.close_task(process, session),
+                Command::CloseSession(session, _) => self.close_task(process, session),
             }
         }
         self.set_timer(process);

@@ -360,12 +360,10 @@ impl InlineSession for LocalSession {
 
     fn try_lock(&self, request: &Request) -> Result<Option<Box<dyn Hold>>, DbErr> {
         self.0.server.statements.fetch_add(1, Ordering::Relaxed);
-        if let Some(Fault::Fail) = self
-            .0
-            .server
-            .state()
-            .next_fault(|fault| fault == Fault::Fail)
-        {
+        let fits = |fault| matches!(fault, Fault::Fail | Fault::Panic);
+        let fault = self.0.server.state().next_fault(fits);
+        assert_ne!(fault, Some(Fault::Panic), "a fault of a test");
+        if fault.is_some() {
             return Err(DbErr::Custom("refused by the server".into()));
         }
         let held = HeldSeat {
