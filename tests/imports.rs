@@ -50,9 +50,8 @@ fn target(module: &[String], path: &str) -> Option<Vec<String>> {
 
 #[test]
 fn no_modules_import_each_other() {
-    let mut found = Vec::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dlock/src");
-    sources(&root, &[], &mut found);
+    let (root, mut found) = (Path::new(env!("CARGO_MANIFEST_DIR")), Vec::new());
+    sources(&root.join("../dlock/src"), &[], &mut found);
     let modules: BTreeSet<&[String]> = found.iter().map(|(module, _)| &**module).collect();
     let mut arrows: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
     for (from, text) in &found {

@@ -118,6 +118,10 @@ impl PinnedGuard {
     /// transaction is dropped; a failed `COMMIT` ends it. A server that closes the session rolls
     /// back what was not committed.
     ///
+    /// After the holder's work, the connection goes back to the pool with a round trip. One that
+    /// takes longer than half the keepalive counts as silence: the rollback of a large transaction
+    /// that was dropped can take that long. The lock is free when the server has done it.
+    ///
     /// In a silent network, a statement fails by the limits that the application or its operating
     /// system has set for it. dlock reports no loss before that.
     ///

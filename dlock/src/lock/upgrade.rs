@@ -45,7 +45,7 @@ impl<'a> DLockUpgrade<'a> {
     ///
     /// Dropping the future leaves the lock held at least as before. A request that was sent to the
     /// server by then, also when it ends by its timeout, may still be granted within 2 s; only readers
-    /// notice.
+    /// notice. A release in that time waits for its end.
     pub async fn acquire(self) -> Result<(), Error> {
         self.guard.upgrade_within(self.timeout).await
     }

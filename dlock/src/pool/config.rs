@@ -57,8 +57,8 @@ impl Config {
         Ok(())
     }
 
-    /// A silent session is pinged after half of the keepalive, and given up when it has not answered
-    /// after the other half.
+    /// A silent session is pinged after half of the keepalive, and given up when it has not
+    /// answered after the other half.
     pub(super) fn settings(&self) -> Settings {
         let at_least_one = NonZeroUsize::new(self.max_locks_per_session);
         Settings {

@@ -105,8 +105,8 @@ impl Core {
         }
     }
 
-    /// [`physical_key`](Self::physical_key), with warnings of a long wait unless the caller does its
-    /// own logging.
+    /// [`physical_key`](Self::physical_key), with warnings of a long wait unless the caller does
+    /// its own logging.
     pub(super) async fn physical_key_warned(
         &self,
         key: &Key,

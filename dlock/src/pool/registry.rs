@@ -1,4 +1,5 @@
-//! Which lock pool belongs to which connection of the application. It keeps nothing of the application alive.
+//! Which lock pool belongs to which connection of the application. It keeps nothing of the
+//! application alive.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 

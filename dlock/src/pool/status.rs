@@ -13,8 +13,8 @@ pub struct Status {
     pub sessions: usize,
     /// Of these, sessions that wait on the server for a lock that another session holds.
     pub waiting_sessions: usize,
-    /// Sessions that are open for one lock each, beside the others: for pinned locks, and for update
-    /// locks of SQL Server.
+    /// Sessions that are open for one lock each, beside the others: for pinned locks, and for
+    /// update locks of SQL Server.
     pub pinned_sessions: usize,
     /// Locks that the server has granted to this pool.
     pub held: usize,

@@ -187,10 +187,8 @@ pub(crate) async fn the_status_counts_what_happens<B: Backend>(scene: &Scene<B>)
     held.release().await?;
     assert_eq!(pool.status().held, 0);
     // Another clone of the connection shows the same pool.
-    assert_eq!(
-        ours.clone().lock_pool().status().counters,
-        pool.status().counters
-    );
+    let seen = ours.clone().lock_pool().status().counters;
+    assert_eq!((seen.acquired, seen.timeouts), (1, 1));
     Ok(())
 }
 

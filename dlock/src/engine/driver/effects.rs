@@ -92,8 +92,8 @@ impl Effects {
         self.wakes_keeper = true;
     }
 
-    /// A waker of a caller that panics loses no other effect. Its panic ends here: the thread may be
-    /// that of a session with locks of others.
+    /// A waker of a caller that panics loses no other effect. Its panic ends here: the thread may
+    /// be that of a session with locks of others.
     pub(super) fn carry_out(&mut self, engine: &Arc<Engine>) {
         let mut runs = self.take_runs();
         let mut list = self.list.drain(..);

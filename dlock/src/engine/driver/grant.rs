@@ -53,8 +53,8 @@ impl Loss {
 pub(crate) struct SessionCell {
     /// The server's number for the session.
     number: i64,
-    /// The guards of a server session share one, since all its locks are lost together. Each lock of
-    /// an inline session has its own.
+    /// The guards of a server session share one, since all its locks are lost together. Each lock
+    /// of an inline session has its own.
     loss: Arc<Loss>,
     /// Dropped with the last guard.
     presence: watch::Receiver<()>,
@@ -139,12 +139,8 @@ impl Grant {
         &self.granted.session.loss
     }
 
-    /// For another guard of the same lock.
-    pub(crate) fn shared_loss(&self) -> Arc<Loss> {
-        Arc::clone(&self.granted.session.loss)
-    }
-
-    /// An error says how the lock was lost before. The release is on its way before the first await.
+    /// An error says how the lock was lost before. The release is on its way before the first
+    /// await.
     pub(crate) async fn release(mut self) -> Result<(), LossCause> {
         self.is_released = true;
         let granted = &self.granted;

@@ -51,7 +51,8 @@ impl Question {
     }
 }
 
-/// A question in the hands of a session's task. Dropped with the task, it drops its way to an answer.
+/// A question in the hands of a session's task. Dropped with the task, it drops its way to an
+/// answer.
 pub(super) enum Asked {
     Caller(Question),
     /// The machine wants to know who holds this key.

@@ -116,7 +116,8 @@ async fn carry_out_jobs(
                     next = Some(engine.report_and_go_on(answered, id));
                 } else {
                     engine.report(answered);
-                    // The callers that were answered run first: their next requests travel together.
+                    // The callers that were answered run first: their next requests travel
+                    // together.
                     yield_now().await;
                 }
             }
@@ -147,8 +148,8 @@ async fn carry_out_jobs(
             }
             Job::Idle(until) => {
                 let until = engine.instant(until);
-                // Callers that were answered often ask again at once, and a look at the socket costs
-                // two system calls.
+                // Callers that were answered often ask again at once, and a look at the socket
+                // costs two system calls.
                 let soon = until.min(answered_at + CALM);
                 tokio::select! {
                     biased;

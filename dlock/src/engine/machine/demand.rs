@@ -143,8 +143,8 @@ impl Machine {
         step.push(Command::Wake(id));
     }
 
-    /// Brings a key to rest after anything has happened to it: serves whom it can without the
-    /// server, asks the server for the next, forgets what nobody wants.
+    /// Brings a key to rest after anything has happened to it: serves the waiters that it can serve
+    /// without the server, asks the server for the next, and forgets a key without any waiter.
     pub(super) fn advance(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
         loop {
             let Some(entry) = self.keys.get_mut(key) else {
@@ -278,8 +278,8 @@ impl Machine {
         }
     }
 
-    /// No caller waits for this key. It is forgotten, unless something of it is left: a try that was
-    /// not sent yet is left out when it is its turn.
+    /// No caller waits for this key. It is forgotten, unless something of it is left: a try that
+    /// was not sent yet is left out when it is its turn.
     pub(super) fn rest(&mut self, key: &PhysicalKey, step: &mut Step<'_>) {
         let Some(entry) = self.keys.get_mut(key) else {
             return;

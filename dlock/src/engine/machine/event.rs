@@ -193,14 +193,14 @@ pub(crate) enum Command {
     Open(SessionId),
     /// The session's task is to call [`next`](super::Machine::next) if it is idle.
     Wake(SessionId),
-    /// Nobody waits any more for what this session waits for. A wait that cannot be stopped may go
+    /// No caller waits any more for what this session waits for. A wait that cannot be stopped may go
     /// on.
     StopWait(SessionId),
     /// The thread that has this command does it, before anything else.
     Run(SessionId, Inline),
     Reply(Ticket, Reply),
-    /// The guards of this grant report its loss, and an inline session closes its handle. All grants
-    /// of another session are lost together.
+    /// The guards of this grant report its loss, and an inline session closes its handle. All
+    /// grants of another session are lost together.
     Lose(Lost),
     /// The session is forgotten: its task ends it, after all guards have been told.
     /// An error: its last answer makes all its locks doubtful.

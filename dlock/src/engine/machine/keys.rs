@@ -1,4 +1,4 @@
-//! All that is known of each key: who waits for it, what is asked about it, which sessions hold it.
+//! All that is known of each key: its waiters, what is asked about it, which sessions hold it.
 
 mod contention;
 mod entry;

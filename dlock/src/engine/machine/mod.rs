@@ -8,7 +8,7 @@
 //!
 //! | fact | owner |
 //! |---|---|
-//! | who waits for a key, what is asked about it, which session holds it | its entry in [`keys`] |
+//! | the waiters of a key, what is asked about it, which session holds it | its entry in [`keys`] |
 //! | what a session has to do, what it was sent, how much it holds | its entry in [`sessions`] |
 //! | when a key is tried again, and which key waits next | [`backoff`] |
 //!

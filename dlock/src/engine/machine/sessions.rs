@@ -45,7 +45,7 @@ impl Sessions {
         self.by_id.remove(&id)
     }
 
-    /// Forgets everything. Returns who waits for the confirmation of a release.
+    /// Forgets everything. Returns the tickets of releases that wait for a confirmation.
     pub(super) fn drain(&mut self) -> Vec<Ticket> {
         let sessions = std::mem::take(&mut self.by_id).into_values();
         sessions.flat_map(Session::into_confirms).collect()

@@ -37,7 +37,7 @@ impl Machine {
         self.backoffs.insert(turn, until, key.clone());
     }
 
-    /// It is tried for, or waited for, or nobody wants it any more.
+    /// It is tried for, or waited for, or no caller wants it any more.
     pub(super) fn end_back_off(&mut self, key: &PhysicalKey) {
         if !self.backoffs.is_empty()
             && let Some(entry) = self.keys.get_mut(key)
@@ -229,7 +229,7 @@ impl Machine {
     }
 }
 
-/// How long the server is to wait for this key: not at all when nobody does, or in the last part of
+/// How long the server is to wait for this key: not at all without a waiter, or in the last part of
 /// the time that is left.
 fn slice_for(entry: &Entry, now: Time) -> Option<Duration> {
     entry.line().front()?;

@@ -45,16 +45,16 @@ pub(super) struct GuardSide {
 }
 
 impl GuardSide {
-    /// The guard's side goes to the caller. It reports its lock lost when `loss` is set.
+    /// The guard's side goes to the caller.
     pub(super) fn new(
         core: Arc<Core>,
         request: &Request,
         session: i64,
-        loss: Arc<Loss>,
         connection: Option<DatabaseConnection>,
     ) -> (Self, OwnGrant) {
         let (sender, wishes) = mpsc::unbounded_channel();
         let (presence, present) = watch::channel(());
+        let loss = Arc::<Loss>::default();
         let grant = OwnGrant {
             core,
             key: request.key.clone(),

@@ -60,7 +60,7 @@ pub(super) async fn hold(
         (Purpose::Pin(pool), Some(connection)) => Some(Guest::new(connection.clone(), pool)),
         _ => None,
     };
-    let (mut guard, grant) = GuardSide::new(core, &request, number, Arc::default(), connection);
+    let (mut guard, grant) = GuardSide::new(core, &request, number, connection);
     task.granted(&request, !reply.is_closed());
     session.lend();
     // A caller that is gone drops the grant, which is a release.
@@ -122,8 +122,9 @@ pub(super) async fn hold(
     final_reply
 }
 
-/// Until the guard is done, or the lock lost. A session at work shows its loss by the next statement
-/// of its holder, and here when it is idle again, or too long on its way back from work.
+/// Until the guard is done, or the lock lost. A session at work shows its loss by the next
+/// statement of its holder. Here the loss shows when the session is idle again, or too long on its way back
+/// from work.
 async fn watch_over(
     task: &OwnTask,
     session: &mut OwnSession,
@@ -275,8 +276,8 @@ async fn give_back(
     }
 }
 
-/// Another session ends the one whose holder does not leave it, as an operator would. Returns whether
-/// it held the lock until then.
+/// Another session ends the one whose holder does not leave it, as an operator would. Returns
+/// whether it held the lock until then.
 async fn end_from_outside(
     engine: &Engine,
     lock: &Request,

@@ -88,17 +88,12 @@ impl OwnGrant {
     /// The release is on its way before the first await.
     pub(super) async fn release(self, name: &Key) -> Result<(), Error> {
         let (confirm, confirmed) = oneshot::channel();
-        // A task that has ended has flagged the loss.
-        let is_gone = self.wishes.send(Wish::Release(confirm)).is_err();
-        let cause = self.loss.cause();
+        // A task that has ended drops the wish, after it has flagged the loss.
+        drop(self.wishes.send(Wish::Release(confirm)));
         // The task may wait for the guard to be gone.
         drop(self.presence);
-        match confirmed.await {
-            Ok(released) => released,
-            Err(_task_ended) if is_gone => Err(Error::lost(name, cause)),
-            // The task was dropped with the release on its way.
-            Err(_task_ended) => Err(Error::lost(name, self.loss.cause())),
-        }
+        let lost = |_task_ended| Err(Error::lost(name, self.loss.cause()));
+        confirmed.await.unwrap_or_else(lost)
     }
 
     /// Dropping the future gives the upgrade up; one that was sent to the server may be granted all

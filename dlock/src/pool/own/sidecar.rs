@@ -81,8 +81,7 @@ async fn hold(
         key: lock.key().clone(),
         mode,
     };
-    let (mut guard, grant) =
-        GuardSide::new(core, &request, number, lock.shared_loss(), Some(connection));
+    let (mut guard, grant) = GuardSide::new(core, &request, number, Some(connection));
     // A caller that is gone drops the grant, which is a release.
     drop(reply.send(Ok(grant)));
     let answer = tokio::select! {
@@ -116,7 +115,8 @@ async fn hold(
 
 const AT_WORK: &str = "a transaction or statement is still at work on the pinned connection: the lock is free when that ends";
 
-/// The connection for the holder's work, if it is the lock's own: nothing begins on it when this is gone.
+/// The connection for the holder's work, if it is the lock's own: nothing begins on it when this is
+/// gone.
 struct Work(Option<(DatabaseConnection, Guest)>);
 
 impl Work {

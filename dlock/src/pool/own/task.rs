@@ -1,5 +1,5 @@
-//! The task of a lock with a session of its own, its first part: it opens the session, and waits for
-//! the lock.
+//! The task of a lock with a session of its own, its first part: it opens the session, and waits
+//! for the lock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -166,8 +166,8 @@ impl Entry {
         (!self.is_held_against(mode)).then_some(mode)
     }
 
-    /// The server has granted a lock. Returns whom it serves: the first, and where it can be shared
-    /// all others of this mode up to the next of another. Nobody may want it any more.
+    /// The server has granted a lock. It serves the first waiter, and where it can be shared all
+    /// others of this mode up to the next of another. Returns how many, which may be none.
     pub(crate) fn grant(
         &mut self,
         id: GrantId,
@@ -190,7 +190,7 @@ impl Entry {
         self.serve(self.grants.len() - 1, step)
     }
 
-    /// A lock that nobody wants any more is given back.
+    /// A lock that no caller wants any more is given back.
     pub(crate) fn withdraw(&mut self, id: GrantId) {
         self.grants.retain(|grant| grant.id != id);
     }

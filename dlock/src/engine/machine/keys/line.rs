@@ -1,4 +1,4 @@
-//! Who waits for a key in this process.
+//! The waiters of a key in this process.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -83,7 +83,7 @@ impl Line {
         tries.count().max(self.served_by_next_grant())
     }
 
-    /// When the last of those gives up whom the next grant serves; `None` if one of them never
+    /// When the last waiter gives up that the next grant serves; `None` if one of them never
     /// does.
     pub(crate) fn last_deadline(&self) -> Option<Time> {
         let served = self.waiters.iter().take(self.served_by_next_grant());
@@ -122,7 +122,7 @@ impl Line {
         self.refuse_tries(0..end, |waiter| waiter.mode.is_kept_out_with(mode), step);
     }
 
-    /// The server has failed the request of those whom its grant would have served.
+    /// The server has failed the request: its waiters are those that a grant would have served.
     pub(crate) fn fail_front(&mut self, reply: &Reply, step: &mut Step<'_>) {
         for _ in 0..self.served_by_next_grant() {
             if let Some(waiter) = self.pop() {

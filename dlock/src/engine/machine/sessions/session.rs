@@ -44,7 +44,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Mailbox {
     releases: VecDeque<(Request, Option<Ticket>)>,
-    /// A try that nobody wants any more stays until it is its turn.
+    /// A try that no caller wants any more stays until it is its turn.
     tries: VecDeque<PhysicalKey>,
     /// Keys whose readers wait for a sign of life.
     probes: Vec<PhysicalKey>,
@@ -64,7 +64,7 @@ pub(crate) struct WaitOrder {
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     pub(crate) batch: Arc<Batch>,
-    /// Who wants to know of its releases, in their order.
+    /// The tickets of callers that wait for its releases, in their order.
     pub(crate) confirms: Vec<Option<Ticket>>,
     /// Later tickets were drawn after it was sent.
     pub(crate) last_ticket: Option<Ticket>,
@@ -310,7 +310,7 @@ impl Session {
         self.spare = Some(in_flight);
     }
 
-    /// Everyone who waits for the confirmation of a release.
+    /// The tickets of releases that wait for a confirmation.
     pub(crate) fn into_confirms(self) -> Vec<Ticket> {
         let in_flight = self.in_flight.into_iter().flat_map(|sent| sent.confirms);
         let mailbox = self
