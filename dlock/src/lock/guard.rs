@@ -77,11 +77,11 @@ impl DLockGuard {
         self.0.grant().lost().await;
     }
 
-    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside it
-    /// have left. SQL Server only.
+    /// Makes an [update](crate::DLock::update) lock an exclusive one, as soon as the readers beside
+    /// it have left. SQL Server only.
     ///
-    /// The server waits, in slices of 2 s: new readers wait behind the upgrade. Readers that wait at
-    /// the end of a slice may get the lock before the next slice begins.
+    /// The server waits, in slices of 2 s: new readers wait behind the upgrade. Readers that wait
+    /// at the end of a slice may get the lock before the next slice begins.
     ///
     /// Nothing happens before the [`DLockUpgrade`] is awaited.
     pub fn upgrade(&mut self) -> DLockUpgrade<'_> {

@@ -21,12 +21,12 @@ impl<'a, C> DLock<'a, C> {
     /// exclusive lock: a task that reads first and perhaps writes then keeps other writers out, and
     /// keeps readers out only while it writes. SQL Server only, elsewhere [`Error::Unsupported`].
     ///
-    /// Each update lock has a session of its own, like a [pinned](Self::pinned) lock, since the server
-    /// waits on it for the upgrade. At most
-    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) are open at a time, those
-    /// of waiters included. So holders that ask for a second such lock need a timeout: waiters may
-    /// have all sessions. The server alone orders waiters for such locks and for others, also those
-    /// of one process.
+    /// Each update lock has a session of its own, like a [pinned](Self::pinned) lock, since the
+    /// server waits on it for the upgrade. At most
+    /// [`max_pinned_sessions`](crate::LockPoolBuilder::max_pinned_sessions) are open at a time,
+    /// those of waiters included. So holders that ask for a second such lock need a timeout:
+    /// waiters may have all sessions. The server alone orders waiters for such locks and for
+    /// others, also those of one process.
     pub fn update(self) -> Self {
         self.mode(Mode::Update)
     }

@@ -36,16 +36,16 @@ impl<'a> DLockUpgrade<'a> {
     /// The lock is held as before after [`Error::Timeout`], when readers are still there, and after
     /// [`Error::Deadlock`], when the server ended the wait because of a cycle.
     ///
-    /// [`Error::Lost`] when the lock was lost meanwhile. [`Error::Database`] when the server refused;
-    /// its session is lost a moment later. [`Error::Unsupported`] on another database than SQL Server,
-    /// and for a shared lock. [`Error::NoRuntime`] outside of a tokio runtime. A lock that is exclusive
-    /// already stays so.
+    /// [`Error::Lost`] when the lock was lost meanwhile. [`Error::Database`] when the server
+    /// refused; its session is lost a moment later. [`Error::Unsupported`] on another database than
+    /// SQL Server, and for a shared lock. [`Error::NoRuntime`] outside of a tokio runtime. A lock
+    /// that is exclusive already stays so.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the lock held at least as before. A request that was sent to the
-    /// server by then, also when it ends by its timeout, may still be granted within 2 s; only readers
-    /// notice. A release in that time waits for its end.
+    /// server by then, also when it ends by its timeout, may still be granted within 2 s; only
+    /// readers notice. A release in that time waits for its end.
     pub async fn acquire(self) -> Result<(), Error> {
         self.guard.upgrade_within(self.timeout).await
     }

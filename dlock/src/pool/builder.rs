@@ -118,11 +118,11 @@ impl<'a> LockPoolBuilder<'a> {
     }
 
     /// At most this many sessions that hold one lock each, beside the shared ones: of
-    /// [pinned](crate::DLock::pinned) locks, and of [update](crate::DLock::update) locks. Default 4,
-    /// at least 1.
+    /// [pinned](crate::DLock::pinned) locks, and of [update](crate::DLock::update) locks. Default
+    /// 4, at least 1.
     ///
-    /// Further such locks wait for a session, under their own timeout. A task that asks for a second
-    /// one while it holds one may wait for itself.
+    /// Further such locks wait for a session, under their own timeout. A task that asks for a
+    /// second one while it holds one may wait for itself.
     pub fn max_pinned_sessions(mut self, sessions: usize) -> Self {
         self.config.max_pinned_sessions = sessions;
         self

@@ -143,9 +143,10 @@ impl LockPool {
     /// Like [`close`](Self::close), but waits at most `limit` for the guards.
     ///
     /// Those that are left then report their loss, which drops the bodies of
-    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction). The sessions close
-    /// when the last guard is gone, after 1 s at the latest. A pinned session that is still at work
-    /// then is ended on the server by a session that the pool opens for that, within 5 s more.
+    /// [`run`](crate::DLock::run) and [`transaction`](crate::DLock::transaction). The sessions
+    /// close when the last guard is gone, after 1 s at the latest. A pinned session that is still
+    /// at work then is ended on the server by a session that the pool opens for that, within 5 s
+    /// more.
     ///
     /// # Cancel safety
     ///

@@ -193,8 +193,8 @@ pub(crate) enum Command {
     Open(SessionId),
     /// The session's task is to call [`next`](super::Machine::next) if it is idle.
     Wake(SessionId),
-    /// No caller waits any more for what this session waits for. A wait that cannot be stopped may go
-    /// on.
+    /// No caller waits any more for what this session waits for. A wait that cannot be stopped may
+    /// go on.
     StopWait(SessionId),
     /// The thread that has this command does it, before anything else.
     Run(SessionId, Inline),

@@ -100,7 +100,11 @@ pub(super) async fn hold(
         End::Abandoned => {
             task.lost();
             guard.lose(LossCause::Session).await;
-            drop(give_back(engine, &mut session, &request, &name, Duration::ZERO).await);
+            // Its end frees the lock of a session that is here, which may be in the middle of an
+            // upgrade. One that is lent may have to be ended.
+            if let OwnSession::Pinned(_) = session {
+                drop(give_back(engine, &mut session, &request, &name, Duration::ZERO).await);
+            }
             None
         }
         End::Lost(error) => {
@@ -123,8 +127,8 @@ pub(super) async fn hold(
 }
 
 /// Until the guard is done, or the lock lost. A session at work shows its loss by the next
-/// statement of its holder. Here the loss shows when the session is idle again, or too long on its way back
-/// from work.
+/// statement of its holder. Here the loss shows when the session is idle again, or too long on its
+/// way back from work.
 async fn watch_over(
     task: &OwnTask,
     session: &mut OwnSession,
@@ -203,8 +207,8 @@ async fn upgrade(
             false => longest_slice(wait.remaining()),
         };
         let Some(slice) = slice else {
-            // The caller is about to give up.
-            wish.reply.closed().await;
+            // The caller is about to give up. One that was forgotten never does.
+            sleep(wait.remaining().unwrap_or_default()).await;
             break Err(Refusal::Busy);
         };
         let limit = slice.saturating_add(engine.reply_timeout());

@@ -277,6 +277,39 @@ async fn a_forgotten_upgrade_is_asked_for_no_longer_than_its_lock_is_held() {
     drop((reader, other));
 }
 
+/// It is forgotten in the last 10 ms of its time, when the server is not waited for any more.
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_upgrade_whose_time_is_over_keeps_no_lock() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = update(&here, 1).await;
+    let _reader = shared(&there, 1).await;
+    let key = Key::from(1_i64);
+    let mut upgrading = Box::pin(held.upgrade(&key, Mode::Update, Some(700 * MS)));
+    assert!(timeout(695 * MS, &mut upgrading).await.is_err());
+    std::mem::forget(upgrading);
+    let released = timeout(SECOND, held.release(&name())).await;
+    assert!(released.expect("an answer").is_ok());
+}
+
+/// The session is in the middle of a request, so nothing is sent on it.
+#[tokio::test(start_paused = true)]
+async fn close_timeout_ends_an_upgrade_with_its_session() {
+    let server = Server::new();
+    let (here, there) = (server.pool("a", config()), server.pool("b", config()));
+    let held = update(&here, 1).await;
+    let reader = shared(&there, 1).await;
+    let upgrading = upgrade_later(held, 1);
+    sleep(100 * MS).await;
+    let before = server.statements();
+    here.close_timeout(100 * MS).await;
+    let upgraded = soon(upgrading).await;
+    assert!(matches!(upgraded, Err(Error::Lost { .. })), "{upgraded:?}");
+    assert_eq!(server.statements(), before);
+    drop(reader);
+    server.until(|server| server.held() == 0).await;
+}
+
 #[test]
 fn outside_of_a_runtime_an_upgrade_says_so() {
     let server = Server::new();

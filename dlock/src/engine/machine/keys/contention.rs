@@ -84,7 +84,7 @@ impl Contention {
         self.blocker = Some((holder, now));
     }
 
-    /// Who holds it, by the last answer of the server.
+    /// The holder, by the last answer of the server.
     pub(super) fn blocker(&self, now: Time) -> Option<Holder> {
         let (holder, at) = self.blocker.as_ref()?;
         let is_recent = now.saturating_sub(*at) < BLOCKER_IS_OLD;
